@@ -1,0 +1,82 @@
+// A model, opened and ready. Start here: open, new_session, generate.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "flashmoe/memory_plan.h"
+#include "flashmoe/options.h"
+
+namespace flashmoe {
+
+class Session;
+
+// Sums by number format, largest first.
+struct FormatBytes {
+  std::string format;
+  uint64_t n_tensors = 0;
+  uint64_t bytes = 0;
+};
+
+// What a checkpoint holds, told without loading it.
+struct ModelReport {
+  std::string path;
+  std::string name;        // as the file names itself; may be empty
+  std::string container;   // "GGUF v3", "safetensors"
+  std::string family;      // "qwen3_5_moe"
+  int n_layers = 0, n_attention_layers = 0;
+  int64_t d_model = 0, d_ff_expert = 0, d_ff_shared = 0, vocab_size = 0, context_tokens = 0;
+  int n_experts = 0, n_experts_used = 0;
+  int n_heads = 0, n_kv_heads = 0, d_head = 0;
+  int n_key_heads = 0, n_value_heads = 0, d_key = 0, d_value = 0;  // Gated DeltaNet
+  uint64_t file_bytes = 0, n_tensors = 0, n_parameters = 0;
+  uint64_t trunk_bytes = 0, expert_bytes = 0;       // whole model
+  uint64_t bytes_per_expert = 0;                    // largest record
+  uint64_t trunk_bytes_per_token = 0;               // read from RAM for each decoded token
+  uint64_t expert_bytes_per_token = 0;              // at full top-k; from disk when nothing is cached
+  uint64_t kv_bytes_per_token = 0, state_bytes = 0; // f16 KV; delta-net state of one sequence
+  std::vector<FormatBytes> formats;
+  std::vector<std::string> unused_tensors;          // in the file, but bound to nothing
+  bool has_tokenizer = false, has_chat_template = false;
+};
+
+class Engine {
+ public:
+  // Reads headers only. Throws Error (input, unsupported, io).
+  static ModelReport inspect(const std::string& model_path);
+
+  // Plans memory, loads the trunk, opens the experts. Throws Error; Fault::memory_floor carries the plan's table.
+  static std::unique_ptr<Engine> open(const EngineOptions& options);
+
+  virtual ~Engine() = default;
+
+  virtual const ModelReport& report() const = 0;
+  virtual const MemoryPlan& memory_plan() const = 0;
+  virtual double load_seconds() const = 0;
+  virtual int context_tokens() const = 0;
+  // Warnings worth telling, one line each: tensors that were ignored, a missing chat template.
+  virtual const std::vector<std::string>& notes() const = 0;
+
+  // Text -> ids. With `parse_marks`, added tokens such as <|im_end|> in the text become their ids; else they are text.
+  // Throws Error{unsupported} when the checkpoint has no tokenizer.
+  virtual std::vector<int32_t> tokenize(std::string_view text, bool parse_marks) const = 0;
+  // Ids -> bytes, special tokens included. Throws Error{input} for an id out of range.
+  virtual std::string detokenize(std::span<const int32_t> ids) const = 0;
+
+  // An OpenAI-shaped request ({"messages": [...], "tools": [...], "enable_thinking": bool, ...}) -> ids of the prompt
+  // up to and including the assistant's opening. Marks inside user, system and tool text stay text.
+  // Throws Error{input} for bad JSON or whatever the template raises; Error{unsupported} without a template.
+  virtual std::vector<int32_t> chat_prompt(std::string_view request_json) const = 0;
+
+  // One conversation. The engine must outlive it; one session runs at a time.
+  virtual std::unique_ptr<Session> new_session() = 0;
+};
+
+// Where the built-in model is, seen from the running binary; empty if it is not installed.
+std::string builtin_model_path();
+
+}  // namespace flashmoe

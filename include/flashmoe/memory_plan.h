@@ -1,0 +1,28 @@
+// Where the memory goes: computed before anything is loaded.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace flashmoe {
+
+struct Allotment {
+  std::string name;          // trunk, kv_cache, delta_state, workspace, expert_cache, read_buffers, program
+  uint64_t bytes = 0;        // given
+  uint64_t floor_bytes = 0;  // least that works
+};
+
+struct MemoryPlan {
+  uint64_t limit_bytes = 0;   // what the process may use, and
+  std::string limit_source;   // who says so: "--ram", "cgroup /sys/fs/...", "available memory"
+  uint64_t floor_bytes = 0;   // sum of the floors
+  std::vector<Allotment> allotments;
+  bool experts_resident = false;
+  uint64_t experts_total_bytes = 0;
+
+  uint64_t budget_bytes() const;  // sum of what was given
+  std::string table() const;      // for people, several lines
+};
+
+}  // namespace flashmoe

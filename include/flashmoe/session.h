@@ -1,0 +1,46 @@
+// One sequence of tokens and its state.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "flashmoe/options.h"
+#include "flashmoe/stats.h"
+
+namespace flashmoe {
+
+enum class StopReason { end_of_turn, stop_text, max_tokens, context_full, interrupted };
+
+struct Generation {
+  std::vector<int32_t> ids;  // without the token that ended the turn
+  std::string text;          // whole UTF-8 characters; special tokens dropped, stop text removed
+  StopReason reason = StopReason::end_of_turn;
+};
+
+class Session {
+ public:
+  virtual ~Session() = default;
+
+  // Appends the prompt, in chunks. Throws Error{input} when empty, too long for the context, or ids are out of range;
+  // Error{io} when a read fails. `keep_going` is asked between chunks; false throws Error{interrupted}.
+  virtual void prefill(std::span<const int32_t> ids, const std::function<bool()>& keep_going = {}) = 0;
+
+  // Samples until the model stops. `on_text` gets each piece as it is final (never half a character) and returns
+  // false to stop. Needs a prefill first.
+  virtual Generation generate(const GenerateOptions& options,
+                              const std::function<bool(std::string_view)>& on_text = {}) = 0;
+
+  // Appends the ids and hands out the logits [vocab_size] that follow each of them, in order.
+  virtual void logits(std::span<const int32_t> ids,
+                      const std::function<void(int64_t row, std::span<const float> logits)>& on_row) = 0;
+
+  virtual int64_t n_tokens() const = 0;
+  virtual Stats stats() const = 0;
+  virtual void set_timing(bool on) = 0;  // per-stage times; costs a clock read per stage
+};
+
+}  // namespace flashmoe

@@ -1,0 +1,60 @@
+// What a run did, measured.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+namespace flashmoe {
+
+// The way of one token (docs/one-token.md), in its order. kNormMix and kNormRoute are both printed as "norm".
+enum class Stage { tokenise, embed, norm_mix, mix, norm_route, route, fetch, experts, logits };
+inline constexpr int kStageCount = 9;
+inline constexpr std::array<const char*, kStageCount> kStageNames = {"tokenise", "embed", "norm",    "mix",   "norm",
+                                                                     "route",    "fetch", "experts", "logits"};
+
+// Stages 3 to 8 are timed per kind of layer, the others once per model.
+enum class LayerKind { delta_net, attention, model };
+inline constexpr int kLayerKindCount = 3;
+inline constexpr std::array<const char*, kLayerKindCount> kLayerKindNames = {"delta_net", "attention", "model"};
+
+struct StageTimes {
+  std::array<std::array<uint64_t, kStageCount>, kLayerKindCount> ns{};  // [layer kind][stage]
+};
+
+struct CacheStats {
+  uint64_t hits = 0;    // picks whose weights were in memory when asked for
+  uint64_t misses = 0;  // picks that had to be read
+  double hit_rate() const { return hits + misses == 0 ? 0.0 : double(hits) / double(hits + misses); }
+};
+
+struct IoStats {
+  std::string mode;         // what is really in use, for example "io_uring, direct, depth 32"
+  uint64_t bytes_read = 0;  // of experts, from the device or page cache
+  uint64_t wait_ns = 0;     // time the token loop stood still for reads
+  uint64_t busy_ns = 0;     // time with at least one read in flight
+  double gb_per_s() const { return busy_ns == 0 ? 0.0 : double(bytes_read) / double(busy_ns); }
+};
+
+struct PhaseStats {
+  uint64_t tokens = 0;
+  double seconds = 0;
+  double tok_per_s() const { return seconds > 0 ? double(tokens) / seconds : 0.0; }
+};
+
+struct Stats {
+  double load_s = 0;
+  double ttft_s = 0;   // from the start of prefill to the first token
+  PhaseStats prompt;
+  PhaseStats decode;
+  CacheStats cache;
+  IoStats io;
+  StageTimes stages;
+  uint64_t budget_bytes = 0;
+  uint64_t peak_bytes = 0;  // highest resident set of the process
+  std::string kernels;      // "avx512", ...
+  int n_threads = 0;
+  bool exact = false;
+};
+
+}  // namespace flashmoe

@@ -1,0 +1,16 @@
+// What this machine and this process may use.
+#pragma once
+
+namespace flashmoe {
+
+struct CpuFeatures {
+  bool avx2 = false;    // AVX2, FMA, F16C, BMI2
+  bool avx512 = false;  // AVX-512 F, BW, DQ, VL, VBMI, VNNI
+};
+
+const CpuFeatures& cpu_features();
+
+// CPUs this process may run on: affinity mask, and the cgroup's quota rounded up. At least 1.
+int usable_cpus();
+
+}  // namespace flashmoe

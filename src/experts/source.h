@@ -1,0 +1,98 @@
+// Where routed experts come from. The model sees this page only, never the cache behind it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "flashmoe/stats.h"
+#include "memory/view.h"
+
+namespace flashmoe {
+
+// One matrix of one expert where it lies on disk.
+struct ExpertMatrix {
+  int64_t rows = 0, cols = 0;
+  Format format = Format::f32;
+  uint32_t file = 0;    // index into Checkpoint::files()
+  uint64_t offset = 0;  // first byte, any alignment
+  uint64_t bytes() const { return static_cast<uint64_t>(rows * format_bytes(format, cols)); }
+};
+
+struct ExpertRecord {
+  ExpertMatrix gate, up;  // [d_ff, d_model]
+  ExpertMatrix down;      // [d_model, d_ff]
+  uint64_t bytes() const { return gate.bytes() + up.bytes() + down.bytes(); }
+};
+
+// All routed experts of a model.
+struct ExpertTable {
+  int n_layers = 0;
+  int n_experts = 0;
+  int n_used = 0;                     // picks per token (top-k)
+  std::vector<ExpertRecord> records;  // [n_layers, n_experts]
+  const ExpertRecord& at(int layer, int expert) const {
+    return records[static_cast<size_t>(layer) * static_cast<size_t>(n_experts) + static_cast<size_t>(expert)];
+  }
+  uint64_t bytes() const;
+};
+
+// One expert's weights in memory.
+struct ExpertWeights {
+  MatrixView gate, up;  // [d_ff, d_model]
+  MatrixView down;      // [d_model, d_ff]
+};
+
+class ExpertSource;
+
+// Holds the weights of some picks of one layer in memory while it lives: their slots are pinned until destruction.
+// Move-only; costs no allocation.
+class Lease {
+ public:
+  Lease(ExpertSource* source, int id) : source_(source), id_(id) {}
+  ~Lease();
+  Lease(Lease&& other) noexcept : source_(other.source_), id_(other.id_) { other.source_ = nullptr; }
+  Lease& operator=(Lease&&) = delete;
+
+  // Indices into the picks given to acquire, of those that have arrived and were not handed out before: what was in
+  // memory first, then in order of arrival. Blocks until there is at least one; empty once all were handed out.
+  // Throws Error{io} naming layer, expert, file and offset when a read failed. Valid until the next call.
+  std::span<const int32_t> next();
+  // Weights of pick i; blocks until it has arrived. Throws like next().
+  const ExpertWeights& wait(int i);
+
+ private:
+  ExpertSource* source_;
+  int id_;
+};
+
+class ExpertSource {
+ public:
+  virtual ~ExpertSource() = default;
+
+  // Pins those of `experts` (distinct ids) that are in memory and starts reading the others at once.
+  // At most max_picks() experts over all live leases. Never evicts what a live lease holds.
+  virtual Lease acquire(int layer, std::span<const int32_t> experts) = 0;
+  virtual int max_picks() const = 0;
+
+  // Picks that may come soon. May be ignored; never changes results.
+  virtual void guess(int layer, std::span<const int32_t> experts) { (void)layer, (void)experts; }
+
+  virtual CacheStats cache_stats() const = 0;
+  virtual IoStats io_stats() const = 0;
+
+ protected:
+  friend class Lease;
+  virtual std::span<const int32_t> next_arrived(int lease) = 0;
+  virtual const ExpertWeights& wait_for(int lease, int i) = 0;
+  virtual void release(int lease) noexcept = 0;
+};
+
+inline Lease::~Lease() {
+  if (source_ != nullptr) source_->release(id_);
+}
+inline std::span<const int32_t> Lease::next() { return source_->next_arrived(id_); }
+inline const ExpertWeights& Lease::wait(int i) { return source_->wait_for(id_, i); }
+
+}  // namespace flashmoe

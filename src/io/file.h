@@ -1,0 +1,32 @@
+// A file opened for reading; the seam where tests put failing disks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace flashmoe {
+
+class File {
+ public:
+  virtual ~File() = default;
+  virtual const std::string& path() const = 0;
+  virtual uint64_t size() const = 0;
+  // Fills `out` from `offset`, through the page cache. Throws Error{io} (message: path, offset, reason), also when the
+  // file ends before.
+  virtual void read(uint64_t offset, std::span<std::byte> out) const = 0;
+  // Descriptors for read queues: buffered, and O_DIRECT or -1 where the file system refuses it.
+  virtual int buffered_fd() const = 0;
+  virtual int direct_fd() const = 0;
+  // Tells the kernel that pages of this file will not be needed again.
+  virtual void drop_page_cache() const = 0;
+};
+
+// Throws Error{io} with the reason: missing, a folder, no permission.
+std::shared_ptr<File> open_file(const std::string& path);
+
+// Runs one real O_DIRECT transfer: the alignment (512 or 4096) it works with, or 0 where it does not.
+uint32_t probe_direct_alignment(const File& file);
+
+}  // namespace flashmoe

@@ -1,0 +1,43 @@
+// Many reads in flight at once. One thread submits and waits; the queue's own threads or the kernel do the reading.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+namespace flashmoe {
+
+struct ReadRequest {
+  int fd = -1;
+  uint64_t offset = 0;
+  uint64_t bytes = 0;         // with O_DIRECT: offset, bytes and dest all aligned
+  uint64_t needed_bytes = 0;  // a read that stops at the end of the file is complete from here on; <= bytes
+  std::byte* dest = nullptr;  // must stay valid until the read is done
+  uint64_t tag = 0;           // the caller's own, handed back
+};
+
+struct ReadDone {
+  uint64_t tag = 0;
+  int error = 0;  // 0, or an errno; ENODATA: the file ended before needed_bytes
+};
+
+class ReadQueue {
+ public:
+  virtual ~ReadQueue() = default;  // waits for reads in flight
+  // Takes any number of requests without blocking for the disk; beyond the depth they queue up in order.
+  // Short reads are continued, EINTR and EAGAIN are retried inside.
+  virtual void submit(std::span<const ReadRequest> requests) = 0;
+  // Reads that are done and were not handed out before, in order of completion. With `block`, at least one, unless
+  // none is pending. The span is valid until the next call.
+  virtual std::span<const ReadDone> wait(bool block) = 0;
+  virtual int pending() const = 0;      // submitted and not yet handed out
+  virtual const char* name() const = 0; // "io_uring", "pread"
+  virtual int depth() const = 0;        // most reads in flight at once
+};
+
+// Throws Error{unsupported} where the kernel or a sandbox forbids io_uring.
+std::unique_ptr<ReadQueue> make_uring_queue(int depth);
+std::unique_ptr<ReadQueue> make_pread_queue(int n_threads);
+
+}  // namespace flashmoe

@@ -1,0 +1,121 @@
+// The table of kernels: every number the model computes is computed by one of these entries.
+//
+// cpu/scalar is the specification (plain loops, double accumulation); cpu/avx2 and cpu/avx512 overwrite entries.
+// All entries are noexcept, allocate nothing, may run on several threads at once on disjoint outputs, and take pointers
+// of any alignment for weights, natural alignment for activations. For every entry, the result for one row (token) has
+// the same bits whatever the other rows in the call, the row range, and the number of rows: matvec and matmul agree.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "memory/view.h"
+
+namespace flashmoe {
+
+inline constexpr int kActivationBlock = 32;  // values that share one int8 scale
+inline constexpr int kDeltaChunk = 64;       // tokens per block of the chunked delta rule
+
+// Activations x [n, cols] of one matmul: f32 rows, and their int8 form where the kernel wants it.
+struct Activations {
+  int64_t n = 0;
+  int64_t cols = 0;
+  const float* f32 = nullptr;    // [n, cols]
+  const int8_t* q8 = nullptr;    // [n, cols]             round(x / scale), scale = max|x| / 127 of the block
+  const float* scale = nullptr;  // [n, cols / 32]
+  const float* sum = nullptr;    // [n, cols / 32]        scale * sum(q8) of the block, for formats with a minimum
+};
+
+// y[i * y_stride + r] = sum_c w[r, c] * x[i, c] for i in [0, x.n), r in [row_begin, row_end).
+using Matmul = void (*)(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
+                        int64_t row_end) noexcept;
+
+// One value head of the gated delta rule (FACTS: Qwen3.5 Gated DeltaNet), over n tokens of one sequence.
+//   S *= exp(log_decay[t]); d = (v[t] - S^T k[t]) * beta[t]; S += k[t] d^T; o[t] = S^T q[t]
+struct DeltaHead {
+  int64_t n = 0;                     // tokens
+  int64_t d_key = 0, d_value = 0;
+  const float* q = nullptr;          // [n, d_key] with qk_stride; l2-normalised and scaled already
+  const float* k = nullptr;          // [n, d_key] with qk_stride; l2-normalised already
+  const float* v = nullptr;          // [n, d_value] with v_stride
+  const float* log_decay = nullptr;  // [n] with gate_stride, <= 0
+  const float* beta = nullptr;       // [n] with gate_stride
+  float* state = nullptr;            // S [d_key, d_value], read and written
+  float* out = nullptr;              // [n, d_value] with out_stride
+  float* scratch = nullptr;          // delta_scratch_floats(d_key, d_value) floats; chunked form only
+  int64_t qk_stride = 0, v_stride = 0, gate_stride = 0, out_stride = 0;
+};
+constexpr int64_t delta_scratch_floats(int64_t d_key, int64_t d_value) {
+  return kDeltaChunk * (2 * kDeltaChunk + 2 * d_key + 2 * d_value) + 4 * kDeltaChunk;
+}
+
+// Attention of the query heads that share one key/value head, for one token: softmax(q k^T * scale) v over
+// positions [0, n_positions), online in blocks counted from position 0.
+struct AttentionHead {
+  int64_t n_positions = 0;
+  int64_t d_head = 0;
+  int64_t n_queries = 0;           // query heads of this group
+  const float* q = nullptr;        // [n_queries, d_head] with q_stride
+  const void* k = nullptr;         // [n_positions, d_head] with kv_stride values; f16 or f32 by entry
+  const void* v = nullptr;
+  float* out = nullptr;            // [n_queries, d_head] with out_stride
+  int64_t q_stride = 0, kv_stride = 0, out_stride = 0;
+  float scale = 1;
+};
+
+struct KernelTable {
+  const char* name = "";  // "scalar", "avx2", "avx512"
+
+  Matmul matmul_exact[kFormatCount] = {};  // reads x.f32
+  Matmul matmul_fast[kFormatCount] = {};   // reads x.q8, scale, sum; for float formats the same as matmul_exact
+
+  // x [n, cols] -> q8 [n, cols], scale and sum [n, cols / 32]; cols a multiple of 32.
+  void (*quantise_activations)(const float* x, int64_t n, int64_t cols, int8_t* q8, float* scale, float* sum) noexcept;
+
+  // y[i] = x[i] * rsqrt(mean(x[i]^2) + eps) * w, over n rows of d; x and y may be the same.
+  void (*rmsnorm)(const float* x, const float* w, int64_t n, int64_t d, float eps, float* y) noexcept;
+
+  // y = silu(gate) * up, n values; y may be gate.
+  void (*silu_mul)(const float* gate, const float* up, int64_t n, float* y) noexcept;
+
+  // y[i] += a * x[i], n values.
+  void (*add_scaled)(const float* x, float a, int64_t n, float* y) noexcept;
+
+  // Depthwise causal convolution of width 4, then SiLU, for channels [begin, end) of n tokens of one sequence.
+  // x and y [n, channels]; w [channels, 4], newest tap last; history [3, channels]: the inputs before x, oldest first,
+  // replaced by the last three inputs.
+  void (*conv4_silu)(const float* x, const float* w, int64_t n, int64_t channels, int64_t begin, int64_t end,
+                     float* history, float* y) noexcept;
+
+  // q, k [d] in place: x * rsqrt(sum(x^2) + 1e-6) * scale, over n rows with stride.
+  void (*l2norm)(float* x, int64_t n, int64_t d, int64_t stride, float scale, float eps) noexcept;
+
+  // y[i] = rmsnorm(x[i], w) * silu(z[i]), over n rows of d with one stride for x, z, y; y may be x.
+  void (*gated_rmsnorm)(const float* x, const float* z, const float* w, int64_t n, int64_t d, int64_t stride, float eps,
+                        float* y) noexcept;
+
+  void (*delta_step)(const DeltaHead& head) noexcept;   // token by token, any n
+  void (*delta_chunk)(const DeltaHead& head) noexcept;  // blocks of kDeltaChunk; n <= kDeltaChunk
+
+  // Rotary embedding, half-split pairs (i, i + rotary_dims / 2), in place on [n_heads, d_head] with stride.
+  // cos, sin [rotary_dims / 2] of this position.
+  void (*rope)(float* x, int64_t n_heads, int64_t stride, int64_t rotary_dims, const float* cos, const float* sin) noexcept;
+
+  void (*attention_f16)(const AttentionHead& head) noexcept;
+  void (*attention_f32)(const AttentionHead& head) noexcept;
+
+  // x[i] *= sigmoid(gate[i]), n values.
+  void (*sigmoid_mul)(const float* gate, int64_t n, float* x) noexcept;
+
+  void (*f32_to_f16)(const float* x, int64_t n, uint16_t* y) noexcept;
+
+  // p = softmax(logits [n]); the k largest, largest first, ties to the lower id; weights renormalised to sum 1.
+  void (*route_topk)(const float* logits, int64_t n, int64_t k, int32_t* experts, float* weights) noexcept;
+};
+
+// The best table this machine runs, or the one that is named; nothing if the machine cannot run it.
+const KernelTable& best_kernels();
+std::optional<const KernelTable*> kernels_by_name(std::string_view name);
+
+}  // namespace flashmoe

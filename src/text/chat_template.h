@@ -1,0 +1,36 @@
+// A request of messages and tools -> the prompt the model was trained on.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "text/tokenizer.h"
+
+namespace flashmoe {
+
+class ChatTemplate {
+ public:
+  // From chat_template.jinja, tokenizer_config.json or GGUF's tokenizer.chat_template; null when there is none.
+  // Throws Error{input} when it does not parse (line and reason).
+  static std::unique_ptr<ChatTemplate> load(const Checkpoint& checkpoint);
+  explicit ChatTemplate(std::string_view source);
+  ~ChatTemplate();
+
+  // request: {"messages": [...], "tools": [...], "enable_thinking": bool, and whatever else the template reads}.
+  // add_generation_prompt is true unless given. Throws Error{input} with the template's own message.
+  std::string render(const nlohmann::json& request) const;
+
+  // The same as ids. Marks of the tokenizer that stand inside user, system, developer and tool messages or tool
+  // definitions become ordinary text, not control tokens.
+  std::vector<int32_t> encode(const nlohmann::json& request, const Tokenizer& tokenizer) const;
+
+ private:
+  struct Parsed;
+  std::unique_ptr<Parsed> parsed_;
+};
+
+}  // namespace flashmoe
