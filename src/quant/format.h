@@ -13,8 +13,8 @@ inline constexpr int kFormatCount = 8;
 
 struct FormatInfo {
   Format format;
-  const char* name;              // as people write it: "Q4_K"
-  int block_values;              // values per block; a row is a whole number of blocks
+  const char* name;  // as people write it: "Q4_K"
+  int block_values;  // values per block; a row is a whole number of blocks
   int block_bytes;
   uint32_t gguf_type;            // ggml type id in GGUF files
   const char* safetensors_name;  // dtype in safetensors headers; nullptr: does not occur there

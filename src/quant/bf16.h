@@ -1,0 +1,19 @@
+// BF16: the upper half of an IEEE binary32, little-endian. One value per block.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace flashmoe {
+
+static inline void decode_bf16(const std::byte* blocks, int64_t n_values, float* out) noexcept {
+  for (int64_t i = 0; i < n_values; ++i) {
+    uint16_t upper;
+    std::memcpy(&upper, blocks + i * 2, sizeof(upper));
+    out[i] = std::bit_cast<float>(static_cast<uint32_t>(upper) << 16);
+  }
+}
+
+}  // namespace flashmoe

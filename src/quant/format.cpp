@@ -1,0 +1,79 @@
+#include "quant/format.h"
+
+#include <array>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "base/check.h"
+#include "quant/bf16.h"
+#include "quant/f16.h"
+#include "quant/f32.h"
+#include "quant/q4_0.h"
+#include "quant/q4_k.h"
+#include "quant/q5_k.h"
+#include "quant/q6_k.h"
+#include "quant/q8_0.h"
+
+namespace flashmoe {
+namespace {
+
+// In the order of Format.
+constexpr std::array<FormatInfo, kFormatCount> kFormats = {{
+    {Format::f32, "F32", 1, 4, 0, "F32", true, decode_f32},
+    {Format::f16, "F16", 1, 2, 1, "F16", true, decode_f16},
+    {Format::bf16, "BF16", 1, 2, 30, "BF16", true, decode_bf16},
+    {Format::q8_0, "Q8_0", BlockQ8_0::kValues, sizeof(BlockQ8_0), 8, nullptr, false, decode_q8_0},
+    {Format::q4_0, "Q4_0", BlockQ4_0::kValues, sizeof(BlockQ4_0), 2, nullptr, false, decode_q4_0},
+    {Format::q4_k, "Q4_K", BlockQ4_K::kValues, sizeof(BlockQ4_K), 12, nullptr, false, decode_q4_k},
+    {Format::q5_k, "Q5_K", BlockQ5_K::kValues, sizeof(BlockQ5_K), 13, nullptr, false, decode_q5_k},
+    {Format::q6_k, "Q6_K", BlockQ6_K::kValues, sizeof(BlockQ6_K), 14, nullptr, false, decode_q6_k},
+}};
+
+// Every id the GGUF format has given out.
+constexpr std::array<std::string_view, 42> kGgufTypes = {
+    "F32",        "F16",        "Q4_0",       "Q4_1",  "Q4_2",     "Q4_3",     "Q5_0",     "Q5_1",    "Q8_0",
+    "Q8_1",       "Q2_K",       "Q3_K",       "Q4_K",  "Q5_K",     "Q6_K",     "Q8_K",     "IQ2_XXS", "IQ2_XS",
+    "IQ3_XXS",    "IQ1_S",      "IQ4_NL",     "IQ3_S", "IQ2_S",    "IQ4_XS",   "I8",       "I16",     "I32",
+    "I64",        "F64",        "IQ1_M",      "BF16",  "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0",   "TQ2_0",
+    "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4", "NVFP4",    "Q1_0",
+};
+
+}  // namespace
+
+const FormatInfo& format_info(Format format) {
+  const auto index = static_cast<size_t>(format);
+  CHECK(index < kFormats.size() && kFormats[index].format == format);
+  return kFormats[index];
+}
+
+std::optional<Format> format_from_gguf(uint32_t gguf_type) {
+  for (const FormatInfo& info : kFormats) {
+    if (info.gguf_type == gguf_type) return info.format;
+  }
+  return std::nullopt;
+}
+
+std::optional<Format> format_from_safetensors(std::string_view dtype) {
+  for (const FormatInfo& info : kFormats) {
+    if (info.safetensors_name != nullptr && dtype == info.safetensors_name) return info.format;
+  }
+  return std::nullopt;
+}
+
+std::string_view gguf_type_name(uint32_t gguf_type) {
+  if (gguf_type < kGgufTypes.size()) return kGgufTypes[gguf_type];
+  // The view must outlive the call, so names of unknown ids are kept; a set's elements never move.
+  static std::mutex mutex;
+  static std::set<std::string> unknown;
+  const std::lock_guard lock(mutex);
+  return *unknown.insert("type " + std::to_string(gguf_type)).first;
+}
+
+int64_t format_bytes(Format format, int64_t n_values) {
+  const FormatInfo& info = format_info(format);
+  CHECK(n_values >= 0 && n_values % info.block_values == 0);
+  return n_values / info.block_values * info.block_bytes;
+}
+
+}  // namespace flashmoe
