@@ -1,0 +1,22 @@
+// What each instruction set adds to the table. Every function sets or overwrites the entries it has.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace flashmoe {
+
+namespace scalar {
+void set_matmuls(KernelTable& table);
+void set_rows(KernelTable& table);
+void set_delta(KernelTable& table);
+void set_attention(KernelTable& table);
+}  // namespace scalar
+
+namespace avx2 {
+void set_entries(KernelTable& table);
+}
+namespace avx512 {
+void set_entries(KernelTable& table);
+}
+
+}  // namespace flashmoe

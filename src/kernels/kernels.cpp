@@ -1,0 +1,54 @@
+#include "kernels/kernels.h"
+
+#include "base/cpu_features.h"
+#include "kernels/cpu/tables.h"
+
+namespace flashmoe {
+namespace {
+
+KernelTable scalar_table() {
+  KernelTable table;
+  table.name = "scalar";
+  scalar::set_matmuls(table);
+  scalar::set_rows(table);
+  scalar::set_delta(table);
+  scalar::set_attention(table);
+  return table;
+}
+
+#if defined(__x86_64__)
+KernelTable table_with(const char* name, void (*set_entries)(KernelTable&)) {
+  KernelTable table = scalar_table();
+  table.name = name;
+  set_entries(table);
+  return table;
+}
+#endif
+
+}  // namespace
+
+std::optional<const KernelTable*> kernels_by_name(std::string_view name) {
+  if (name == "scalar") {
+    static const KernelTable table = scalar_table();
+    return &table;
+  }
+#if defined(__x86_64__)
+  if (name == "avx2" && cpu_features().avx2) {
+    static const KernelTable table = table_with("avx2", avx2::set_entries);
+    return &table;
+  }
+  if (name == "avx512" && cpu_features().avx512) {
+    static const KernelTable table = table_with("avx512", avx512::set_entries);
+    return &table;
+  }
+#endif
+  return std::nullopt;
+}
+
+const KernelTable& best_kernels() {
+  static const KernelTable* const best =
+      kernels_by_name("avx512").value_or(kernels_by_name("avx2").value_or(*kernels_by_name("scalar")));
+  return *best;
+}
+
+}  // namespace flashmoe
