@@ -45,7 +45,8 @@ class Checkpoint {
   // `path`: a .gguf file (any part of a split: the others are found beside it), a folder with config.json and
   // *.safetensors, or a folder with one GGUF (or one split) in it. Reads headers only; every count, offset and
   // dimension is checked against the file's size. Throws Error: io (missing, unreadable), input (malformed,
-  // truncated, duplicate names, overlapping or out-of-range tensors, missing shards), unsupported (GGUF v1, big endian).
+  // truncated, duplicate names, overlapping or out-of-range tensors, missing shards), unsupported (GGUF v1, big
+  // endian).
   static std::unique_ptr<Checkpoint> open(const std::string& path);
   virtual ~Checkpoint() = default;
 

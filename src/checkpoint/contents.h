@@ -1,0 +1,78 @@
+// What the readers of GGUF and safetensors hand over, and the checks that both need.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+
+namespace flashmoe {
+
+struct CheckpointContents {
+  Dialect dialect = Dialect::gguf;
+  std::string path;
+  std::string container;
+  std::string folder;  // where side files are looked for; empty: nowhere
+  std::vector<std::shared_ptr<File>> files;
+  std::map<std::string, TensorInfo, std::less<>> tensors;
+  std::vector<UnsupportedTensor> unsupported;
+  std::map<std::string, MetaValue, std::less<>> metadata;
+  nlohmann::json config;
+};
+
+std::unique_ptr<Checkpoint> make_checkpoint(CheckpointContents contents);
+
+// A tensor as one file's header lists it.
+struct ListedTensor {
+  std::string name;
+  std::string format_name;        // for people
+  std::optional<Format> format;   // nothing: this build cannot run it
+  std::vector<int64_t> shape;     // outermost first
+  uint64_t offset = 0;            // in the file
+  std::optional<uint64_t> bytes;  // nothing: of an unknown format
+};
+
+// How values are packed: `values` of them take `bytes`.
+struct Packing {
+  uint64_t values = 1;
+  uint64_t bytes = 1;
+};
+
+// Bytes of a tensor; throws Error{input} when a dimension is below 1, the product overflows or rows split a block.
+uint64_t packed_bytes(const File& file, const ListedTensor& tensor, Packing packing);
+
+// Appends a file and its tensors. Throws Error{input} when one lies past the end, two overlap or a name came before.
+void add_file(CheckpointContents& contents, std::shared_ptr<File> file, std::vector<ListedTensor> listed);
+
+// A name out of a file, fit for a one-line message: quoted, at most 80 characters, no control characters.
+std::string in_quotes(std::string_view name);
+
+// "a, b, c and 4 more".
+std::string list_some(const std::vector<std::string>& names);
+
+// Throws Error when the file is something that people often have in place of weights: a git-lfs pointer, a web page,
+// an empty file, a pickle. `head`: its first bytes.
+void refuse_lookalikes(const File& file, std::string_view head);
+// The first bytes of a file, at most 64.
+std::string read_head(const File& file);
+
+// Sorted names in a folder; throws Error{io} when it cannot be listed.
+std::vector<std::string> list_folder(const std::string& folder);
+
+// "model-00002-of-00007.gguf" taken apart.
+struct PartName {
+  std::string prefix;     // "model"
+  uint64_t number = 0;    // 2
+  uint64_t count = 0;     // 7
+  std::string extension;  // ".gguf"
+
+  std::string name_of(uint64_t part_number) const;
+};
+std::optional<PartName> parse_part_name(std::string_view file_name);
+
+}  // namespace flashmoe
