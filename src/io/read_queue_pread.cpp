@@ -1,0 +1,104 @@
+#include <unistd.h>
+
+#include <cerrno>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/check.h"
+#include "io/read_queue.h"
+#include "io/read_queue_progress.h"
+
+namespace flashmoe {
+namespace {
+
+class PreadQueue final : public ReadQueue {
+ public:
+  explicit PreadQueue(int n_threads) {
+    threads_.reserve(static_cast<size_t>(n_threads));
+    for (int i = 0; i < n_threads; ++i) threads_.emplace_back([this] { serve(); });
+  }
+
+  ~PreadQueue() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    work_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  void submit(std::span<const ReadRequest> requests) override {
+    pending_ += static_cast<int>(requests.size());
+    {
+      const std::lock_guard lock(mutex_);
+      for (const ReadRequest& request : requests) backlog_.push(request);
+    }
+    if (requests.size() == 1) {
+      work_.notify_one();
+    } else {
+      work_.notify_all();
+    }
+  }
+
+  std::span<const ReadDone> wait(bool block) override {
+    handed_.clear();
+    {
+      std::unique_lock lock(mutex_);
+      if (block && pending_ > 0) arrival_.wait(lock, [this] { return !done_.empty(); });
+      handed_.swap(done_);
+    }
+    pending_ -= static_cast<int>(handed_.size());
+    return handed_;
+  }
+
+  int pending() const override { return pending_; }
+  const char* name() const override { return "pread"; }
+  int depth() const override { return static_cast<int>(threads_.size()); }
+
+ private:
+  void serve() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      work_.wait(lock, [this] { return stopping_ || !backlog_.empty(); });
+      if (stopping_) return;
+      ReadProgress read(backlog_.pop());
+      lock.unlock();
+      transfer(read);
+      lock.lock();
+      done_.push_back({read.request().tag, read.error()});
+      arrival_.notify_one();
+    }
+  }
+
+  static void transfer(ReadProgress& read) {
+    while (true) {
+      const ssize_t n = pread(read.request().fd, read.next_dest(), read.next_bytes(),
+                              static_cast<off_t>(read.next_offset()));
+      const int error = errno;
+      if (read.advance(n < 0 ? -error : n)) return;
+      if (n < 0 && error == EAGAIN) std::this_thread::yield();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable work_;     // there are reads to do, or it is time to stop
+  std::condition_variable arrival_;  // done_ is not empty
+  GrowingRing<ReadRequest> backlog_;
+  std::vector<ReadDone> done_;
+  bool stopping_ = false;
+
+  std::vector<ReadDone> handed_;  // the caller's thread alone, as pending_
+  int pending_ = 0;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+std::unique_ptr<ReadQueue> make_pread_queue(int n_threads) {
+  CHECK(n_threads > 0);
+  return std::make_unique<PreadQueue>(n_threads);
+}
+
+}  // namespace flashmoe

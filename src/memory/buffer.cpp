@@ -1,0 +1,116 @@
+#include "memory/buffer.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "base/error.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr uint64_t kHugePage = 2 * kMiB;
+constexpr uint64_t kPage = 4 * kKiB;
+// Small enough that growing token by token wastes little, large enough that it is rare.
+constexpr uint64_t kGrowStep = kMiB;
+
+uint64_t mapped_bytes(uint64_t bytes) { return round_up(bytes, kPage); }
+
+// mmap aligns to 4 KiB only: ask for 2 MiB more and give the ends back.
+std::byte* map_aligned(uint64_t bytes, int protection, int flags) {
+  const uint64_t want = mapped_bytes(bytes);
+  const uint64_t padded = want + kHugePage;
+  void* mapping = padded < bytes ? MAP_FAILED : mmap(nullptr, padded, protection, flags, -1, 0);
+  if (mapping == MAP_FAILED) {
+    fail(Fault::io, "the system has no {} of memory to give: {}; free some or lower the budget (--ram)",
+         human_bytes(bytes), std::strerror(errno));
+  }
+  auto* start = static_cast<std::byte*>(mapping);
+  const auto address = reinterpret_cast<uintptr_t>(start);
+  const uint64_t head = round_up(address, kHugePage) - address;
+  if (head > 0) munmap(start, head);
+  munmap(start + head + want, padded - head - want);
+  return start + head;
+}
+
+}  // namespace
+
+Buffer::Buffer(Budget& budget, Allotted what, uint64_t bytes) {
+  if (bytes == 0) return;
+  CHECK(budget.claim(what, bytes));
+  try {
+    data_ = map_aligned(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  } catch (...) {
+    budget.release(what, bytes);
+    throw;
+  }
+  madvise(data_, mapped_bytes(bytes), MADV_HUGEPAGE);  // a wish: kernels without huge pages refuse, and all still works
+  budget_ = &budget;
+  what_ = what;
+  size_ = capacity_ = bytes;
+}
+
+Buffer Buffer::reserve(Budget& budget, Allotted what, uint64_t capacity_bytes) {
+  Buffer buffer;
+  buffer.budget_ = &budget;
+  buffer.what_ = what;
+  if (capacity_bytes == 0) return buffer;
+  buffer.data_ = map_aligned(capacity_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  buffer.capacity_ = capacity_bytes;
+  // A huge page would commit up to 2 MiB that grow has not claimed.
+  madvise(buffer.data_, mapped_bytes(capacity_bytes), MADV_NOHUGEPAGE);
+  return buffer;
+}
+
+bool Buffer::grow(uint64_t bytes) {
+  if (bytes <= size_) return true;
+  CHECK(bytes <= capacity_);
+  uint64_t target = std::min(round_up(bytes, kGrowStep), capacity_);
+  if (!budget_->claim(what_, target - size_)) {
+    target = std::min(round_up(bytes, kPage), capacity_);  // the last of an allotment that is no whole step
+    if (!budget_->claim(what_, target - size_)) return false;
+  }
+  if (mprotect(data_, mapped_bytes(target), PROT_READ | PROT_WRITE) != 0) {
+    budget_->release(what_, target - size_);
+    fail(Fault::io, "the system has no {} of memory to give: {}; free some or lower the budget (--ram)",
+         human_bytes(target), std::strerror(errno));
+  }
+  size_ = target;
+  return true;
+}
+
+void Buffer::free() noexcept {
+  if (data_ != nullptr) {
+    munmap(data_, mapped_bytes(capacity_));
+    budget_->release(what_, size_);
+  }
+  data_ = nullptr;
+  size_ = capacity_ = 0;
+}
+
+Buffer::~Buffer() { free(); }
+
+Buffer::Buffer(Buffer&& other) noexcept
+    : budget_(other.budget_),
+      what_(other.what_),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      capacity_(std::exchange(other.capacity_, 0)) {}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  if (this == &other) return *this;
+  free();
+  budget_ = other.budget_;
+  what_ = other.what_;
+  data_ = std::exchange(other.data_, nullptr);
+  size_ = std::exchange(other.size_, 0);
+  capacity_ = std::exchange(other.capacity_, 0);
+  return *this;
+}
+
+}  // namespace flashmoe
