@@ -36,6 +36,7 @@ struct ExpertTable {
     return records[static_cast<size_t>(layer) * static_cast<size_t>(n_experts) + static_cast<size_t>(expert)];
   }
   uint64_t bytes() const;
+  bool reads_float_activations() const;  // some matrix is F32, F16 or BF16
 };
 
 // One expert's weights in memory.

@@ -1,0 +1,25 @@
+// A batch is rows: one token each. Prefill is many rows of one sequence, decode one row per live sequence.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace flashmoe {
+
+class Sequence;
+
+// Neighbouring rows that continue one sequence.
+struct Run {
+  Sequence* sequence = nullptr;
+  int64_t first_row = 0;
+  int64_t n_rows = 0;
+  int64_t first_position = 0;  // of first_row in the sequence
+};
+
+struct Batch {
+  std::span<const int32_t> tokens;  // [n]
+  std::span<const Run> runs;        // cover all rows in order, each sequence at most once
+  int64_t n() const { return static_cast<int64_t>(tokens.size()); }
+};
+
+}  // namespace flashmoe

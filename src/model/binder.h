@@ -1,0 +1,79 @@
+// Matches the tensors a family asks for with those a checkpoint has, and collects every complaint before the first is
+// reported. Nothing is read here: see trunk.h.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "experts/source.h"
+#include "memory/view.h"
+
+namespace flashmoe {
+
+// How a small f32 vector is made from what the file stores.
+enum class Transform {
+  none,
+  one_plus,      // 1 + w: norms that Hugging Face stores zero-centred
+  negative_exp,  // -exp(w): A_log
+};
+
+class Binder {
+ public:
+  explicit Binder(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+
+  // A weight matrix [rows, cols] that stays in the file's format. `target` is filled by Trunk::load and must not move.
+  void matrix(MatrixView& target, const std::string& name, int64_t rows, int64_t cols);
+  // A small tensor as f32, row-major; unit dimensions of the file's shape do not count.
+  void vector(std::span<const float>& target, const std::string& name, std::initializer_list<int64_t> shape,
+              Transform transform = Transform::none);
+
+  // Routed experts of one layer, appended to `table` in expert order: stacked [n_experts, rows, cols] tensors, ...
+  struct StackedNames {
+    std::string gate, up, down;
+  };
+  void stacked_experts(ExpertTable& table, const StackedNames& names, int64_t d_ff, int64_t d_model);
+  // ... with gate and up in one tensor [n_experts, 2 d_ff, d_model], gate rows first, ...
+  void fused_experts(ExpertTable& table, const std::string& gate_up, const std::string& down, int64_t d_ff,
+                     int64_t d_model);
+  // ... or one tensor per expert and matrix; `prefix` + "N." + {gate,up,down}_proj.weight.
+  void single_experts(ExpertTable& table, const std::string& prefix, int64_t d_ff, int64_t d_model);
+
+  bool has(std::string_view name) const { return checkpoint_.find(name) != nullptr; }
+  // Tensors that are known and not needed: everything that starts with `prefix`.
+  void ignore(std::string_view prefix);
+
+  // Throws Error{input or unsupported} that lists every missing, misshapen or unsupported tensor.
+  void throw_if_incomplete() const;
+  // Tensors in the file that nothing asked for, ignored ones excepted.
+  std::vector<std::string> unused() const;
+
+  struct MatrixRequest {
+    MatrixView* target;
+    const TensorInfo* tensor;
+  };
+  struct VectorRequest {
+    std::span<const float>* target;
+    const TensorInfo* tensor;
+    Transform transform;
+  };
+  const std::vector<MatrixRequest>& matrices() const { return matrices_; }
+  const std::vector<VectorRequest>& vectors() const { return vectors_; }
+
+ private:
+  const TensorInfo* require(const std::string& name, std::initializer_list<int64_t> shape);
+  const Checkpoint& checkpoint_;
+  std::vector<MatrixRequest> matrices_;
+  std::vector<VectorRequest> vectors_;
+  std::set<std::string, std::less<>> used_;
+  std::vector<std::string> ignored_prefixes_;
+  std::vector<std::string> complaints_;
+  bool unsupported_ = false;
+};
+
+}  // namespace flashmoe

@@ -1,0 +1,36 @@
+// One step of the model: rows of tokens in, final hidden states and logits out.
+#pragma once
+
+#include "model/family.h"
+#include "model/sequence.h"
+#include "model/step.h"
+
+namespace flashmoe {
+
+class Forward {
+ public:
+  // All references must outlive this object. One thread calls; the pool's threads help.
+  Forward(const Family& family, const KernelTable& kernels, ThreadPool& pool, ExpertSource& experts, Workspace& ws,
+          bool exact);
+
+  // Runs `tokens` (1 to workspace max_rows) as the continuation of `sequence`, which grows by them. When it throws
+  // (a failed read), the sequence's state is undefined: discard or restore it.
+  void step(std::span<const int32_t> tokens, Sequence& sequence);
+  // The same for several sequences at once; the runs' positions must continue their sequences.
+  void step(const Batch& batch);
+
+  // Logits [n_rows, vocab_size] after rows of the last step, n_rows <= kLogitRows. Valid until the next call.
+  std::span<const float> logits(int64_t first_row, int64_t n_rows);
+
+  int64_t max_rows() const { return step_.ws.shape().max_rows; }
+  const ModelConfig& config() const { return family_.config(); }
+  Profile& profile() { return profile_; }
+  void set_observer(Observer* observer) { step_.observer = observer; }
+
+ private:
+  const Family& family_;
+  Profile profile_;
+  Step step_;
+};
+
+}  // namespace flashmoe

@@ -1,0 +1,51 @@
+#include "model/snapshot.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace flashmoe {
+namespace {
+
+Buffer take(Budget& budget, Allotted what, uint64_t bytes) {
+  Buffer buffer = Buffer::reserve(budget, what, bytes);
+  if (!buffer.grow(bytes)) fail(Fault::memory_floor, "no memory is left for a snapshot of {} bytes", bytes);
+  return buffer;
+}
+
+}  // namespace
+
+Snapshot::Snapshot(const Sequence& sequence, Budget& budget) : n_tokens_(sequence.n_tokens()) {
+  const KvCache& kv = sequence.kv();
+  const uint64_t bytes = kv.bytes_of(n_tokens_);
+  kv_ = take(budget, Allotted::kv_cache, bytes * 2 * static_cast<uint64_t>(kv.n_slots()));
+  std::byte* to = kv_.data();
+  for (int slot = 0; slot < kv.n_slots() && bytes > 0; ++slot) {
+    std::memcpy(to, kv.keys(slot), bytes);
+    std::memcpy(to + bytes, kv.values(slot), bytes);
+    to += 2 * bytes;
+  }
+  const auto delta = sequence.delta().span();
+  delta_ = take(budget, Allotted::delta_state, delta.size());
+  std::copy(delta.begin(), delta.end(), delta_.data());
+}
+
+void Snapshot::restore(Sequence& sequence) const {
+  KvCache& kv = sequence.kv();
+  const uint64_t bytes = kv.bytes_of(n_tokens_);
+  CHECK(kv_.size() >= bytes * 2 * static_cast<uint64_t>(kv.n_slots()));
+  kv.reserve_positions(n_tokens_);
+  const std::byte* from = kv_.data();
+  for (int slot = 0; slot < kv.n_slots() && bytes > 0; ++slot) {
+    std::memcpy(kv.keys(slot), from, bytes);
+    std::memcpy(kv.values(slot), from + bytes, bytes);
+    from += 2 * bytes;
+  }
+  const auto delta = sequence.delta().span();
+  std::copy(delta_.data(), delta_.data() + delta.size(), delta.begin());
+  sequence.set_n_tokens(n_tokens_);
+}
+
+}  // namespace flashmoe

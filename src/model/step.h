@@ -1,0 +1,39 @@
+// What every stage of a step works with.
+#pragma once
+
+#include "base/thread_pool.h"
+#include "experts/source.h"
+#include "model/batch.h"
+#include "model/config.h"
+#include "model/profile.h"
+#include "model/workspace.h"
+
+namespace flashmoe {
+
+// Looks over a step's shoulder: golden tests and routing traces.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  // x [n, d_model]: index 0 after the embedding, i after layer i - 1; the last is final-normed.
+  virtual void hidden(int index, std::span<const float> x) { (void)index, (void)x; }
+  // experts and weights [n, k], best first.
+  virtual void routed(int layer, std::span<const int32_t> experts, std::span<const float> weights) {
+    (void)layer, (void)experts, (void)weights;
+  }
+};
+
+struct Step {
+  const ModelConfig& config;
+  const KernelTable& kernels;
+  ThreadPool& pool;
+  ExpertSource& experts;
+  Workspace& ws;
+  Profile& profile;
+  Observer* observer = nullptr;
+  bool exact = false;
+  Batch batch;
+
+  int64_t n() const { return batch.n(); }
+};
+
+}  // namespace flashmoe

@@ -1,0 +1,105 @@
+#include "model/trunk.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/error.h"
+
+namespace flashmoe {
+namespace {
+
+// Every matrix lies in memory at the same offset within a page as on disk, so that direct reads need no copy.
+constexpr uint64_t kPage = 4096;
+constexpr uint64_t kReadBytes = 4 * kMiB;
+
+uint64_t matrix_span(const TensorInfo& tensor) { return round_up(tensor.offset % kPage + tensor.bytes, kPage); }
+uint64_t vector_span(const TensorInfo& tensor) {
+  return round_up(static_cast<uint64_t>(tensor.n_values()) * sizeof(float), 64);
+}
+
+float transformed(float value, Transform transform) {
+  switch (transform) {
+    case Transform::one_plus: return 1.0F + value;
+    case Transform::negative_exp: return -std::exp(value);
+    case Transform::none: break;
+  }
+  return value;
+}
+
+std::span<const float> load_vector(const Binder::VectorRequest& request, const Checkpoint& checkpoint, std::byte* dest) {
+  const TensorInfo& tensor = *request.tensor;
+  std::vector<std::byte> raw(tensor.bytes);
+  checkpoint.files()[tensor.file]->read(tensor.offset, raw);
+  float* values = reinterpret_cast<float*>(dest);
+  const int64_t n = tensor.n_values();
+  format_info(tensor.format).decode(raw.data(), n, values);
+  for (int64_t i = 0; i < n; ++i) {
+    values[i] = transformed(values[i], request.transform);
+    if (!std::isfinite(values[i])) {
+      fail(Fault::input, "{}: tensor {} holds a value that is not finite at index {}; the file is damaged",
+           checkpoint.path(), tensor.name, i);
+    }
+  }
+  return {values, static_cast<size_t>(n)};
+}
+
+}  // namespace
+
+uint64_t Trunk::bytes(const Binder& binder) {
+  uint64_t total = 0;
+  for (const auto& request : binder.matrices()) total += matrix_span(*request.tensor);
+  for (const auto& request : binder.vectors()) total += vector_span(*request.tensor);
+  return total;
+}
+
+void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, ReadQueue& queue, bool direct, Budget& budget,
+                 const std::function<void(uint64_t)>& on_bytes) {
+  buffer_ = Buffer(budget, Allotted::trunk, bytes(binder));
+  uint64_t at = 0;
+  std::vector<ReadRequest> reads;
+  std::vector<const TensorInfo*> owner;  // [reads]
+  for (const auto& request : binder.matrices()) {
+    const TensorInfo& tensor = *request.tensor;
+    const File& file = *checkpoint.files()[tensor.file];
+    const bool direct_file = direct && file.direct_fd() >= 0;
+    std::byte* base = buffer_.data() + at;  // page-aligned, holds the file from `first` on
+    const uint64_t first = round_down(tensor.offset, kPage), end = tensor.offset + tensor.bytes;
+    request.target->data = base + (tensor.offset - first);
+    for (uint64_t from = first; from < end; from += kReadBytes) {
+      const uint64_t to = std::min(round_up(end, kPage), from + kReadBytes);
+      reads.push_back({direct_file ? file.direct_fd() : file.buffered_fd(), from, to - from, std::min(to, end) - from,
+                       base + (from - first), owner.size()});
+      owner.push_back(&tensor);
+    }
+    at += matrix_span(tensor);
+  }
+  uint64_t done_bytes = 0;
+  size_t submitted = 0;
+  const auto window = static_cast<size_t>(queue.depth()) * 2;
+  while (submitted < reads.size() || queue.pending() > 0) {
+    const size_t room = window - std::min(window, static_cast<size_t>(queue.pending()));
+    const size_t n = std::min(room, reads.size() - submitted);
+    queue.submit({reads.data() + submitted, n});
+    submitted += n;
+    for (const ReadDone& done : queue.wait(true)) {
+      const TensorInfo& tensor = *owner[done.tag];
+      if (done.error != 0) {
+        fail(Fault::io, "{}: reading tensor {} at offset {} failed: {}", checkpoint.files()[tensor.file]->path(),
+             tensor.name, reads[done.tag].offset, std::strerror(done.error));
+      }
+      done_bytes += reads[done.tag].bytes;
+      if (on_bytes) on_bytes(done_bytes);
+    }
+  }
+  for (const auto& request : binder.vectors()) {
+    *request.target = load_vector(request, checkpoint, buffer_.data() + at);
+    at += vector_span(*request.tensor);
+  }
+  if (direct) return;
+  for (const auto& file : checkpoint.files()) file->drop_page_cache();
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,99 @@
+#include "model/workspace.h"
+
+#include <algorithm>
+
+namespace flashmoe {
+namespace {
+
+// `f32`, `q8`: which forms are wanted; int8 needs whole blocks.
+ActivationBuffer take_activations(Arena& arena, int64_t n, int64_t cols, bool f32, bool q8) {
+  ActivationBuffer buffer;
+  buffer.cols = cols;
+  if (f32) buffer.f32 = arena.take<float>(n * cols);
+  if (q8 && cols % kActivationBlock == 0) {
+    buffer.q8 = arena.take<int8_t>(n * cols);
+    buffer.scale = arena.take<float>(n * cols / kActivationBlock);
+    buffer.sum = arena.take<float>(n * cols / kActivationBlock);
+  }
+  return buffer;
+}
+
+}  // namespace
+
+Activations ActivationBuffer::rows(int64_t first, int64_t n) const {
+  Activations view{n, cols, nullptr, nullptr, nullptr, nullptr};
+  if (!f32.empty()) view.f32 = f32.data() + first * cols;
+  if (!q8.empty()) {
+    view.q8 = q8.data() + first * cols;
+    view.scale = scale.data() + first * (cols / kActivationBlock);
+    view.sum = sum.data() + first * (cols / kActivationBlock);
+  }
+  return view;
+}
+
+uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
+  const int64_t n = shape_.max_rows, d_model = config.d_model, k = config.n_experts_used;
+  const bool q8 = shape_.quantised;
+  x = arena.take<float>(n * d_model);
+  h = take_activations(arena, n, d_model, true, q8);
+  rope_cos = arena.take<float>(n * config.attention.rotary_dims / 2);
+  rope_sin = arena.take<float>(n * config.attention.rotary_dims / 2);
+  const int64_t max_tasks = 2 * static_cast<int64_t>(config.n_experts) + 8;
+  piece_ends = arena.take<int64_t>(max_tasks);
+  tasks = arena.take<MatmulTask>(max_tasks);
+
+  // From here on four phases share the same bytes: a layer's mixer of either kind, its experts, and the logits.
+  Arena delta_phase = arena, attention_phase = arena, expert_phase = arena, logits_phase = arena;
+  logits = logits_phase.take<float>(kLogitRows * config.vocab_size);
+
+  const DeltaNetConfig& d = config.delta_net;
+  delta.qkv = delta_phase.take<float>(n * d.conv_channels());
+  delta.conv = delta_phase.take<float>(n * d.conv_channels());
+  delta.z = delta_phase.take<float>(n * d.value_width());
+  delta.alpha = delta_phase.take<float>(n * d.n_value_heads);
+  delta.beta = delta_phase.take<float>(n * d.n_value_heads);
+  delta.scratch = delta_phase.take<float>(d.n_value_heads * delta_scratch_floats(d.d_key, d.d_value));
+  delta.out = take_activations(delta_phase, n, d.value_width(), true, q8);
+  delta.y = delta_phase.take<float>(n * d_model);
+
+  const AttentionConfig& a = config.attention;
+  attention.q_gate = attention_phase.take<float>(n * a.n_heads * a.d_head * 2);
+  attention.q = attention_phase.take<float>(n * a.n_heads * a.d_head);
+  attention.k = attention_phase.take<float>(n * a.n_kv_heads * a.d_head);
+  attention.v = attention_phase.take<float>(n * a.n_kv_heads * a.d_head);
+  attention.out = take_activations(attention_phase, n, a.n_heads * a.d_head, true, q8);
+  attention.y = attention_phase.take<float>(n * d_model);
+
+  Arena& e = expert_phase;
+  moe.router_logits = e.take<float>(n * config.n_experts);
+  moe.experts = e.take<int32_t>(n * k);
+  moe.weights = e.take<float>(n * k);
+  moe.slot_of = e.take<int32_t>(n * k);
+  moe.row_of = e.take<int32_t>(n * k);
+  moe.distinct = e.take<int32_t>(config.n_experts);
+  moe.group_begin = e.take<int32_t>(config.n_experts + 1);
+  moe.arrived = e.take<int32_t>(config.n_experts);
+  moe.gathered = take_activations(e, n * k, d_model, shape_.float_experts, q8);
+  moe.gate = e.take<float>(n * k * config.d_ff_expert);
+  moe.up = e.take<float>(n * k * config.d_ff_expert);
+  moe.act = take_activations(e, n * k, config.d_ff_expert, true, q8);
+  moe.out = e.take<float>(n * k * d_model);
+  moe.shared_gate = e.take<float>(n);
+  moe.shared_gate_proj = e.take<float>(n * config.d_ff_shared);
+  moe.shared_up_proj = e.take<float>(n * config.d_ff_shared);
+  moe.shared_act = take_activations(e, n, config.d_ff_shared, true, q8);
+  moe.shared_out = e.take<float>(n * d_model);
+  return std::max({delta_phase.used_bytes(), attention_phase.used_bytes(), expert_phase.used_bytes(),
+                   logits_phase.used_bytes()});
+}
+
+uint64_t Workspace::bytes(const ModelConfig& config, const WorkspaceShape& shape) {
+  return Workspace(shape).lay_out(config, Arena());
+}
+
+Workspace::Workspace(const ModelConfig& config, const WorkspaceShape& shape, Budget& budget)
+    : shape_(shape), buffer_(budget, Allotted::workspace, bytes(config, shape)) {
+  lay_out(config, Arena(buffer_));
+}
+
+}  // namespace flashmoe

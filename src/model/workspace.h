@@ -1,0 +1,103 @@
+// Every array a step computes into, laid out once for the largest batch.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/kernels.h"
+#include "memory/arena.h"
+#include "model/config.h"
+
+namespace flashmoe {
+
+inline constexpr int64_t kLogitRows = 8;  // rows of logits computed at a time
+
+struct WorkspaceShape {
+  int64_t max_rows = 0;        // rows of the largest batch
+  bool quantised = true;       // int8 activations are used: false in exact mode
+  bool float_experts = false;  // routed experts read f32 activations: exact mode, or F32/F16/BF16 experts
+};
+
+// f32 rows and, unless exact, their int8 form.
+struct ActivationBuffer {
+  int64_t cols = 0;
+  std::span<float> f32;    // [n, cols]
+  std::span<int8_t> q8;    // [n, cols]
+  std::span<float> scale;  // [n, cols / 32]
+  std::span<float> sum;    // [n, cols / 32]
+
+  Activations rows(int64_t first, int64_t n) const;
+};
+
+// One matmul among several that run together.
+struct MatmulTask {
+  MatrixView w;
+  Activations x;
+  float* y = nullptr;    // [x.n, w.rows] with y_stride
+  int64_t y_stride = 0;
+  bool exact = false;    // f32 activations whatever the mode: routers
+};
+
+class Workspace {
+ public:
+  static uint64_t bytes(const ModelConfig& config, const WorkspaceShape& shape);
+  Workspace(const ModelConfig& config, const WorkspaceShape& shape, Budget& budget);
+  const WorkspaceShape& shape() const { return shape_; }
+
+  // Whole step.
+  std::span<float> x;                   // [n, d_model] residual stream
+  ActivationBuffer h;                   // [n, d_model] normed input of a stage; after the last layer the final hidden
+  std::span<float> rope_cos, rope_sin;  // [n, rotary_dims / 2]
+  std::span<float> logits;              // [kLogitRows, vocab_size]
+  std::span<int64_t> piece_ends;        // [max tasks] of matmul.h
+  std::span<MatmulTask> tasks;          // [max tasks]
+
+  // Gated DeltaNet.
+  struct {
+    std::span<float> qkv;               // [n, conv_channels] projected
+    std::span<float> conv;              // [n, conv_channels] after the convolution
+    std::span<float> z;                 // [n, value_width]
+    std::span<float> alpha, beta;       // [n, n_value_heads] log decay and update strength
+    std::span<float> scratch;           // [n_value_heads, delta_scratch_floats]
+    ActivationBuffer out;               // [n, value_width]
+    std::span<float> y;                 // [n, d_model]
+  } delta;
+
+  // Full attention.
+  struct {
+    std::span<float> q_gate;            // [n, n_heads, q d_head | gate d_head]
+    std::span<float> q;                 // [n, n_heads, d_head]
+    std::span<float> k, v;              // [n, n_kv_heads, d_head]
+    ActivationBuffer out;               // [n, n_heads * d_head]
+    std::span<float> y;                 // [n, d_model]
+  } attention;
+
+  // Mixture of experts. A slot is one (row, pick); slots are sorted by expert, then row.
+  struct {
+    std::span<float> router_logits;     // [n, n_experts]
+    std::span<int32_t> experts;         // [n, k] picks, best first
+    std::span<float> weights;           // [n, k]
+    std::span<int32_t> slot_of;         // [n, k]
+    std::span<int32_t> row_of;          // [n * k] by slot
+    std::span<int32_t> distinct;        // [n_experts] expert ids that were picked, ascending
+    std::span<int32_t> group_begin;     // [n_experts + 1] first slot of distinct[i]
+    std::span<int32_t> arrived;         // [n_experts]
+    ActivationBuffer gathered;          // [n * k, d_model] rows of h by slot, where a group has several
+    std::span<float> gate, up;          // [n * k, d_ff_expert]
+    ActivationBuffer act;               // [n * k, d_ff_expert]
+    std::span<float> out;               // [n * k, d_model]
+    std::span<float> shared_gate;       // [n]
+    std::span<float> shared_gate_proj, shared_up_proj;  // [n, d_ff_shared]
+    ActivationBuffer shared_act;        // [n, d_ff_shared]
+    std::span<float> shared_out;        // [n, d_model]
+  } moe;
+
+ private:
+  uint64_t lay_out(const ModelConfig& config, Arena arena);
+  WorkspaceShape shape_;
+  Buffer buffer_;
+
+  explicit Workspace(const WorkspaceShape& shape) : shape_(shape) {}
+};
+
+}  // namespace flashmoe
