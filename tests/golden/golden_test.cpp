@@ -1,0 +1,128 @@
+// The forward pass against the reference implementation, through every kernel table this machine runs.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <iostream>
+
+#include "support/golden.h"
+#include "support/loaded_model.h"
+#include "support/shared_data.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr double kExactBound = 1e-4;
+constexpr double kFastBound = 5e-2;
+constexpr double kFastMeanBound = 2.5e-2;
+
+struct Case {
+  std::string name, model, golden;
+};
+
+// Every reference checkpoint that is here: those that come with the project, and all others when they lie beside it.
+std::vector<Case> cases() {
+  namespace fs = std::filesystem;
+  std::vector<Case> found;
+  std::set<std::string> names;
+  const auto add = [&](const fs::path& root) {
+    if (!fs::exists(root)) return;
+    for (const char* name : {"qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_moe_256"}) {
+      const fs::path folder = root / name;
+      if (fs::exists(folder / "golden.safetensors") && names.insert(name).second) {
+        found.push_back({name, folder, folder / "golden.safetensors"});
+      }
+    }
+    for (const char* type : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K"}) {
+      const fs::path model = root / "gguf" / (std::string(type) + ".gguf");
+      if (fs::exists(model) && names.insert(type).second) {
+        found.push_back({type, model, root / "gguf" / (std::string(type) + ".golden.safetensors")});
+      }
+    }
+  };
+  add(fs::path(FLASHMOE_TEST_DATA) / "goldens");
+  if (const auto shared = shared_path("goldens")) {
+    add(*shared);
+  } else {
+    std::cout << "the full set of goldens is not beside the project; testing those that come with it\n";
+  }
+  if (const auto spark = shared_path("spark/hf")) found.push_back({"spark", *spark, *spark + "/golden.safetensors"});
+  return found;
+}
+
+// Records what the model sees on its way.
+class Recorder : public Observer {
+ public:
+  void hidden(int index, std::span<const float> x) override {
+    hidden_[index].insert(hidden_[index].end(), x.begin(), x.end());
+  }
+  void routed(int layer, std::span<const int32_t> experts, std::span<const float>) override {
+    picks_[layer].insert(picks_[layer].end(), experts.begin(), experts.end());
+  }
+  std::map<int, std::vector<float>> hidden_;
+  std::map<int, std::vector<int32_t>> picks_;
+};
+
+class GoldenTest : public testing::TestWithParam<std::tuple<std::string, Case>> {
+ protected:
+  LoadOptions options(bool exact) const {
+    LoadOptions o;
+    o.kernels = std::get<0>(GetParam());
+    o.exact = exact;
+    o.kv = exact ? KvFormat::f32 : KvFormat::f16;
+    o.n_threads = 2;
+    return o;
+  }
+  const Case& which() const { return std::get<1>(GetParam()); }
+  bool runs_here() const { return kernels_by_name(std::get<0>(GetParam())).has_value(); }
+};
+
+TEST_P(GoldenTest, ExactModeEqualsTheReference) {
+  if (!runs_here()) GTEST_SKIP() << "this machine cannot run the kernels " << std::get<0>(GetParam());
+  const Golden golden = read_golden(which().golden);
+  LoadedModel model(which().model, options(true));
+  Recorder seen;
+  model.forward().set_observer(&seen);
+  const auto logits = model.logits(golden.input_ids, 128);
+  model.forward().set_observer(nullptr);
+  for (const auto& [index, reference] : golden.hidden) {
+    EXPECT_LE(relative_error(seen.hidden_[index], reference), kExactBound) << "hidden." << index;
+  }
+  for (const auto& [layer, reference] : golden.router_topk) EXPECT_EQ(seen.picks_[layer], reference) << "layer " << layer;
+  EXPECT_LE(relative_error(logits, golden.logits), kExactBound);
+  EXPECT_EQ(model.greedy(golden.input_ids, golden.greedy.size()), golden.greedy);
+}
+
+TEST_P(GoldenTest, Int8ActivationsStayWithinBounds) {
+  if (!runs_here()) GTEST_SKIP() << "this machine cannot run the kernels " << std::get<0>(GetParam());
+  const Golden golden = read_golden(which().golden);
+  LoadedModel model(which().model, options(false));
+  const double error = relative_error(model.logits(golden.input_ids, 128), golden.logits);
+  RecordProperty("relative_error", std::to_string(error));
+  EXPECT_LE(error, kFastBound);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenTest,
+                         testing::Combine(testing::Values("scalar", "avx2", "avx512"), testing::ValuesIn(cases())),
+                         [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param).name; });
+
+TEST(GoldenMeanTest, Int8ActivationsStayWithinBoundsOnAverage) {
+  double sum = 0;
+  int n = 0;
+  for (const Case& which : cases()) {
+    if (!which.model.ends_with(".gguf")) continue;
+    const Golden golden = read_golden(which.golden);
+    LoadOptions options;
+    options.kernels = best_kernels().name;
+    options.exact = false;
+    options.kv = KvFormat::f16;
+    const double error = relative_error(LoadedModel(which.model, options).logits(golden.input_ids, 128), golden.logits);
+    std::cout << "int8 activations, " << which.name << ": relative error " << error << "\n";
+    sum += error;
+    ++n;
+  }
+  ASSERT_GT(n, 0);
+  EXPECT_LE(sum / n, kFastMeanBound);
+}
+
+}  // namespace
+}  // namespace flashmoe

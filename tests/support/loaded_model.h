@@ -1,0 +1,58 @@
+// A model wired by hand, below the engine: for tests that look at hidden states, force read orders or small caches.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/report.h"
+#include "model/forward.h"
+#include "model/trunk.h"
+
+namespace flashmoe {
+
+struct LoadOptions {
+  std::string kernels = "scalar";
+  bool exact = true;
+  int n_threads = 1;
+  int64_t max_rows = 128;
+  int64_t context_tokens = 512;
+  KvFormat kv = KvFormat::f32;
+  bool streamed = false;
+  uint64_t cache_bytes = 0;  // streamed: 0 is the floor
+  bool direct = false;
+  // Makes the experts' read queue; empty: pread with two threads.
+  std::function<std::unique_ptr<ReadQueue>()> queue;
+};
+
+class LoadedModel {
+ public:
+  LoadedModel(const std::string& path, const LoadOptions& options);
+
+  const ModelConfig& config() const { return bound_.family->config(); }
+  Forward& forward() { return *forward_; }
+  Budget& budget() { return budget_; }
+  const ExpertSource& experts() const { return *experts_; }
+  std::unique_ptr<Sequence> new_sequence();
+
+  // Logits [T, V] of ids as a fresh sequence, in steps of at most `chunk` rows.
+  std::vector<float> logits(std::span<const int32_t> ids, int64_t chunk);
+  // Greedy continuation of ids.
+  std::vector<int32_t> greedy(std::span<const int32_t> ids, size_t n);
+
+ private:
+  LoadOptions options_;
+  BoundModel bound_;
+  Budget budget_;
+  ThreadPool pool_;
+  Trunk trunk_;
+  std::unique_ptr<ExpertSource> experts_;
+  std::unique_ptr<Workspace> workspace_;
+  std::unique_ptr<Forward> forward_;
+};
+
+// The lowest index of the largest value.
+int32_t argmax(std::span<const float> values);
+
+}  // namespace flashmoe

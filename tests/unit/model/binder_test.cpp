@@ -1,0 +1,116 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "engine/report.h"
+#include "support/gguf_writer.h"
+#include "support/temp_dir.h"
+#include "support/tiny_model.h"
+
+namespace flashmoe {
+namespace {
+
+std::string error_of(const std::string& path, Fault fault) {
+  try {
+    bind_model(path);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), fault) << error.what();
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return {};
+}
+
+// Renames a tensor in a GGUF by replacing bytes of equal length.
+std::string with_replaced(const TempDir& dir, const std::string& path, std::vector<std::pair<std::string, std::string>> edits) {
+  std::string bytes = read_bytes(path);
+  for (const auto& [from, to] : edits) {
+    EXPECT_EQ(from.size(), to.size());
+    const size_t at = bytes.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    bytes.replace(at, from.size(), to);
+  }
+  return dir.write("edited.gguf", bytes);
+}
+
+TEST(BinderTest, BindsEveryTensorOfAFullModel) {
+  for (const TinyLayout layout : {TinyLayout::gguf, TinyLayout::hf_stacked, TinyLayout::hf_per_expert}) {
+    const TempDir dir;
+    TinyModelOptions tiny;
+    tiny.layout = layout;
+    tiny.with_mtp = true;
+    tiny.with_vision = layout != TinyLayout::gguf;
+    const BoundModel model = bind_model(write_tiny_model(dir.path(), tiny));
+    EXPECT_TRUE(model.binder->unused().empty()) << model.binder->unused().front();
+    EXPECT_EQ(model.experts.records.size(), static_cast<size_t>(tiny.n_layers * tiny.n_experts));
+    EXPECT_EQ(model.family->config().n_layers, tiny.n_layers);
+  }
+}
+
+TEST(BinderTest, ListsAllMissingTensorsAtOnce) {
+  const TempDir dir;
+  const auto path = with_replaced(dir, write_tiny_model(dir.path(), {}),
+                                  {{"blk.0.ssm_norm.weight", "blk.0.ssm_nope.weight"},
+                                   {"blk.3.attn_k.weight", "blk.3.attn_x.weight"}});
+  const std::string message = error_of(path, Fault::input);
+  EXPECT_NE(message.find("blk.0.ssm_norm.weight is missing"), std::string::npos) << message;
+  EXPECT_NE(message.find("blk.3.attn_k.weight is missing"), std::string::npos) << message;
+}
+
+TEST(BinderTest, ReportsTensorsThatNothingUses) {
+  const TempDir dir;
+  TinyModelOptions tiny;
+  tiny.with_mtp = true;
+  const BoundModel model = bind_model(
+      with_replaced(dir, write_tiny_model(dir.path(), tiny), {{"blk.4.nextn.enorm.weight", "blk.9.strange.one.weight"}}));
+  ASSERT_EQ(model.binder->unused(), std::vector<std::string>{"blk.9.strange.one.weight"});
+}
+
+TEST(BinderTest, NamesAnUnknownFamily) {
+  const TempDir dir;
+  std::string bytes = read_bytes(write_tiny_model(dir.path(), {}));
+  for (size_t at = 0; (at = bytes.find("qwen35moe", at)) != std::string::npos;) bytes.replace(at, 9, "mammoth7b");
+  const std::string message = error_of(dir.write("edited.gguf", bytes), Fault::unsupported);
+  EXPECT_NE(message.find("'mammoth7b'"), std::string::npos) << message;
+  EXPECT_NE(message.find("qwen35moe"), std::string::npos) << message;
+}
+
+TEST(BinderTest, RefusesShapesThatDoNotFitTheDimensions) {
+  const TempDir dir;
+  TinyModelOptions tiny;
+  tiny.layout = TinyLayout::hf_stacked;
+  const std::string folder = write_tiny_model(dir.path(), tiny);
+  std::string config = read_bytes(dir / "config.json");
+  const size_t at = config.find("\"num_experts\"");
+  ASSERT_NE(at, std::string::npos);
+  const size_t digit = config.find('8', at);
+  config[digit] = '9';
+  dir.write("config.json", config);
+  const std::string message = error_of(folder, Fault::input);
+  EXPECT_NE(message.find("mlp.gate.weight has shape [8, 64], expected [9, 64]"), std::string::npos) << message;
+}
+
+TEST(BinderTest, RefusesAbsurdDimensions) {
+  const TempDir dir;
+  TinyModelOptions tiny;
+  tiny.layout = TinyLayout::hf_stacked;
+  const std::string folder = write_tiny_model(dir.path(), tiny);
+  const std::string good = read_bytes(dir / "config.json");
+  for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{
+           {"hidden_size", "-1"}, {"num_hidden_layers", "99999999"}, {"num_experts_per_tok", "99"},
+           {"num_attention_heads", "3"}, {"head_dim", "1e30"}, {"vocab_size", "\"many\""},
+           {"linear_conv_kernel_dim", "5"}}) {
+    std::string config = good;
+    const size_t at = config.find("\"" + key + "\"");
+    ASSERT_NE(at, std::string::npos) << key;
+    const size_t begin = config.find(':', at) + 1, end = config.find_first_of(",}\n", begin);
+    config.replace(begin, end - begin, value);
+    dir.write("config.json", config);
+    const std::string message = error_of(folder, Fault::input);
+    EXPECT_NE(message.find(dir.path()), std::string::npos) << message;
+  }
+}
+
+}  // namespace
+}  // namespace flashmoe

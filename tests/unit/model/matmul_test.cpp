@@ -1,0 +1,69 @@
+#include "model/matmul.h"
+
+#include <gtest/gtest.h>
+
+#include "experts/source.h"
+#include "support/tiny_model.h"
+
+namespace flashmoe {
+namespace {
+
+// An expert source for steps that use none.
+class NoExperts : public ExpertSource {
+ public:
+  Lease acquire(int, std::span<const int32_t>) override { return {this, 0}; }
+  int max_picks() const override { return 0; }
+  CacheStats cache_stats() const override { return {}; }
+  IoStats io_stats() const override { return {}; }
+
+ private:
+  std::span<const int32_t> next_arrived(int) override { return {}; }
+  const ExpertWeights& wait_for(int, int) override { return none_; }
+  void release(int) noexcept override {}
+  ExpertWeights none_;
+};
+
+TEST(MatmulTest, AnySplitIntoPiecesComputesEveryRowOnce) {
+  ModelConfig config;
+  config.n_layers = 1;
+  config.layer_is_attention = {false};
+  config.d_model = 256;
+  config.vocab_size = 64;
+  config.n_experts = 4;
+  config.n_experts_used = 1;
+  config.delta_net = {1, 1, 16, 16, HeadOrder::grouped};
+  config.attention = {1, 1, 16, 4, 1e4};
+  Budget budget;
+  budget.allot(Allotted::workspace, 1ULL << 30);
+  Workspace ws(config, {8, true, false}, budget);
+  Profile profile;
+  NoExperts experts;
+  ThreadPool one(1), three(3);
+  std::vector<std::vector<float>> results;
+  for (ThreadPool* pool : {&one, &three}) {
+    Step step{config, best_kernels(), *pool, experts, ws, profile, nullptr, false, {}};
+    for (size_t i = 0; i < ws.h.f32.size(); ++i) ws.h.f32[i] = static_cast<float>(i % 17) - 8.0F;
+    quantise(step, ws.h, 0, 8);
+    std::vector<std::string> weights;
+    std::vector<float> y;
+    const std::vector<int64_t> rows = {1, 7, 8, 1000, 3};
+    int64_t total = 0;
+    for (const int64_t r : rows) total += r;
+    y.resize(static_cast<size_t>(total * 8), -1e30F);
+    std::vector<MatmulTask> tasks;
+    float* to = y.data();
+    for (const int64_t r : rows) {
+      weights.push_back(random_blocks(Format::q4_k, r * 256, 1.0F, static_cast<uint64_t>(r)));
+      tasks.push_back({{nullptr, r, 256, Format::q4_k}, ws.h.rows(0, 8), to, r});
+      to += r * 8;
+    }
+    for (size_t i = 0; i < tasks.size(); ++i) tasks[i].w.data = reinterpret_cast<const std::byte*>(weights[i].data());
+    matmul(step, tasks);
+    for (const float value : y) ASSERT_NE(value, -1e30F);
+    results.push_back(y);
+  }
+  EXPECT_EQ(results[0], results[1]);
+}
+
+}  // namespace
+}  // namespace flashmoe
