@@ -74,8 +74,8 @@ class PreadQueue final : public ReadQueue {
 
   static void transfer(ReadProgress& read) {
     while (true) {
-      const ssize_t n = pread(read.request().fd, read.next_dest(), read.next_bytes(),
-                              static_cast<off_t>(read.next_offset()));
+      const ssize_t n =
+          pread(read.request().fd, read.next_dest(), read.next_bytes(), static_cast<off_t>(read.next_offset()));
       const int error = errno;
       if (read.advance(n < 0 ? -error : n)) return;
       if (n < 0 && error == EAGAIN) std::this_thread::yield();

@@ -50,8 +50,8 @@ std::optional<uint64_t> find_number(std::string_view text, std::string_view key)
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());
     const std::string_view line = text.substr(at, end - at);
-    if (line.starts_with(key) && line.size() > key.size() && (line[key.size()] == ' ' || line[key.size()] == ':' ||
-                                                              line[key.size()] == '\t')) {
+    if (line.starts_with(key) && line.size() > key.size() &&
+        (line[key.size()] == ' ' || line[key.size()] == ':' || line[key.size()] == '\t')) {
       return parse_number(line.substr(key.size() + 1));
     }
     at = end + 1;

@@ -1,0 +1,71 @@
+#include "experts/cache.h"
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace flashmoe {
+
+ExpertCache::ExpertCache(int n_layers, int n_experts, std::vector<CacheClass> classes)
+    : n_experts_(n_experts), eviction_(n_layers, n_experts), classes_(std::move(classes)) {
+  class_of_.assign(static_cast<size_t>(n_layers), -1);
+  slot_of_.assign(record(n_layers, 0), kNoSlot);
+  empty_.resize(classes_.size());
+  for (size_t c = 0; c < classes_.size(); ++c) {
+    for (const int layer : classes_[c].layers) class_of_[static_cast<size_t>(layer)] = static_cast<int>(c);
+    const int first = n_slots();
+    // Handed out from the back: lowest slot first.
+    for (int i = classes_[c].n_slots - 1; i >= 0; --i) empty_[c].push_back(first + i);
+    slots_.resize(slots_.size() + static_cast<size_t>(classes_[c].n_slots),
+                  Slot{.id = {}, .slot_class = static_cast<int>(c)});
+  }
+  for (const int c : class_of_) CHECK(c >= 0);
+}
+
+int ExpertCache::take(int layer, int expert) {
+  CHECK(find(layer, expert) == kNoSlot);
+  const auto c = static_cast<size_t>(class_of_[static_cast<size_t>(layer)]);
+  int index = kNoSlot;
+  if (!empty_[c].empty()) {
+    index = empty_[c].back();
+    empty_[c].pop_back();
+  } else if (const auto victim = eviction_.victim(classes_[c].layers)) {
+    index = std::exchange(slot_of_[record(victim->layer, victim->expert)], kNoSlot);
+    eviction_.set_candidate(victim->layer, victim->expert, false);
+  } else {
+    return kNoSlot;
+  }
+  Slot& slot = slots_[static_cast<size_t>(index)];
+  CHECK(slot.n_pins == 0);
+  slot.id = {layer, expert};
+  slot.n_pins = 1;
+  slot.found = true;
+  slot_of_[record(layer, expert)] = index;
+  return index;
+}
+
+void ExpertCache::pin(int slot) {
+  Slot& s = slots_[static_cast<size_t>(slot)];
+  CHECK(s.found);
+  if (s.n_pins++ == 0) eviction_.set_candidate(s.id.layer, s.id.expert, false);
+}
+
+void ExpertCache::unpin(int slot) {
+  Slot& s = slots_[static_cast<size_t>(slot)];
+  CHECK(s.n_pins > 0);
+  if (--s.n_pins > 0) return;
+  if (s.found) {
+    eviction_.set_candidate(s.id.layer, s.id.expert, true);
+  } else {
+    empty_[static_cast<size_t>(s.slot_class)].push_back(slot);
+  }
+}
+
+void ExpertCache::forget(int slot) {
+  Slot& s = slots_[static_cast<size_t>(slot)];
+  CHECK(s.found && s.n_pins > 0);
+  s.found = false;
+  slot_of_[record(s.id.layer, s.id.expert)] = kNoSlot;
+}
+
+}  // namespace flashmoe

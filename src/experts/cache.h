@@ -1,0 +1,61 @@
+// Which expert is in which slot: the bookkeeping of a bounded cache, without memory or I/O of its own.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "experts/eviction.h"
+
+namespace flashmoe {
+
+// Layers whose records fit the same slots, and how many slots they share.
+struct CacheClass {
+  std::vector<int> layers;
+  int n_slots = 0;
+};
+
+// Slots are numbered class by class. A slot is empty, or holds an expert; a pinned slot is never evicted.
+class ExpertCache {
+ public:
+  static constexpr int kNoSlot = -1;
+
+  // Every layer is in exactly one class.
+  ExpertCache(int n_layers, int n_experts, std::vector<CacheClass> classes);
+
+  // Tells the eviction policy of the picks of one layer, before they are looked up.
+  void use(int layer, std::span<const int32_t> experts) { eviction_.use(layer, experts); }
+  // The slot that holds the expert, or kNoSlot.
+  int find(int layer, int expert) const { return slot_of_[record(layer, expert)]; }
+  // Gives the expert, which is in no slot, an empty or evicted one and pins it. kNoSlot if all are pinned.
+  int take(int layer, int expert);
+  // Each pin needs its unpin.
+  void pin(int slot);
+  void unpin(int slot);
+  // The slot's content is no good: it is not found any more, and is empty once unpinned.
+  void forget(int slot);
+
+  ExpertId held(int slot) const { return slots_[static_cast<size_t>(slot)].id; }
+  int n_slots() const { return static_cast<int>(slots_.size()); }
+
+ private:
+  struct Slot {
+    ExpertId id;
+    int slot_class = 0;
+    int n_pins = 0;
+    bool found = false;  // slot_of_ points here
+  };
+  size_t record(int layer, int expert) const {
+    return static_cast<size_t>(layer) * static_cast<size_t>(n_experts_) + static_cast<size_t>(expert);
+  }
+
+  int n_experts_;
+  Eviction eviction_;
+  std::vector<CacheClass> classes_;
+  std::vector<int> class_of_;            // [n_layers]
+  std::vector<std::vector<int>> empty_;  // [n_classes], slots that hold nothing
+  std::vector<int> slot_of_;             // [n_layers, n_experts]
+  std::vector<Slot> slots_;
+};
+
+}  // namespace flashmoe
