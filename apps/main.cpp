@@ -1,8 +1,99 @@
+// flashmoe: picks the subcommand, and turns whatever goes wrong into one line and an exit code.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <csignal>
 #include <cstdio>
+#include <new>
+#include <sstream>
+#include <string>
 
+#include "commands.h"
+#include "flashmoe/error.h"
 #include "flashmoe/version.h"
+#include "help.h"
+#include "terminal.h"
 
-int main() {
-  std::printf("flashmoe %s\n", flashmoe::kVersion);
-  return 0;
+namespace flashmoe {
+namespace {
+
+constexpr const char* kFooter =
+    "Examples:\n"
+    "  flashmoe run -p \"Explain quantum computing.\"       the built-in model\n"
+    "  flashmoe run -m model.gguf --ram 8G -p \"Hello\"     a real one, within 8 GiB\n"
+    "  flashmoe inspect model.gguf                        what is in it, what it needs\n"
+    "\n"
+    "flashmoe SUBCOMMAND --help lists the options of each.\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too little memory.";
+
+int exit_code(Fault fault) {
+  switch (fault) {
+    case Fault::usage:
+      return kExitUsage;
+    case Fault::memory_floor:
+      return kExitMemoryFloor;
+    default:
+      return kExitFailed;
+  }
+}
+
+int complain(const std::string& message, int code) {
+  std::fprintf(stderr, "flashmoe: %s\n", message.c_str());
+  return code;
+}
+
+// "flashmoe" or "flashmoe run": whose --help to read.
+std::string help_command(const CLI::App& cli) {
+  const auto chosen = cli.get_subcommands();
+  return chosen.empty() ? "flashmoe" : "flashmoe " + chosen.front()->get_name();
+}
+
+int dispatch(int argc, char** argv) {
+  CLI::App cli("flashmoe runs Mixture-of-Experts language models that are larger than memory.", "flashmoe");
+  cli.formatter(std::make_shared<HelpFormatter>());
+  cli.set_version_flag("--version", std::string("flashmoe ") + kVersion, "Print the version");
+  cli.set_help_flag("-h,--help", "Print this help");
+  cli.footer(kFooter);
+  const std::array commands = {add_run(cli), add_inspect(cli), add_logits(cli), add_tokenize(cli)};
+
+  const auto named = [&](const char* name) {
+    return std::any_of(commands.begin(), commands.end(),
+                       [&](const Command& command) { return command.options->get_name() == name; });
+  };
+  if (argc < 2) return complain("a subcommand is missing; see 'flashmoe --help'", kExitUsage);
+  if (argv[1][0] != '-' && !named(argv[1])) {
+    return complain("unknown subcommand '" + std::string(argv[1]) + "'; see 'flashmoe --help'", kExitUsage);
+  }
+  try {
+    cli.parse(argc, argv);
+  } catch (const CLI::Success& success) {  // --help, --version
+    std::ostringstream text;
+    cli.exit(success, text, text);
+    StandardOutput().write(text.str());
+    return kExitOk;
+  } catch (const CLI::ParseError& error) {
+    return complain(std::string(error.what()) + "; see '" + help_command(cli) + " --help'", kExitUsage);
+  }
+  for (const Command& command : commands) {
+    if (command.options->parsed()) return command.run();
+  }
+  return complain("a subcommand is missing; see 'flashmoe --help'", kExitUsage);
+}
+
+}  // namespace
+}  // namespace flashmoe
+
+int main(int argc, char** argv) {
+  using namespace flashmoe;
+  hold_standard_descriptors();
+  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is seen where it is written to
+  try {
+    return dispatch(argc, argv);
+  } catch (const Error& error) {
+    return complain(error.what(), exit_code(error.fault()));
+  } catch (const std::bad_alloc&) {
+    return complain("out of memory: the system refused an allocation; lower --ram or --ctx", kExitFailed);
+  } catch (const std::exception& error) {
+    return complain(std::string("internal error: ") + error.what(), kExitFailed);
+  }
 }

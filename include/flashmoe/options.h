@@ -29,6 +29,7 @@ struct EngineOptions {
   int context_tokens = 0;       // longest sequence; 0: 8192, or the model's own limit if that is smaller
   int prefill_chunk = 0;        // rows per prefill step, rounded up to a multiple of 64; 0: chosen by the planner
   bool exact = false;           // f32 activations end to end
+  bool text_only = false;       // tokenizer and chat template, no weights: new_session() throws Error{usage}
   KernelChoice kernels = KernelChoice::automatic;
   IoChoice io = IoChoice::automatic;
   DirectChoice direct = DirectChoice::automatic;

@@ -1,0 +1,25 @@
+// The subcommands. Each puts its options on the command line and hands back what to call when it was chosen.
+#pragma once
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace flashmoe {
+
+// What the shell sees.
+enum ExitCode { kExitOk = 0, kExitFailed = 1, kExitUsage = 2, kExitMemoryFloor = 3 };
+
+struct Command {
+  CLI::App* options = nullptr;
+  std::function<int()> run;  // returns an exit code; throws Error
+};
+
+Command add_run(CLI::App& cli);
+Command add_logits(CLI::App& cli);
+Command add_inspect(CLI::App& cli);
+Command add_tokenize(CLI::App& cli);
+
+}  // namespace flashmoe

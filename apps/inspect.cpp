@@ -1,0 +1,144 @@
+// flashmoe inspect: what a model file holds and what running it takes, from its headers alone.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "commands.h"
+#include "flashmoe/engine.h"
+#include "model_options.h"
+#include "quantities.h"
+#include "terminal.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr size_t kUnusedShown = 10;
+
+class Page {
+ public:
+  void row(const char* name, const std::string& value) { text_ += fmt::format("{:<18}  {}\n", name, value); }
+  void line(const std::string& value) { text_ += value + "\n"; }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+void describe_model(const ModelReport& model, Page& page) {
+  page.row("model", model.name.empty() ? model.path : fmt::format("{} ({})", model.name, model.path));
+  page.row("container", fmt::format("{}, {}", model.container, show_bytes(model.file_bytes)));
+  page.row("family", model.family);
+  page.row("parameters", show_count(model.n_parameters));
+  page.row("layers", fmt::format("{} ({} attention, {} delta-net)", model.n_layers, model.n_attention_layers,
+                                 model.n_layers - model.n_attention_layers));
+  page.row("width",
+           fmt::format("{}; expert {}, shared expert {}", model.d_model, model.d_ff_expert, model.d_ff_shared));
+  page.row("experts", fmt::format("{} a layer, {} used by each token", model.n_experts, model.n_experts_used));
+  page.row("attention",
+           fmt::format("{} query heads, {} key/value heads of {}", model.n_heads, model.n_kv_heads, model.d_head));
+  if (model.n_value_heads > 0) {
+    page.row("delta-net", fmt::format("{} key heads of {}, {} value heads of {}", model.n_key_heads, model.d_key,
+                                      model.n_value_heads, model.d_value));
+  }
+  page.row("vocabulary", show_count(static_cast<uint64_t>(model.vocab_size)));
+  page.row("context", fmt::format("{} tokens", show_count(static_cast<uint64_t>(model.context_tokens))));
+  page.row("text", fmt::format("{}, {}", model.has_tokenizer ? "tokenizer" : "no tokenizer",
+                               model.has_chat_template ? "chat template" : "no chat template"));
+}
+
+void describe_sizes(const ModelReport& model, Page& page) {
+  page.line("");
+  page.row("trunk", show_bytes(model.trunk_bytes) + ", stays in memory");
+  page.row("experts", fmt::format("{}, {} each", show_bytes(model.expert_bytes), show_bytes(model.bytes_per_expert)));
+  page.row("a token reads", fmt::format("{} of trunk, {} of experts", show_bytes(model.trunk_bytes_per_token),
+                                        show_bytes(model.expert_bytes_per_token)));
+  page.row("a sequence holds",
+           fmt::format("{} a token, {} of state", show_bytes(model.kv_bytes_per_token), show_bytes(model.state_bytes)));
+}
+
+void describe_tensors(const ModelReport& model, Page& page) {
+  page.line("");
+  page.row("tensors", show_count(model.n_tensors));
+  for (const FormatBytes& format : model.formats) {
+    page.row("", fmt::format("{:<6} {:>6}  {}", format.format, show_count(format.n_tensors), show_bytes(format.bytes)));
+  }
+  const size_t n_unused = model.unused_tensors.size();
+  if (n_unused == 0) return;
+  page.row("not used", show_count(n_unused));
+  for (size_t i = 0; i < std::min(n_unused, kUnusedShown); ++i) page.row("", model.unused_tensors[i]);
+  if (n_unused > kUnusedShown) page.row("", fmt::format("and {} more: --json", n_unused - kUnusedShown));
+}
+
+std::string report_json(const ModelReport& model) {
+  nlohmann::ordered_json json;
+  json["path"] = model.path;
+  json["name"] = model.name;
+  json["container"] = model.container;
+  json["family"] = model.family;
+  json["n_layers"] = model.n_layers;
+  json["n_attention_layers"] = model.n_attention_layers;
+  json["d_model"] = model.d_model;
+  json["d_ff_expert"] = model.d_ff_expert;
+  json["d_ff_shared"] = model.d_ff_shared;
+  json["vocab_size"] = model.vocab_size;
+  json["context_tokens"] = model.context_tokens;
+  json["n_experts"] = model.n_experts;
+  json["n_experts_used"] = model.n_experts_used;
+  json["n_heads"] = model.n_heads;
+  json["n_kv_heads"] = model.n_kv_heads;
+  json["d_head"] = model.d_head;
+  json["n_key_heads"] = model.n_key_heads;
+  json["n_value_heads"] = model.n_value_heads;
+  json["d_key"] = model.d_key;
+  json["d_value"] = model.d_value;
+  json["file_bytes"] = model.file_bytes;
+  json["n_tensors"] = model.n_tensors;
+  json["n_parameters"] = model.n_parameters;
+  json["trunk_bytes"] = model.trunk_bytes;
+  json["expert_bytes"] = model.expert_bytes;
+  json["bytes_per_expert"] = model.bytes_per_expert;
+  json["trunk_bytes_per_token"] = model.trunk_bytes_per_token;
+  json["expert_bytes_per_token"] = model.expert_bytes_per_token;
+  json["kv_bytes_per_token"] = model.kv_bytes_per_token;
+  json["state_bytes"] = model.state_bytes;
+  json["formats"] = nlohmann::ordered_json::array();
+  for (const FormatBytes& format : model.formats) {
+    json["formats"].push_back({{"format", format.format}, {"n_tensors", format.n_tensors}, {"bytes", format.bytes}});
+  }
+  json["unused_tensors"] = model.unused_tensors;
+  json["has_tokenizer"] = model.has_tokenizer;
+  json["has_chat_template"] = model.has_chat_template;
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+int inspect(const std::string& path, bool as_json) {
+  const ModelReport model = Engine::inspect(model_or_builtin(path));
+  Page page;
+  describe_model(model, page);
+  describe_sizes(model, page);
+  describe_tensors(model, page);
+  StandardOutput().write(as_json ? report_json(model) : page.text());
+  return kExitOk;
+}
+
+}  // namespace
+
+Command add_inspect(CLI::App& cli) {
+  struct Options {
+    std::string model;
+    bool json = false;
+  };
+  auto chosen = std::make_shared<Options>();
+  CLI::App* options = cli.add_subcommand("inspect", "Tell what a model holds and what it takes to run it");
+  options->add_option("MODEL", chosen->model,
+                      "A .gguf file (any part of a split) or a folder of safetensors; default: the built-in model");
+  options->add_flag("--json", chosen->json, "Print everything as JSON");
+  options->footer("Example:\n  flashmoe inspect model.gguf");
+  return {options, [chosen] { return inspect(chosen->model, chosen->json); }};
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,73 @@
+#include "model_options.h"
+
+#include <limits>
+
+#include "flashmoe/engine.h"
+#include "flashmoe/error.h"
+#include "option_values.h"
+
+namespace flashmoe {
+
+void add_model_path(CLI::App& cli, std::string& path) {
+  cli.add_option("-m,--model", path,
+                 "A .gguf file (any part of a split) or a folder of safetensors; default: the built-in model")
+      ->option_text("MODEL");
+}
+
+void add_model_options(CLI::App& cli, EngineOptions& options) {
+  constexpr int kNoLimit = std::numeric_limits<int>::max();
+  add_model_path(cli, options.model_path);
+
+  constexpr const char* kGroup = "Memory and speed";
+  add_size(cli, "--ram", options.ram_bytes,
+           "Most memory to use in all, such as 8G; default: what the cgroup and the machine have free")
+      ->group(kGroup);
+  add_number(cli, "--threads", options.n_threads, 1, 1024, "Threads; default: the CPUs this process may use")
+      ->group(kGroup);
+  add_number(cli, "--ctx", options.context_tokens, 1, kNoLimit,
+             "Longest prompt and answer in tokens; default: 8192, or less if the model's own limit is")
+      ->group(kGroup);
+  add_number(cli, "--prefill-chunk", options.prefill_chunk, 1, 65536,
+             "Prompt tokens per step, rounded up to a multiple of 64; default: chosen by the memory plan")
+      ->group(kGroup);
+  cli.add_flag("--exact", options.exact, "Keep activations in 32-bit floats from end to end: slower")->group(kGroup);
+  add_choice<KernelChoice>(cli, "--kernels", options.kernels,
+                           {{"auto", KernelChoice::automatic},
+                            {"scalar", KernelChoice::scalar},
+                            {"avx2", KernelChoice::avx2},
+                            {"avx512", KernelChoice::avx512}},
+                           "Instruction set; default: the best this machine runs")
+      ->group(kGroup);
+  add_choice<ExpertsChoice>(
+      cli, "--experts", options.experts,
+      {{"auto", ExpertsChoice::automatic},
+       {"resident", ExpertsChoice::resident},
+       {"streamed", ExpertsChoice::streamed}},
+      "Keep all experts in memory, or read them when they are picked; default: resident if they fit")
+      ->group(kGroup);
+  add_choice<KvChoice>(cli, "--kv", options.kv,
+                       {{"auto", KvChoice::automatic}, {"f16", KvChoice::f16}, {"f32", KvChoice::f32}},
+                       "Numbers in the attention cache; default: f16, with --exact f32")
+      ->group(kGroup);
+  add_choice<IoChoice>(cli, "--io", options.io,
+                       {{"auto", IoChoice::automatic}, {"uring", IoChoice::uring}, {"pread", IoChoice::pread}},
+                       "How experts are read; default: io_uring where the kernel allows it")
+      ->group(kGroup);
+  add_choice<DirectChoice>(cli, "--direct", options.direct,
+                           {{"auto", DirectChoice::automatic}, {"on", DirectChoice::on}, {"off", DirectChoice::off}},
+                           "Read past the page cache (O_DIRECT); default: where a transfer proves that it works")
+      ->group(kGroup);
+}
+
+std::string model_or_builtin(const std::string& path) {
+  if (!path.empty()) return path;
+  std::string builtin = builtin_model_path();
+  if (builtin.empty()) {
+    throw Error(Fault::input,
+                "the built-in model is not installed (share/flashmoe/models/spark beside the binary's folder); "
+                "name a model with -m");
+  }
+  return builtin;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,19 @@
+// The options that every subcommand with a running model shares.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "flashmoe/options.h"
+
+namespace flashmoe {
+
+// -m alone.
+void add_model_path(CLI::App& cli, std::string& path);
+// -m, memory, threads, kernels, input and output.
+void add_model_options(CLI::App& cli, EngineOptions& options);
+
+// The path as given, or where the built-in model is. Throws Error{input} if that is not installed.
+std::string model_or_builtin(const std::string& path);
+
+}  // namespace flashmoe

@@ -1,0 +1,74 @@
+// Options whose values are checked where they are read, with one way of complaining.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "quantities.h"
+
+namespace flashmoe {
+
+// Integers are shown without exponent, floats as short as they can be.
+template <typename T>
+std::string show_limit(T value) {
+  char text[64];
+  const auto end = std::to_chars(text, text + sizeof(text), value).ptr;
+  return std::string(text, end);
+}
+
+// A number in [least, most]. The largest value of T as `most` means "or more".
+template <typename T>
+CLI::Option* add_number(CLI::App& cli, const std::string& names, T& target, T least, T most,
+                        const std::string& description) {
+  const std::string shown = names.substr(names.find("--") == std::string::npos ? 0 : names.find("--"));
+  const auto read = [&target, least, most, shown](const std::string& text) {
+    T value{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool number = error == std::errc() && end == text.data() + text.size() && !text.empty();
+    if (!number || !(value >= least && value <= most)) {
+      const std::string range = most == std::numeric_limits<T>::max()
+                                    ? show_limit(least) + " or more"
+                                    : "from " + show_limit(least) + " to " + show_limit(most);
+      throw CLI::ValidationError(shown, std::string(std::is_integral_v<T> ? "a whole number" : "a number") + " " +
+                                            range + " is expected, not '" + text + "'");
+    }
+    target = value;
+  };
+  return cli.add_option_function<std::string>(names, read, description)->option_text("N");
+}
+
+template <typename T>
+CLI::Option* add_choice(CLI::App& cli, const std::string& name, T& target,
+                        const std::vector<std::pair<std::string, T>>& choices, const std::string& description) {
+  std::string listed;
+  for (const auto& choice : choices) listed += (listed.empty() ? "" : "|") + choice.first;
+  const auto read = [&target, choices, listed, name](const std::string& text) {
+    for (const auto& [word, value] : choices) {
+      if (word == text) {
+        target = value;
+        return;
+      }
+    }
+    throw CLI::ValidationError(name, "one of " + listed + " is expected, not '" + text + "'");
+  };
+  return cli.add_option_function<std::string>(name, read, description)->option_text(listed);
+}
+
+inline CLI::Option* add_size(CLI::App& cli, const std::string& name, uint64_t& target, const std::string& description) {
+  const auto read = [&target, name](const std::string& text) {
+    const auto bytes = parse_bytes(text);
+    if (!bytes || *bytes == 0) {
+      throw CLI::ValidationError(name, "a size such as 8G, 512M or 1.5GiB is expected, not '" + text + "'");
+    }
+    target = *bytes;
+  };
+  return cli.add_option_function<std::string>(name, read, description)->option_text("SIZE");
+}
+
+}  // namespace flashmoe

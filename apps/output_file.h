@@ -1,0 +1,31 @@
+// A file that appears whole or not at all.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace flashmoe {
+
+// Throws Error{io} if `path` cannot be written later on: for saying so before hours of work.
+void check_writable(const std::string& path);
+
+// Written beside its final name and moved there by commit(); removed when destroyed before. What is not a regular file
+// (a device, a pipe) is written directly. Every failure throws Error{io} with path and reason.
+class OutputFile {
+ public:
+  explicit OutputFile(const std::string& path);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  void write(std::string_view bytes);
+  void commit();
+
+ private:
+  [[noreturn]] void fail(int error) const;
+  std::string path_;
+  std::string partial_path_;  // empty: written directly
+  int descriptor_ = -1;
+};
+
+}  // namespace flashmoe

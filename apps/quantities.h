@@ -1,0 +1,17 @@
+// Sizes and counts, as people write and read them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace flashmoe {
+
+// "8G", "512M", "1.5GiB", "8GB", "1073741824". K, M, G, T with or without "iB" are powers of 1024, with "B" of 1000.
+std::optional<uint64_t> parse_bytes(std::string_view text);
+
+std::string show_bytes(uint64_t bytes);  // "19.6 GB": decimal, three digits
+std::string show_count(uint64_t count);  // "1,234,567"
+
+}  // namespace flashmoe

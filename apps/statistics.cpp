@@ -1,0 +1,122 @@
+#include "statistics.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "quantities.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr size_t at(LayerKind kind) { return static_cast<size_t>(kind); }
+constexpr size_t at(Stage stage) { return static_cast<size_t>(stage); }
+
+// Stages 3 to 8 belong to layers, the others to the model as a whole.
+bool belongs(size_t kind, size_t stage) {
+  const bool of_layers = stage >= at(Stage::norm_mix) && stage <= at(Stage::experts);
+  return of_layers == (kind != at(LayerKind::model));
+}
+
+std::string tokens(const PhaseStats& phase) {
+  return fmt::format("{} tokens, {:.1f} tok/s", show_count(phase.tokens), phase.tok_per_s());
+}
+
+nlohmann::ordered_json stages_json(const StageTimes& stages) {
+  auto all = nlohmann::ordered_json::object();
+  for (size_t kind = 0; kind < kLayerKindCount; ++kind) {
+    auto& of_kind = all[kLayerKindNames[kind]] = nlohmann::ordered_json::object();
+    for (size_t stage = 0; stage < kStageCount; ++stage) {
+      const uint64_t ns = stages.ns[kind][stage];
+      if (!belongs(kind, stage) && ns == 0) continue;
+      const char* name = kStageNames[stage];  // "norm" occurs twice and is summed
+      of_kind[name] = of_kind.value(name, 0.0) + static_cast<double>(ns) * 1e-9;
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+const char* show_reason(StopReason reason) {
+  switch (reason) {
+    case StopReason::end_of_turn:
+      return "end of turn";
+    case StopReason::stop_text:
+      return "stop text";
+    case StopReason::max_tokens:
+      return "token limit";
+    case StopReason::context_full:
+      return "context full";
+    case StopReason::interrupted:
+      return "interrupted";
+  }
+  return "";
+}
+
+std::string statistics_text(const Stats& stats, StopReason reason) {
+  std::string out = "\nstatistics\n";
+  const auto row = [&out](const char* name, const std::string& value) {
+    out += fmt::format("  {:<12}  {}\n", name, value);
+  };
+  row("load", fmt::format("{:.2f} s", stats.load_s));
+  row("prompt", tokens(stats.prompt));
+  row("first token", fmt::format("{:.3f} s", stats.ttft_s));
+  row("decode", fmt::format("{}; {}", tokens(stats.decode), show_reason(reason)));
+  row("experts", fmt::format("{} hits, {} misses, hit rate {:.1f} %", show_count(stats.cache.hits),
+                             show_count(stats.cache.misses), 100 * stats.cache.hit_rate()));
+  row("read", fmt::format("{}, {:.2f} GB/s, waited {:.2f} s", show_bytes(stats.io.bytes_read), stats.io.gb_per_s(),
+                          static_cast<double>(stats.io.wait_ns) * 1e-9));
+  row("I/O", stats.io.mode.empty() ? "none" : stats.io.mode);
+  row("memory", fmt::format("budget {}, peak {}", show_bytes(stats.budget_bytes), show_bytes(stats.peak_bytes)));
+  row("kernels", fmt::format("{}, {} thread{}{}", stats.kernels, stats.n_threads, stats.n_threads == 1 ? "" : "s",
+                             stats.exact ? ", exact" : ""));
+  return out;
+}
+
+std::string timing_table(const StageTimes& stages) {
+  uint64_t all = 0;
+  for (const auto& kind : stages.ns) {
+    for (const uint64_t ns : kind) all += ns;
+  }
+  const auto milliseconds = [](uint64_t ns) { return static_cast<double>(ns) * 1e-6; };
+  const auto share = [all](uint64_t ns) {
+    return all == 0 ? 0.0 : 100 * static_cast<double>(ns) / static_cast<double>(all);
+  };
+  std::string out = fmt::format("\n  {:<12}", "stage, ms");
+  for (const char* kind : kLayerKindNames) out += fmt::format("{:>12}", kind);
+  out += fmt::format("{:>12}{:>8}\n", "all", "share");
+  for (size_t stage = 0; stage < kStageCount; ++stage) {
+    out += fmt::format("  {} {:<10}", stage + 1, kStageNames[stage]);
+    uint64_t sum = 0;
+    for (size_t kind = 0; kind < kLayerKindCount; ++kind) {
+      const uint64_t ns = stages.ns[kind][stage];
+      sum += ns;
+      out += belongs(kind, stage) || ns > 0 ? fmt::format("{:>12.2f}", milliseconds(ns)) : fmt::format("{:>12}", "");
+    }
+    out += fmt::format("{:>12.2f}{:>6.1f} %\n", milliseconds(sum), share(sum));
+  }
+  return out + fmt::format("  {:<12}{:>48.2f}\n", "all", milliseconds(all));
+}
+
+std::string statistics_json(const Stats& stats, StopReason reason, bool with_stages) {
+  nlohmann::ordered_json json;
+  json["load_s"] = stats.load_s;
+  json["ttft_s"] = stats.ttft_s;
+  json["prompt"] = {{"tokens", stats.prompt.tokens}, {"tok_per_s", stats.prompt.tok_per_s()}};
+  json["decode"] = {{"tokens", stats.decode.tokens}, {"tok_per_s", stats.decode.tok_per_s()}};
+  json["cache"] = {{"hits", stats.cache.hits}, {"misses", stats.cache.misses}, {"hit_rate", stats.cache.hit_rate()}};
+  json["io"] = {{"mode", stats.io.mode},
+                {"bytes_read", stats.io.bytes_read},
+                {"gb_per_s", stats.io.gb_per_s()},
+                {"wait_s", static_cast<double>(stats.io.wait_ns) * 1e-9}};
+  json["memory"] = {{"budget_bytes", stats.budget_bytes}, {"peak_bytes", stats.peak_bytes}};
+  json["stages"] = with_stages ? stages_json(stats.stages) : nlohmann::ordered_json::object();
+  json["stop"] = show_reason(reason);
+  json["kernels"] = stats.kernels;
+  json["threads"] = stats.n_threads;
+  json["exact"] = stats.exact;
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,103 @@
+#include "terminal.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <string>
+
+#include "flashmoe/error.h"
+#include "quantities.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr uint64_t kRedrawNs = 100'000'000;
+
+uint64_t clock_ns() {
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+          .count());
+}
+
+size_t terminal_columns(int descriptor) {
+  winsize size = {};
+  return ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+// "loading  1.20 of 3.40 GB  1.9 GB/s", "reading prompt  128 of 512 tokens  105 tok/s"
+std::string progress_text(const Progress& progress) {
+  const bool bytes = std::strcmp(progress.what, "loading") == 0;
+  const double rate = progress.seconds > 0 ? static_cast<double>(progress.done) / progress.seconds : 0;
+  if (bytes) {
+    return fmt::format("{}  {} of {}  {}/s", progress.what, show_bytes(progress.done), show_bytes(progress.total),
+                       show_bytes(static_cast<uint64_t>(rate)));
+  }
+  return fmt::format("{}  {} of {} tokens  {:.0f} tok/s", progress.what, show_count(progress.done),
+                     show_count(progress.total), rate);
+}
+
+}  // namespace
+
+void hold_standard_descriptors() {
+  for (int descriptor = 0; descriptor <= 2; ++descriptor) {
+    // Read-only, so that writing to a closed output still fails.
+    if (fcntl(descriptor, F_GETFD) == -1 && errno == EBADF && open("/dev/null", O_RDONLY) != descriptor) return;
+  }
+}
+
+bool is_terminal(int descriptor) { return isatty(descriptor) == 1; }
+
+bool write_all(int descriptor, std::string_view bytes, std::string_view name) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
+    if (written >= 0) {
+      bytes.remove_prefix(static_cast<size_t>(written));
+    } else if (errno == EAGAIN) {
+      pollfd ready = {descriptor, POLLOUT, 0};
+      poll(&ready, 1, -1);
+    } else if (errno == EPIPE) {
+      return false;
+    } else if (errno != EINTR) {
+      throw Error(Fault::io, fmt::format("cannot write to {}: {}", name, std::strerror(errno)));
+    }
+  }
+  return true;
+}
+
+bool StandardOutput::write(std::string_view text) {
+  if (!open_ || text.empty()) return open_;
+  open_ = write_all(STDOUT_FILENO, text, "standard output");
+  last_ = text.back();
+  return open_;
+}
+
+void StandardOutput::end_line() {
+  if (last_ != '\n') write("\n");
+}
+
+ProgressLine::ProgressLine() : terminal_(is_terminal(STDERR_FILENO)) {}
+
+void ProgressLine::show(const Progress& progress) {
+  if (!terminal_) return;
+  const uint64_t now = clock_ns();
+  if (now - shown_ns_ < kRedrawNs) return;
+  shown_ns_ = now;
+  visible_ = true;
+  std::string line = progress_text(progress);
+  line.resize(std::min(line.size(), terminal_columns(STDERR_FILENO) - 1));
+  fmt::print(stderr, "\r{}\033[K", line);
+}
+
+void ProgressLine::erase() {
+  if (visible_) fmt::print(stderr, "\r\033[K");
+  visible_ = false;
+}
+
+}  // namespace flashmoe

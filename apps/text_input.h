@@ -1,0 +1,21 @@
+// What comes in as text: files, standard input, lists of token ids.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace flashmoe {
+
+// All of a file; "-" is standard input. Throws Error{io} with path and reason.
+std::string read_text(const std::string& path);
+
+// Whitespace-separated ids. Throws Error{input} with `name`, line and what was found for anything else, and when there
+// are none.
+std::vector<int32_t> parse_ids(std::string_view text, const std::string& name);
+
+// How messages call the file.
+std::string shown_path(const std::string& path);
+
+}  // namespace flashmoe
