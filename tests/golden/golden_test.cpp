@@ -3,6 +3,8 @@
 
 #include <filesystem>
 #include <iostream>
+#include <map>
+#include <set>
 
 #include "support/golden.h"
 #include "support/loaded_model.h"
@@ -18,6 +20,7 @@ constexpr double kFastMeanBound = 2.5e-2;
 struct Case {
   std::string name, model, golden;
 };
+void PrintTo(const Case& which, std::ostream* out) { *out << which.name; }
 
 // Every reference checkpoint that is here: those that come with the project, and all others when they lie beside it.
 std::vector<Case> cases() {
@@ -103,7 +106,7 @@ TEST_P(GoldenTest, Int8ActivationsStayWithinBounds) {
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenTest,
                          testing::Combine(testing::Values("scalar", "avx2", "avx512"), testing::ValuesIn(cases())),
-                         [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param).name; });
+                         [](const auto& test) { return std::get<0>(test.param) + "_" + std::get<1>(test.param).name; });
 
 TEST(GoldenMeanTest, Int8ActivationsStayWithinBoundsOnAverage) {
   double sum = 0;

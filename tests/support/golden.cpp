@@ -30,7 +30,8 @@ Golden read_golden(const std::string& path) {
   file.read(header.data(), static_cast<std::streamsize>(header_bytes));
   const std::string data((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   Golden golden;
-  for (const auto& [name, tensor] : nlohmann::json::parse(header).items()) {
+  const auto tensors = nlohmann::json::parse(header);
+  for (const auto& [name, tensor] : tensors.items()) {
     const auto index = [&, dot = name.find('.')] { return std::stoi(name.substr(dot + 1)); };
     if (name == "input_ids") golden.input_ids = values_of<int64_t, int32_t>(data, tensor);
     if (name == "greedy") golden.greedy = values_of<int64_t, int32_t>(data, tensor);
