@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/report.h"
+#include "flashmoe/error.h"
 #include "support/gguf_writer.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"

@@ -1,0 +1,199 @@
+// What must hold for any model: the answer does not depend on where experts come from, in which order they arrive, how
+// many threads compute, or how a prompt is cut into chunks.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "experts/streamed.h"
+#include "flashmoe/error.h"
+#include "model/snapshot.h"
+#include "support/disturbed_read_queue.h"
+#include "support/golden.h"
+#include "support/loaded_model.h"
+#include "support/temp_dir.h"
+#include "support/tiny_model.h"
+
+namespace flashmoe {
+namespace {
+
+std::vector<int32_t> some_ids(size_t n, int vocab_size) {
+  std::vector<int32_t> ids;
+  uint64_t state = 88172645463325252ULL;
+  while (ids.size() < n) {
+    state ^= state << 13U, state ^= state >> 7U, state ^= state << 17U;
+    ids.push_back(static_cast<int32_t>(state % static_cast<uint64_t>(vocab_size)));
+  }
+  return ids;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// A model whose experts do not fit a small cache, with int8 activations in play.
+class ForwardProperty : public testing::Test {
+ protected:
+  ForwardProperty() {
+    TinyModelOptions tiny;
+    tiny.format = Format::q8_0;
+    tiny.n_layers = 5;
+    tiny.n_experts = 12;
+    tiny.n_experts_used = 3;
+    path_ = write_tiny_model(dir_.path(), tiny);
+    ids_ = some_ids(150, tiny.vocab_size);
+  }
+
+  LoadOptions fast() const {
+    LoadOptions o;
+    o.kernels = best_kernels().name;
+    o.exact = false;
+    o.kv = KvFormat::f16;
+    o.max_rows = 256;
+    return o;
+  }
+  std::vector<float> logits(const LoadOptions& options, int64_t chunk) const {
+    return LoadedModel(path_, options).logits(ids_, chunk);
+  }
+
+  TempDir dir_;
+  std::string path_;
+  std::vector<int32_t> ids_;
+};
+
+TEST_F(ForwardProperty, StreamedEqualsResidentBitForBitAtAnyBudget) {
+  const auto resident = logits(fast(), 64);
+  LoadOptions streamed = fast();
+  streamed.streamed = true;
+  const BoundModel bound = bind_model(path_);
+  const StreamedSizes sizes = streamed_sizes(bound.experts, 1);
+  for (const uint64_t bytes : {sizes.floor_bytes, sizes.floor_bytes * 2, sizes.full_bytes / 2, sizes.full_bytes}) {
+    for (const int n_threads : {1, 2}) {
+      streamed.cache_bytes = bytes;
+      streamed.n_threads = n_threads;
+      EXPECT_TRUE(same_bits(logits(streamed, 64), resident)) << bytes << " bytes, " << n_threads << " threads";
+    }
+  }
+}
+
+TEST_F(ForwardProperty, StreamedEqualsResidentThroughEveryReadPath) {
+  const auto resident = logits(fast(), 64);
+  LoadOptions streamed = fast();
+  streamed.streamed = true;
+  streamed.queue = [] { return make_pread_queue(4); };
+  EXPECT_TRUE(same_bits(logits(streamed, 64), resident)) << "pread";
+  streamed.queue = [] { return make_uring_queue(16); };
+  try {
+    EXPECT_TRUE(same_bits(logits(streamed, 64), resident)) << "io_uring";
+  } catch (const Error& error) {
+    ASSERT_EQ(error.fault(), Fault::unsupported) << error.what();
+    std::cout << "io_uring is not available here: " << error.what() << "\n";
+  }
+}
+
+TEST_F(ForwardProperty, OrderOfArrivalDoesNotMatter) {
+  const auto resident = logits(fast(), 64);
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    LoadOptions streamed = fast();
+    streamed.streamed = true;
+    streamed.queue = [seed]() -> std::unique_ptr<ReadQueue> { return std::make_unique<DisturbedReadQueue>(seed); };
+    EXPECT_TRUE(same_bits(logits(streamed, 64), resident)) << "seed " << seed;
+  }
+}
+
+TEST_F(ForwardProperty, PrefillEqualsItselfForAnyChunkOfWholeBlocks) {
+  const auto whole = logits(fast(), 256);
+  EXPECT_TRUE(same_bits(logits(fast(), 64), whole));
+  EXPECT_TRUE(same_bits(logits(fast(), 128), whole));
+}
+
+TEST_F(ForwardProperty, PrefillEqualsTokenByToken) {
+  for (const char* kernels : {"scalar", "avx2", "avx512"}) {
+    if (!kernels_by_name(kernels)) continue;
+    LoadOptions exact;
+    exact.kernels = kernels;
+    exact.max_rows = 256;
+    const auto single = logits(exact, 1);
+    for (const int64_t chunk : {7, 64, 100, 256}) {
+      EXPECT_LE(relative_error(logits(exact, chunk), single), 1e-5) << kernels << ", chunk " << chunk;
+    }
+  }
+}
+
+TEST_F(ForwardProperty, SequencesInOneBatchDoNotTouchEachOther) {
+  LoadedModel model(path_, fast());
+  const auto a = model.new_sequence(), b = model.new_sequence();
+  const auto ids = std::span<const int32_t>(ids_);
+  model.forward().step(ids.first(40), *a);
+  model.forward().step(ids.subspan(40, 30), *b);
+  const std::vector<int32_t> tokens = {ids_[100], ids_[101], ids_[102]};
+  const std::vector<flashmoe::Run> runs = {{a.get(), 0, 1, 40}, {b.get(), 1, 2, 30}};
+  model.forward().step(Batch{tokens, runs});
+  const auto both = model.forward().logits(0, 3);
+  const std::vector<float> together(both.begin(), both.end());
+
+  const auto c = model.new_sequence(), d = model.new_sequence();
+  model.forward().step(ids.first(40), *c);
+  model.forward().step(ids.subspan(100, 1), *c);
+  const auto first = model.forward().logits(0, 1);
+  std::vector<float> apart(first.begin(), first.end());
+  model.forward().step(ids.subspan(40, 30), *d);
+  model.forward().step(ids.subspan(101, 2), *d);
+  const auto rest = model.forward().logits(0, 2);
+  apart.insert(apart.end(), rest.begin(), rest.end());
+  EXPECT_TRUE(same_bits(together, apart));
+}
+
+TEST_F(ForwardProperty, DecodingAfterASnapshotEqualsDecodingWithout) {
+  LoadedModel model(path_, fast());
+  const auto ids = std::span<const int32_t>(ids_);
+  const auto sequence = model.new_sequence();
+  model.forward().step(ids.first(70), *sequence);
+  const Snapshot snapshot(*sequence, model.budget());
+  const auto continue_with = [&](Sequence& s) {
+    std::vector<float> all;
+    for (size_t i = 70; i < 80; ++i) {
+      model.forward().step(ids.subspan(i, 1), s);
+      const auto logits = model.forward().logits(0, 1);
+      all.insert(all.end(), logits.begin(), logits.end());
+    }
+    return all;
+  };
+  const auto straight = continue_with(*sequence);
+  model.forward().step(ids.subspan(90, 60), *sequence);  // somewhere else entirely
+  snapshot.restore(*sequence);
+  EXPECT_TRUE(same_bits(continue_with(*sequence), straight)) << "rewound";
+  const auto other = model.new_sequence();
+  snapshot.restore(*other);
+  EXPECT_TRUE(same_bits(continue_with(*other), straight)) << "forked";
+}
+
+TEST_F(ForwardProperty, ContainersOfTheSameModelAgree) {
+  std::vector<std::vector<float>> results;
+  for (const TinyLayout layout : {TinyLayout::gguf, TinyLayout::hf_stacked, TinyLayout::hf_per_expert}) {
+    const TempDir dir;
+    TinyModelOptions tiny;
+    tiny.layout = layout;
+    tiny.n_value_heads = 6;  // value heads are stored in another order by GGUF
+    tiny.n_files = 2;
+    tiny.with_mtp = true;
+    tiny.with_vision = layout != TinyLayout::gguf;
+    LoadedModel model(write_tiny_model(dir.path(), tiny), LoadOptions());
+    results.push_back(model.logits(some_ids(80, tiny.vocab_size), 80));
+  }
+  EXPECT_LE(relative_error(results[1], results[0]), 1e-5);
+  EXPECT_TRUE(same_bits(results[1], results[2]));
+}
+
+TEST_F(ForwardProperty, TiedEmbeddingsServeAsTheOutput) {
+  const TempDir a, b;
+  TinyModelOptions tiny;
+  tiny.tie_embeddings = true;
+  LoadedModel gguf(write_tiny_model(a.path(), tiny), LoadOptions());
+  tiny.layout = TinyLayout::hf_stacked;
+  LoadedModel hugging_face(write_tiny_model(b.path(), tiny), LoadOptions());
+  const auto ids = some_ids(20, tiny.vocab_size);
+  EXPECT_LE(relative_error(gguf.logits(ids, 20), hugging_face.logits(ids, 20)), 1e-5);
+}
+
+}  // namespace
+}  // namespace flashmoe
