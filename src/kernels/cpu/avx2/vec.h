@@ -1,0 +1,100 @@
+// A vector of f32 in one AVX2 register; the same interface as avx512/vec.h, where its rules are explained.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#define FLASHMOE_ISA avx2
+
+namespace flashmoe::avx2 {
+
+inline constexpr int64_t kLanes = 8;
+
+struct Vec {
+  __m256 v;
+};
+
+inline constexpr int32_t kMasks[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
+// Which lanes a load or store touches: all, or the first n (0 < n < kLanes). Other lanes load as zero.
+struct All {};
+struct First {
+  int64_t n;
+  __m256i mask() const { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMasks + 8 - n)); }
+};
+
+inline Vec zero() { return {_mm256_setzero_ps()}; }
+inline Vec broadcast(float x) { return {_mm256_set1_ps(x)}; }
+inline Vec load(const float* p, All = {}) { return {_mm256_loadu_ps(p)}; }
+inline Vec load(const float* p, First lanes) { return {_mm256_maskload_ps(p, lanes.mask())}; }
+inline void store(float* p, Vec x, All = {}) { _mm256_storeu_ps(p, x.v); }
+inline void store(float* p, Vec x, First lanes) { _mm256_maskstore_ps(p, lanes.mask(), x.v); }
+
+inline Vec load(const uint16_t* half, All = {}) {
+  return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(half)))};
+}
+inline Vec load(const uint16_t* half, First lanes) {
+  uint16_t copy[8] = {};
+  for (int64_t j = 0; j < lanes.n; ++j) copy[j] = half[j];
+  return load(copy);
+}
+inline void store(uint16_t* half, Vec x, All = {}) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(half), _mm256_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT));
+}
+inline void store(uint16_t* half, Vec x, First lanes) {
+  uint16_t copy[8];
+  store(copy, x);
+  for (int64_t j = 0; j < lanes.n; ++j) half[j] = copy[j];
+}
+inline Vec load_bf16(const void* p) {
+  const __m128i upper = _mm_loadu_si128(static_cast<const __m128i*>(p));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(upper), 16))};
+}
+
+inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
+inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }    // a * b + c
+inline Vec fnma(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }  // c - a * b
+inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+inline Vec abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
+inline Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+// 2^n for whole n in [-126, 127].
+inline Vec pow2(Vec n) {
+  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
+}
+// y where x >= limit, else 0.
+inline Vec zero_below(Vec x, float limit, Vec y) {
+  return {_mm256_and_ps(_mm256_cmp_ps(x.v, _mm256_set1_ps(limit), _CMP_NLT_UQ), y.v)};
+}
+inline float sum_lanes(Vec a) {
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+inline float max_lane(Vec a) {
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+inline float first(Vec a) { return _mm256_cvtss_f32(a.v); }
+
+// out[k] lane j = p[4 j + k].
+inline void load_by_four(const float* p, Vec out[4]) {
+  const auto pair = [p](int j) {  // [p[4 j ..], p[4 (j + 4) ..]]
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + 4 * j)), _mm_loadu_ps(p + 4 * j + 16), 1);
+  };
+  const __m256 a = pair(0), b = pair(1), c = pair(2), d = pair(3);
+  const __m256 ab_low = _mm256_unpacklo_ps(a, b), ab_high = _mm256_unpackhi_ps(a, b);
+  const __m256 cd_low = _mm256_unpacklo_ps(c, d), cd_high = _mm256_unpackhi_ps(c, d);
+  out[0].v = _mm256_shuffle_ps(ab_low, cd_low, 0x44);
+  out[1].v = _mm256_shuffle_ps(ab_low, cd_low, 0xee);
+  out[2].v = _mm256_shuffle_ps(ab_high, cd_high, 0x44);
+  out[3].v = _mm256_shuffle_ps(ab_high, cd_high, 0xee);
+}
+
+}  // namespace flashmoe::avx2

@@ -1,0 +1,132 @@
+// How every matmul walks its rows, and the matmuls on f32 activations. Contracts: kernels.h.
+//
+// A matmul is a Dot: `template <int N> static void run(weights, x, first, y, y_stride)` computes one weight row times
+// activation rows [first, first + N). For each of them it does the same operations in the same order whatever N is,
+// which makes results independent of the batch.
+#pragma once
+
+#include "kernels/cpu/vector/lanes.h"
+#include "quant/bf16.h"
+#include "quant/f16.h"
+#include "quant/f32.h"
+#include "quant/q4_0.h"
+#include "quant/q4_k.h"
+#include "quant/q5_k.h"
+#include "quant/q6_k.h"
+#include "quant/q8_0.h"
+
+namespace flashmoe::FLASHMOE_ISA {
+
+// Weight rows that stay in L1 and L2 while groups of activation rows pass over them.
+inline constexpr int64_t kRowTile = 16;
+
+template <typename Dot>
+inline void matmul(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
+                   int64_t row_end) noexcept {
+  const int64_t row_bytes = w.cols / Dot::kBlockValues * Dot::kBlockBytes;
+  for (int64_t tile = row_begin; tile < row_end; tile += kRowTile) {
+    const int64_t tile_end = tile + kRowTile < row_end ? tile + kRowTile : row_end;
+    for (int64_t i = 0; i < x.n;) {
+      const int64_t left = x.n - i;
+      const auto run = left >= 8   ? Dot::template run<8>
+                       : left >= 4 ? Dot::template run<4>
+                       : left >= 2 ? Dot::template run<2>
+                                   : Dot::template run<1>;
+      for (int64_t r = tile; r < tile_end; ++r) run(w.data + r * row_bytes, x, i, y + i * y_stride + r, y_stride);
+      i += left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    }
+  }
+}
+
+// Float weights, read where they lie.
+template <typename Stored>
+struct FloatDot {
+  static constexpr int64_t kBlockValues = 1, kBlockBytes = Stored::kBytes;
+
+  template <int N>
+  static void run(const std::byte* w, const Activations& x, int64_t first, float* y, int64_t y_stride) {
+    const float* rows = x.f32 + first * x.cols;
+    Vec sums[N][2];
+    for (int i = 0; i < N; ++i) sums[i][0] = sums[i][1] = zero();
+    int64_t c = 0;
+    for (; c + 2 * kLanes <= x.cols; c += 2 * kLanes) {
+      const Vec even = Stored::load(w + c * kBlockBytes), odd = Stored::load(w + (c + kLanes) * kBlockBytes);
+      for (int i = 0; i < N; ++i) {
+        sums[i][0] = fma(even, load(rows + i * x.cols + c), sums[i][0]);
+        sums[i][1] = fma(odd, load(rows + i * x.cols + c + kLanes), sums[i][1]);
+      }
+    }
+    for (; c < x.cols; c += kLanes) {
+      const int64_t n = x.cols - c < kLanes ? x.cols - c : kLanes;
+      float tail[kLanes] = {};
+      Stored::decode(w + c * kBlockBytes, n, tail);
+      const Vec weights = load(tail);
+      for (int i = 0; i < N; ++i) {
+        const float* row = rows + i * x.cols + c;
+        sums[i][0] = fma(weights, n == kLanes ? load(row) : load(row, First{n}), sums[i][0]);
+      }
+    }
+    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes(sums[i][0] + sums[i][1]);
+  }
+};
+
+struct StoredF32 {
+  static constexpr int64_t kBytes = 4;
+  static Vec load(const std::byte* p) { return FLASHMOE_ISA::load(reinterpret_cast<const float*>(p)); }
+  static constexpr auto decode = decode_f32;
+};
+struct StoredF16 {
+  static constexpr int64_t kBytes = 2;
+  static Vec load(const std::byte* p) { return FLASHMOE_ISA::load(reinterpret_cast<const uint16_t*>(p)); }
+  static constexpr auto decode = decode_f16;
+};
+struct StoredBf16 {
+  static constexpr int64_t kBytes = 2;
+  static Vec load(const std::byte* p) { return load_bf16(p); }
+  static constexpr auto decode = decode_bf16;
+};
+
+// Block formats by their definition: a piece of weights is decoded once for all activation rows of the group.
+template <typename Block, void (*kDecode)(const std::byte*, int64_t, float*) noexcept>
+struct DecodeDot {
+  static constexpr int64_t kBlockValues = Block::kValues, kBlockBytes = sizeof(Block);
+  static constexpr int64_t kPiece = 256;
+
+  template <int N>
+  static void run(const std::byte* w, const Activations& x, int64_t first, float* y, int64_t y_stride) {
+    const float* rows = x.f32 + first * x.cols;
+    Vec sums[N][2];
+    for (int i = 0; i < N; ++i) sums[i][0] = sums[i][1] = zero();
+    for (int64_t c = 0; c < x.cols; c += kPiece) {
+      const int64_t n = x.cols - c < kPiece ? x.cols - c : kPiece;  // a multiple of 32
+      float weights[kPiece];
+      kDecode(w + c / kBlockValues * kBlockBytes, n, weights);
+      for (int64_t j = 0; j < n; j += 2 * kLanes) {
+        const Vec even = load(weights + j), odd = load(weights + j + kLanes);
+        for (int i = 0; i < N; ++i) {
+          const float* row = rows + i * x.cols + c + j;
+          sums[i][0] = fma(even, load(row), sums[i][0]);
+          sums[i][1] = fma(odd, load(row + kLanes), sums[i][1]);
+        }
+      }
+    }
+    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes(sums[i][0] + sums[i][1]);
+  }
+};
+
+inline void set_exact_matmuls(KernelTable& table) {
+  const auto set = [&table](Format format, Matmul entry) { table.matmul_exact[static_cast<int>(format)] = entry; };
+  set(Format::f32, matmul<FloatDot<StoredF32>>);
+  set(Format::f16, matmul<FloatDot<StoredF16>>);
+  set(Format::bf16, matmul<FloatDot<StoredBf16>>);
+  set(Format::q8_0, matmul<DecodeDot<BlockQ8_0, decode_q8_0>>);
+  set(Format::q4_0, matmul<DecodeDot<BlockQ4_0, decode_q4_0>>);
+  set(Format::q4_k, matmul<DecodeDot<BlockQ4_K, decode_q4_k>>);
+  set(Format::q5_k, matmul<DecodeDot<BlockQ5_K, decode_q5_k>>);
+  set(Format::q6_k, matmul<DecodeDot<BlockQ6_K, decode_q6_k>>);
+  for (const Format format : {Format::f32, Format::f16, Format::bf16}) {
+    table.matmul_fast[static_cast<int>(format)] = table.matmul_exact[static_cast<int>(format)];
+  }
+}
+
+}  // namespace flashmoe::FLASHMOE_ISA

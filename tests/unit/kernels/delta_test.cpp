@@ -1,0 +1,116 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "support/kernel_cases.h"
+
+namespace flashmoe {
+namespace {
+
+using testing_support::random_floats;
+
+// One head's inputs inside wider rows, as a batch holds them.
+struct Inputs {
+  int64_t n, d_key, d_value;
+  std::vector<float> q, k, v, log_decay, beta, state;
+
+  Inputs(int64_t n_tokens, int64_t key, int64_t value, uint32_t seed, float forget)
+      : n(n_tokens), d_key(key), d_value(value) {
+    std::mt19937 random(seed);
+    q = random_floats(random, n * (d_key + 3));
+    k = random_floats(random, n * (d_key + 3));
+    v = random_floats(random, n * (d_value + 1));
+    log_decay = random_floats(random, 2 * n, forget);
+    beta = random_floats(random, 2 * n);
+    for (float& value_ : log_decay) value_ = -std::fabs(value_);
+    for (float& value_ : beta) value_ = 1 / (1 + std::exp(-value_));
+    state = random_floats(random, d_key * d_value, 0.3f);
+    const KernelTable& scalar = **kernels_by_name("scalar");
+    scalar.l2norm(q.data(), n, d_key, d_key + 3, 1 / std::sqrt(static_cast<float>(d_key)), 1e-6f);
+    scalar.l2norm(k.data(), n, d_key, d_key + 3, 1, 1e-6f);
+  }
+};
+
+struct Result {
+  std::vector<float> out, state;
+};
+
+Result run(void (*kernel)(const DeltaHead&) noexcept, const Inputs& in, int64_t first, int64_t n, Result so_far) {
+  std::vector<float> scratch(static_cast<size_t>(delta_scratch_floats(in.d_key, in.d_value)), NAN);
+  DeltaHead head;
+  head.n = n;
+  head.d_key = in.d_key;
+  head.d_value = in.d_value;
+  head.qk_stride = in.d_key + 3;
+  head.v_stride = in.d_value + 1;
+  head.gate_stride = 2;
+  head.out_stride = in.d_value + 2;
+  head.q = in.q.data() + first * head.qk_stride;
+  head.k = in.k.data() + first * head.qk_stride;
+  head.v = in.v.data() + first * head.v_stride;
+  head.log_decay = in.log_decay.data() + first * head.gate_stride;
+  head.beta = in.beta.data() + first * head.gate_stride;
+  head.state = so_far.state.data();
+  head.out = so_far.out.data() + first * head.out_stride;
+  head.scratch = scratch.data();
+  kernel(head);
+  return so_far;
+}
+
+Result start_of(const Inputs& in) {
+  return {std::vector<float>(static_cast<size_t>(in.n * (in.d_value + 2)), 7.0f), in.state};
+}
+
+void expect_within(const std::vector<float>& got, const std::vector<float>& want, double relative) {
+  ASSERT_EQ(got.size(), want.size());
+  double error = 0, size = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    error += std::pow(double{got[i]} - want[i], 2);
+    size += std::pow(double{want[i]}, 2);
+  }
+  EXPECT_LT(std::sqrt(error), relative * std::sqrt(size));
+}
+
+class DeltaKernels : public testing::TestWithParam<const KernelTable*> {};
+
+TEST_P(DeltaKernels, StepAndChunkAgreeWithScalar) {
+  const KernelTable& scalar = **kernels_by_name("scalar");
+  for (const auto& [d_key, d_value] : {std::pair<int64_t, int64_t>{128, 128}, {32, 48}, {16, 20}, {7, 5}}) {
+    for (const int64_t n : {1, 2, 3, 17, 63, 64}) {
+      for (const float forget : {0.01f, 0.5f, 40.0f}) {
+        const Inputs in(n, d_key, d_value, 31, forget);
+        const Result want = run(scalar.delta_step, in, 0, n, start_of(in));
+        const Result step = run(GetParam()->delta_step, in, 0, n, start_of(in));
+        const Result chunk = run(GetParam()->delta_chunk, in, 0, n, start_of(in));
+        SCOPED_TRACE(testing::Message() << d_key << "x" << d_value << " n " << n << " forget " << forget);
+        expect_within(step.out, want.out, 2e-6);
+        expect_within(step.state, want.state, 2e-6);
+        expect_within(chunk.out, want.out, 5e-6);
+        expect_within(chunk.state, want.state, 5e-6);
+      }
+    }
+  }
+}
+
+TEST_P(DeltaKernels, StepsHaveTheSameBitsOneByOne) {
+  const Inputs in(9, 32, 40, 37, 0.3f);
+  const Result together = run(GetParam()->delta_step, in, 0, 9, start_of(in));
+  Result one_by_one = start_of(in);
+  for (int64_t t = 0; t < 9; ++t) one_by_one = run(GetParam()->delta_step, in, t, 1, one_by_one);
+  EXPECT_EQ(together.out, one_by_one.out);
+  EXPECT_EQ(together.state, one_by_one.state);
+}
+
+TEST_P(DeltaKernels, ChunkRowsDoNotSeeLaterOnes) {
+  const Inputs in(64, 32, 40, 41, 0.3f);
+  const Result whole = run(GetParam()->delta_chunk, in, 0, 64, start_of(in));
+  const Result part = run(GetParam()->delta_chunk, in, 0, 21, start_of(in));
+  EXPECT_EQ(0, std::memcmp(whole.out.data(), part.out.data(), 21 * 42 * sizeof(float)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Tables, DeltaKernels, testing::ValuesIn(testing_support::available_tables()),
+                         [](const auto& param) { return param.param->name; });
+
+}  // namespace
+}  // namespace flashmoe

@@ -1,0 +1,189 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/cpu_features.h"
+#include "support/kernel_cases.h"
+
+namespace flashmoe {
+namespace {
+
+using testing_support::available_tables;
+using testing_support::matmul_cases;
+using testing_support::MatmulCase;
+using testing_support::TestActivations;
+using testing_support::TestMatrix;
+
+constexpr float kUntouched = -12345.5f;
+
+Matmul entry(const KernelTable& table, Format format, bool fast) {
+  return (fast ? table.matmul_fast : table.matmul_exact)[static_cast<int>(format)];
+}
+
+// y [n, rows + 3], untouched outside the rows of the case.
+std::vector<float> run(const KernelTable& table, const MatmulCase& c, const TestMatrix& w, const TestActivations& x,
+                       bool fast) {
+  std::vector<float> y(static_cast<size_t>(c.n * (c.rows + 3)), kUntouched);
+  entry(table, c.format, fast)(w.view(), x.all(), y.data(), c.rows + 3, c.row_begin, c.row_end);
+  return y;
+}
+
+bool has_fast(const MatmulCase& c) { return c.cols % kActivationBlock == 0; }
+
+struct Expected {
+  std::vector<double> y;          // [n] of one weight row
+  std::vector<double> tolerance;  // [n]
+};
+
+// By the definition: decoded weights times activations. The tolerance is that of sums in f32: every partial sum is at
+// most sum |x| max |w|, and a lane of 8 or more sees cols / 8 of them; 32 more roundings cover the scales, the minimum
+// and the sum over lanes.
+Expected expect_row(const MatmulCase& c, const TestMatrix& w, const TestActivations& x, int64_t row, bool fast) {
+  std::vector<float> weights(static_cast<size_t>(c.cols));
+  format_info(c.format).decode(w.view().row(row), c.cols, weights.data());
+  Expected expected;
+  for (int64_t i = 0; i < c.n; ++i) {
+    double dot = 0, largest = 0, total = 0;
+    for (int64_t j = 0; j < c.cols; ++j) {
+      const int64_t at = i * c.cols + j;
+      const double weight = weights[static_cast<size_t>(j)];
+      const double value = fast && !format_info(c.format).is_float
+                               ? double{x.all().scale[at / kActivationBlock]} * x.all().q8[at]
+                               : double{x.all().f32[at]};
+      dot += weight * value;
+      largest = std::max(largest, std::fabs(weight));
+      total += std::fabs(value);
+    }
+    expected.y.push_back(dot);
+    expected.tolerance.push_back(0x1p-24 * static_cast<double>(c.cols / 8 + 32) * largest * total);
+  }
+  return expected;
+}
+
+class EveryTable : public testing::TestWithParam<const KernelTable*> {};
+
+TEST_P(EveryTable, MatmulsAgreeWithTheDefinition) {
+  for (const MatmulCase& c : matmul_cases()) {
+    const TestMatrix w(c.format, c.rows, c.cols, 7, c.shift);
+    const TestActivations x(c.n, c.cols, 11);
+    for (const bool fast : {false, true}) {
+      if (fast && !has_fast(c)) continue;
+      const std::vector<float> got = run(*GetParam(), c, w, x, fast);
+      for (int64_t r = 0; r < c.rows + 3; ++r) {
+        const bool is_computed = r >= c.row_begin && r < c.row_end;
+        const Expected expected = is_computed ? expect_row(c, w, x, r, fast) : Expected{};
+        for (int64_t i = 0; i < c.n; ++i) {
+          const float y = got[static_cast<size_t>(i * (c.rows + 3) + r)];
+          const auto token = static_cast<size_t>(i);
+          if (!is_computed) {
+            ASSERT_EQ(y, kUntouched) << c.name() << " wrote row " << r;
+          } else {
+            ASSERT_NEAR(y, expected.y[token], expected.tolerance[token])
+                << c.name() << (fast ? " fast" : " exact") << " row " << r;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EveryTable, MatmulBitsDoNotDependOnTheBatchOrTheRowRange) {
+  for (const MatmulCase& c : matmul_cases()) {
+    if (c.n != 17) continue;
+    const TestMatrix w(c.format, c.rows, c.cols, 7, c.shift);
+    const TestActivations x(c.n, c.cols, 13);
+    for (const bool fast : {false, true}) {
+      if (fast && !has_fast(c)) continue;
+      const std::vector<float> batch = run(*GetParam(), c, w, x, fast);
+      for (int64_t i = 0; i < c.n; ++i) {
+        for (int64_t r = c.row_begin; r < c.row_end; ++r) {
+          std::vector<float> alone(static_cast<size_t>(c.rows), kUntouched);
+          entry(*GetParam(), c.format, fast)(w.view(), x.row(i), alone.data(), c.rows, r, r + 1);
+          ASSERT_EQ(0,
+                    std::memcmp(&alone[static_cast<size_t>(r)], &batch[static_cast<size_t>(i * (c.rows + 3) + r)], 4))
+              << c.name() << (fast ? " fast" : " exact") << " row " << r << " token " << i;
+        }
+      }
+    }
+  }
+}
+
+// The largest quants and activations there are: sums that saturate anywhere on the way show here.
+TEST_P(EveryTable, MatmulsHoldTheExtremes) {
+  const KernelTable& scalar = **kernels_by_name("scalar");
+  for (int f = 0; f < kFormatCount; ++f) {
+    const auto format = static_cast<Format>(f);
+    if (format_info(format).is_float) continue;
+    for (const int pattern : {0x00, 0x80, 0x7f, 0xff}) {
+      constexpr int64_t kCols = 512;
+      std::vector<std::byte> bytes(static_cast<size_t>(format_bytes(format, kCols)), static_cast<std::byte>(pattern));
+      const int64_t block_bytes = format_info(format).block_bytes;
+      for (int64_t b = 0; b < kCols / format_info(format).block_values; ++b) {  // scales 1: f16 0x3c00
+        const auto set_one = [&](int64_t at) {
+          bytes[static_cast<size_t>(b * block_bytes + at)] = std::byte{0x00};
+          bytes[static_cast<size_t>(b * block_bytes + at + 1)] = std::byte{0x3c};
+        };
+        set_one(format == Format::q6_k ? 208 : 0);
+        if (format == Format::q4_k || format == Format::q5_k) set_one(2);
+      }
+      for (const int sign : {-1, 1}) {
+        const std::vector<int8_t> q8(kCols, static_cast<int8_t>(127 * sign));
+        const std::vector<float> scale(kCols / 32, 1.0f), sum(kCols / 32, static_cast<float>(32 * 127 * sign));
+        const MatrixView w = {bytes.data(), 1, kCols, format};
+        const Activations x = {1, kCols, nullptr, q8.data(), scale.data(), sum.data()};
+        float want = 0, got = 0;
+        entry(scalar, format, true)(w, x, &want, 1, 0, 1);
+        entry(*GetParam(), format, true)(w, x, &got, 1, 0, 1);
+        EXPECT_NEAR(got, want, 1e-6 * std::fabs(want) + 64) << format_info(format).name << " " << pattern;
+      }
+    }
+  }
+}
+
+TEST_P(EveryTable, QuantisesActivationsToTheBitsOfScalar) {
+  std::mt19937 random(5);
+  constexpr int64_t kN = 3, kCols = 320;
+  std::vector<float> x = testing_support::random_floats(random, kN * kCols);
+  for (size_t j = 0; j < 32; ++j) {
+    x[32 + j] = 0;        // an empty block
+    x[64 + j] *= 1e-38f;  // counts as empty
+    x[96 + j] *= 1e30f;
+    x[128 + j] = j % 2 ? 127 : static_cast<float>(j) + 0.5f;  // halves, which round to even
+    x[160 + j] = -3;
+  }
+  const auto quantise = [&](const KernelTable& table, std::vector<int8_t>& q8, std::vector<float>& scales) {
+    q8.assign(x.size(), 99);
+    scales.assign(x.size() / 16, 99);
+    table.quantise_activations(x.data(), kN, kCols, q8.data(), scales.data(), scales.data() + x.size() / 32);
+  };
+  std::vector<int8_t> want_q8, q8;
+  std::vector<float> want_scales, scales;
+  quantise(**kernels_by_name("scalar"), want_q8, want_scales);
+  quantise(*GetParam(), q8, scales);
+  EXPECT_EQ(q8, want_q8);
+  EXPECT_EQ(0, std::memcmp(scales.data(), want_scales.data(), scales.size() * sizeof(float)));
+  for (size_t i = 0; i < x.size(); ++i) {
+    EXPECT_NEAR(scales[i / 32] * q8[i], x[i], scales[i / 32] * 0.5001f + 1e-30f) << i;
+  }
+  for (size_t b = 0; b < x.size() / 32; ++b) {
+    int total = 0;
+    for (size_t j = 0; j < 32; ++j) total += q8[b * 32 + j];
+    EXPECT_EQ(scales[x.size() / 32 + b], scales[b] * static_cast<float>(total));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tables, EveryTable, testing::ValuesIn(available_tables()),
+                         [](const auto& param) { return param.param->name; });
+
+TEST(Kernels, AreFoundByName) {
+  EXPECT_STREQ((*kernels_by_name("scalar"))->name, "scalar");
+  EXPECT_EQ(kernels_by_name("avx1024"), std::nullopt);
+  EXPECT_EQ(kernels_by_name("avx2").has_value(), cpu_features().avx2);
+  EXPECT_EQ(kernels_by_name("avx512").has_value(), cpu_features().avx512);
+  EXPECT_EQ(&best_kernels(), available_tables().back());
+}
+
+}  // namespace
+}  // namespace flashmoe
