@@ -1,0 +1,48 @@
+// What tokenizer.json and GGUF metadata both come down to.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "text/added_tokens.h"
+#include "text/bpe.h"
+#include "text/pre_tokenizer.h"
+#include "text/tokenizer.h"
+
+namespace flashmoe {
+
+struct TokenizerParts {
+  std::string source;               // named in complaints
+  std::vector<std::string> tokens;  // [size] in the byte alphabet; empty where an id is not used
+  std::vector<MergeRule> merges;    // first to last
+  std::vector<AddedToken> added;    // their ids may lie beyond `tokens`
+  std::vector<PreTokenizer::Split> splits;
+  bool nfc = false;
+  bool ignore_merges = false;    // a piece that is a token is that token
+  std::vector<int64_t> end_ids;  // that end a turn, as the checkpoint says; those out of range are ignored
+  int64_t least_size = 0;        // ids up to here exist even without text
+};
+
+inline constexpr int64_t kMaxTokens = int64_t{1} << 24;
+
+// Token texts -> ids while the merges are read.
+using TokenIds = std::unordered_map<std::string_view, int32_t>;
+
+// The merge of two tokens into the token that joins their texts. Throws Error{input} when one of the three is missing.
+MergeRule merge_rule(const TokenIds& ids, std::string_view left, std::string_view right, size_t rank,
+                     const std::string& source);
+
+// The same, written "left right".
+MergeRule merge_rule(const TokenIds& ids, std::string_view merge, size_t rank, const std::string& source);
+
+TokenizerParts parts_from_json(std::string_view tokenizer_json, const std::string& source);
+TokenizerParts parts_from_gguf(const Checkpoint& checkpoint);
+
+std::unique_ptr<Tokenizer> make_tokenizer(TokenizerParts parts);
+
+}  // namespace flashmoe
