@@ -1,0 +1,232 @@
+#include "flashmoe/engine.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/cpu_features.h"
+#include "base/error.h"
+#include "engine/memory_planner.h"
+#include "engine/peak_memory.h"
+#include "engine/report.h"
+#include "engine/session.h"
+#include "experts/resident.h"
+#include "experts/streamed.h"
+#include "model/trunk.h"
+#include "text/chat_template.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr int kUringDepth = 64;
+constexpr int kPreadThreads = 8;
+constexpr int kMaxThreads = 256;
+
+// Picks the read queue by option; automatically io_uring where the system allows it.
+std::unique_ptr<ReadQueue> make_queue(IoChoice choice) {
+  if (choice == IoChoice::pread) return make_pread_queue(kPreadThreads);
+  try {
+    return make_uring_queue(kUringDepth);
+  } catch (const Error&) {
+    if (choice == IoChoice::uring) throw;
+    return make_pread_queue(kPreadThreads);
+  }
+}
+
+const KernelTable& choose_kernels(KernelChoice choice) {
+  if (choice == KernelChoice::automatic) return best_kernels();
+  const char* name = choice == KernelChoice::scalar ? "scalar" : choice == KernelChoice::avx2 ? "avx2" : "avx512";
+  const auto table = kernels_by_name(name);
+  if (!table) fail(Fault::usage, "--kernels {}: this machine cannot run them", name);
+  return **table;
+}
+
+int choose_threads(int wanted) {
+  if (wanted < 0 || wanted > kMaxThreads) fail(Fault::usage, "--threads {}: expected 1 to {}", wanted, kMaxThreads);
+  return wanted == 0 ? usable_cpus() : wanted;
+}
+
+// The alignment that O_DIRECT transfers work with on every file, or 0 where one of them refuses.
+uint32_t direct_alignment(const Checkpoint& checkpoint, DirectChoice choice) {
+  if (choice == DirectChoice::off) return 0;
+  uint32_t alignment = 1;
+  for (const auto& file : checkpoint.files()) {
+    const uint32_t found = probe_direct_alignment(*file);
+    if (found == 0 && choice == DirectChoice::on) {
+      fail(Fault::unsupported, "--direct on: {} cannot be read with O_DIRECT here", file->path());
+    }
+    if (found == 0) return 0;
+    alignment = std::max(alignment, found);
+  }
+  return alignment;
+}
+
+// Progress of loading, trunk and resident experts together.
+class LoadProgress {
+ public:
+  LoadProgress(const EngineOptions& options, uint64_t total_bytes) : options_(options), total_bytes_(total_bytes) {}
+  std::function<void(uint64_t)> part() {
+    return [this, before = done_bytes_](uint64_t bytes) {
+      done_bytes_ = std::min(before + bytes, total_bytes_);
+      if (options_.on_progress) options_.on_progress({"loading", done_bytes_, total_bytes_, seconds_since(start_ns_)});
+    };
+  }
+
+ private:
+  const EngineOptions& options_;
+  uint64_t total_bytes_;
+  uint64_t done_bytes_ = 0;
+  uint64_t start_ns_ = now_ns();
+};
+
+class LoadedEngine final : public Engine {
+ public:
+  explicit LoadedEngine(const EngineOptions& options);
+
+  const ModelReport& report() const override { return report_; }
+  const MemoryPlan& memory_plan() const override { return placement_.plan; }
+  double load_seconds() const override { return load_seconds_; }
+  int context_tokens() const override { return static_cast<int>(placement_.context_tokens); }
+  const std::vector<std::string>& notes() const override { return notes_; }
+  std::vector<int32_t> tokenize(std::string_view text, bool parse_marks) const override;
+  std::string detokenize(std::span<const int32_t> ids) const override;
+  std::vector<int32_t> chat_prompt(std::string_view request_json) const override;
+  std::unique_ptr<Session> new_session() override;
+
+ private:
+  void load_weights(std::unique_ptr<ReadQueue> queue, uint32_t alignment);
+  void collect_notes();
+  const Tokenizer& tokenizer() const;
+
+  EngineOptions options_;
+  BoundModel model_;
+  ModelReport report_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_template_;
+  Placement placement_;
+  Budget budget_;
+  const KernelTable& kernels_;
+  ThreadPool pool_;
+  Trunk trunk_;
+  std::unique_ptr<ExpertSource> experts_;
+  std::unique_ptr<Workspace> workspace_;
+  std::unique_ptr<Forward> forward_;
+  std::vector<std::string> notes_;
+  double load_seconds_ = 0;
+  bool session_in_use_ = false;
+};
+
+LoadedEngine::LoadedEngine(const EngineOptions& options)
+    : options_(options),
+      model_(bind_model(options.model_path)),
+      report_(report_on(model_)),
+      tokenizer_(Tokenizer::load(*model_.checkpoint)),
+      chat_template_(ChatTemplate::load(*model_.checkpoint)),
+      kernels_(choose_kernels(options.kernels)),
+      pool_(choose_threads(options.n_threads)) {
+  const uint64_t start_ns = now_ns();
+  const ModelConfig& config = model_.family->config();
+  if (tokenizer_ != nullptr && tokenizer_->size() > config.vocab_size) {
+    fail(Fault::input, "{}: the tokenizer has {} tokens, but the model only {}", report_.path, tokenizer_->size(),
+         config.vocab_size);
+  }
+  auto queue = make_queue(options.io);
+  const uint32_t alignment = direct_alignment(*model_.checkpoint, options.direct);
+  placement_ = plan_memory({config, model_.experts, report_.trunk_bytes, resident_set_bytes(),
+                            std::max<uint32_t>(alignment, 1), options, detect_memory_limit()});
+  apply(placement_.plan, budget_);
+  load_weights(std::move(queue), alignment);
+  workspace_ = std::make_unique<Workspace>(
+      config, workspace_shape(model_.experts, placement_.prefill_chunk, options.exact), budget_);
+  forward_ = std::make_unique<Forward>(*model_.family, kernels_, pool_, *experts_, *workspace_, options.exact);
+  collect_notes();
+  load_seconds_ = seconds_since(start_ns);
+}
+
+// Streams read past the page cache where they can; what is loaded once goes through it, so that the next start is
+// faster, unless O_DIRECT was asked for.
+void LoadedEngine::load_weights(std::unique_ptr<ReadQueue> queue, uint32_t alignment) {
+  const MemoryPlan& plan = placement_.plan;
+  const Checkpoint& checkpoint = *model_.checkpoint;
+  LoadProgress progress(options_, report_.trunk_bytes + (plan.experts_resident ? report_.expert_bytes : 0));
+  const bool direct = alignment != 0 && (!plan.experts_resident || options_.direct == DirectChoice::on);
+  trunk_.load(*model_.binder, checkpoint, *queue, direct, budget_, progress.part());
+  if (plan.experts_resident) {
+    experts_ = make_resident_experts(model_.experts, checkpoint.files(), std::move(queue), direct, budget_, progress.part());
+    return;
+  }
+  if (!direct) {
+    for (const auto& file : checkpoint.files()) file->drop_page_cache();
+  }
+  experts_ = make_streamed_experts(model_.experts, checkpoint.files(), std::move(queue), direct,
+                                   direct ? alignment : 1, budget_);
+}
+
+void LoadedEngine::collect_notes() {
+  if (!report_.unused_tensors.empty()) {
+    const auto n = report_.unused_tensors.size();
+    notes_.push_back(fmt::format("{} tensor{} in the file {} not used (first: {}); see flashmoe inspect", n, n == 1 ? "" : "s",
+                                 n == 1 ? "is" : "are", report_.unused_tensors.front()));
+  }
+  if (tokenizer_ == nullptr) {
+    notes_.emplace_back("the checkpoint has no tokenizer");
+  } else if (chat_template_ == nullptr) {
+    notes_.emplace_back("the checkpoint has no chat template");
+  }
+}
+
+const Tokenizer& LoadedEngine::tokenizer() const {
+  if (tokenizer_ == nullptr) fail(Fault::unsupported, "{}: the checkpoint has no tokenizer", report_.path);
+  return *tokenizer_;
+}
+
+std::vector<int32_t> LoadedEngine::tokenize(std::string_view text, bool parse_marks) const {
+  return tokenizer().encode(text, parse_marks ? Marks::parse : Marks::as_text);
+}
+
+std::string LoadedEngine::detokenize(std::span<const int32_t> ids) const {
+  std::string text;
+  for (const int32_t id : ids) text += tokenizer().bytes(id);
+  return text;
+}
+
+std::vector<int32_t> LoadedEngine::chat_prompt(std::string_view request_json) const {
+  const Tokenizer& words = tokenizer();
+  if (chat_template_ == nullptr) {
+    fail(Fault::unsupported, "{}: the checkpoint has no chat template; give the prompt as it is with --raw", report_.path);
+  }
+  try {
+    return chat_template_->encode(nlohmann::ordered_json::parse(request_json), words);
+  } catch (const nlohmann::json::exception& error) {
+    fail(Fault::input, "the chat request is not valid JSON: {}", error.what());
+  }
+}
+
+std::unique_ptr<Session> LoadedEngine::new_session() {
+  Stats base;
+  base.load_s = load_seconds_;
+  base.budget_bytes = placement_.plan.budget_bytes();
+  base.kernels = kernels_.name;
+  base.n_threads = pool_.size();
+  base.exact = options_.exact;
+  return make_session({*forward_, tokenizer_.get(), *experts_, budget_, placement_.kv_format,
+                       placement_.context_tokens, placement_.prefill_chunk, base, options_.on_progress,
+                       &session_in_use_});
+}
+
+}  // namespace
+
+ModelReport Engine::inspect(const std::string& model_path) { return report_on(bind_model(model_path)); }
+
+std::unique_ptr<Engine> Engine::open(const EngineOptions& options) { return std::make_unique<LoadedEngine>(options); }
+
+std::string builtin_model_path() {
+  std::error_code error;
+  const auto binary = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return {};
+  const auto path = binary.parent_path().parent_path() / "share/flashmoe/models/spark/spark.gguf";
+  return std::filesystem::exists(path, error) ? path.lexically_normal().string() : std::string();
+}
+
+}  // namespace flashmoe

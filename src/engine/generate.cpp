@@ -1,0 +1,63 @@
+#include "engine/generate.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "sampling/sampler.h"
+#include "text/text_stream.h"
+
+namespace flashmoe {
+
+void prefill(Forward& forward, Sequence& sequence, std::span<const int32_t> ids, int64_t chunk,
+             const std::function<bool(int64_t)>& after_chunk) {
+  const auto total = static_cast<int64_t>(ids.size());
+  for (int64_t done = 0; done < total;) {
+    const int64_t to_boundary = chunk - sequence.n_tokens() % kDeltaChunk;
+    const int64_t n = std::min(total - done, to_boundary);
+    forward.step(ids.subspan(static_cast<size_t>(done), static_cast<size_t>(n)), sequence);
+    done += n;
+    if (!after_chunk(done) && done < total) fail(Fault::interrupted, "interrupted while reading the prompt");
+  }
+}
+
+Generation generate(Forward& forward, Sequence& sequence, const Tokenizer& tokenizer, std::span<const float> logits,
+                    std::span<const int32_t> prompt, const GenerateOptions& options,
+                    const std::function<bool(std::string_view)>& on_text, const std::function<void()>& on_token) {
+  Generation result;
+  Sampler sampler(options.sampling, static_cast<int64_t>(logits.size()));
+  sampler.note_prompt(prompt);
+  TextStream stream(tokenizer, options.stop);
+  const int64_t room = sequence.context_tokens() - sequence.n_tokens();
+  const int64_t most = options.max_tokens > 0 ? std::min<int64_t>(options.max_tokens, room + 1) : room + 1;
+  result.ids.reserve(static_cast<size_t>(most));
+  const auto emit = [&](std::string_view text) {
+    result.text += text;
+    return text.empty() || !on_text || on_text(text);
+  };
+
+  for (;;) {
+    const int32_t id = sampler.sample(logits);
+    if (on_token) on_token();
+    if (tokenizer.ends_turn(id)) {
+      result.reason = StopReason::end_of_turn;
+      break;
+    }
+    result.ids.push_back(id);
+    const bool wanted = emit(stream.push(id));
+    if (stream.stopped() || !wanted) {
+      result.reason = wanted ? StopReason::stop_text : StopReason::interrupted;
+      break;
+    }
+    if (static_cast<int64_t>(result.ids.size()) == most) {
+      const bool full = options.max_tokens == 0 || options.max_tokens > room;
+      result.reason = full ? StopReason::context_full : StopReason::max_tokens;
+      break;
+    }
+    forward.step({&id, 1}, sequence);
+    logits = forward.logits(0, 1);
+  }
+  emit(stream.finish());
+  return result;
+}
+
+}  // namespace flashmoe

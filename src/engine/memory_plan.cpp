@@ -1,0 +1,25 @@
+#include "flashmoe/memory_plan.h"
+
+#include <fmt/format.h>
+
+#include "base/bytes.h"
+
+namespace flashmoe {
+
+uint64_t MemoryPlan::budget_bytes() const {
+  uint64_t total = 0;
+  for (const Allotment& a : allotments) total += a.bytes;
+  return total;
+}
+
+std::string MemoryPlan::table() const {
+  std::string text = fmt::format("  {:<14} {:>10} {:>10}\n", "memory", "planned", "at least");
+  for (const Allotment& a : allotments) {
+    text += fmt::format("  {:<14} {:>10} {:>10}\n", a.name, human_bytes(a.bytes), human_bytes(a.floor_bytes));
+  }
+  text += fmt::format("  {:<14} {:>10} {:>10}\n", "total", human_bytes(budget_bytes()), human_bytes(floor_bytes));
+  text += fmt::format("  {:<14} {:>10}   ({})", "limit", human_bytes(limit_bytes), limit_source);
+  return text;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,128 @@
+#include "engine/memory_planner.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "experts/resident.h"
+#include "experts/streamed.h"
+#include "model/delta_state.h"
+#include "model/workspace.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr int64_t kDefaultContext = 8192;
+constexpr int64_t kLeastContext = 1024;
+constexpr std::array<int64_t, 4> kPrefillChunks = {512, 256, 128, 64};
+constexpr uint64_t kWorkspaceShare = 16;  // an automatic chunk takes at most this part of the limit
+constexpr uint64_t kContextShare = 8;     // so does the KV cache of an automatic context
+constexpr uint64_t kProgramBytes = 24 * kMiB;  // code, stacks, heap beyond what was counted when planning
+constexpr uint64_t kPageTableShare = 256;      // page tables are 1/512 of small pages; the rest is the kernel's own
+constexpr uint64_t kReadQueueBytes = kMiB;     // rings and request lists
+
+uint64_t workspace_bytes(const PlanRequest& r, int64_t rows) {
+  return Workspace::bytes(r.config, workspace_shape(r.experts, rows, r.options.exact));
+}
+
+int64_t choose_chunk(const PlanRequest& r, uint64_t limit_bytes) {
+  if (r.options.prefill_chunk > 0) {
+    return static_cast<int64_t>(round_up(static_cast<uint64_t>(r.options.prefill_chunk), kDeltaChunk));
+  }
+  const auto fits = std::find_if(kPrefillChunks.begin(), kPrefillChunks.end(), [&](int64_t rows) {
+    return workspace_bytes(r, rows) <= limit_bytes / kWorkspaceShare;
+  });
+  return fits == kPrefillChunks.end() ? kPrefillChunks.back() : *fits;
+}
+
+int64_t choose_context(const PlanRequest& r, KvFormat kv, uint64_t limit_bytes) {
+  if (r.options.context_tokens > 0) {
+    if (r.options.context_tokens > r.config.context_tokens) {
+      fail(Fault::usage, "--ctx {} is more than the model's context of {} tokens", r.options.context_tokens,
+           r.config.context_tokens);
+    }
+    return r.options.context_tokens;
+  }
+  int64_t tokens = std::min(kDefaultContext, r.config.context_tokens);
+  while (tokens > kLeastContext && KvCache::bytes(r.config, kv, tokens) > limit_bytes / kContextShare) tokens /= 2;
+  return tokens;
+}
+
+MemoryLimit choose_limit(const PlanRequest& r) {
+  if (r.options.ram_bytes == 0) {
+    // What the kernel itself needs beside us, and what others may come to need.
+    const uint64_t reserve = std::max(64 * kMiB, r.limit.bytes / 32);
+    return {r.limit.bytes - std::min(r.limit.bytes, reserve), r.limit.source};
+  }
+  if (r.options.ram_bytes > r.limit.bytes) {
+    fail(Fault::usage, "--ram asks for {}, but only {} can be used ({}); leave --ram away to use what there is",
+         human_bytes(r.options.ram_bytes), human_bytes(r.limit.bytes), r.limit.source);
+  }
+  return {r.options.ram_bytes, "--ram"};
+}
+
+// Gives the routed experts what is left. False when that is below what they need.
+bool place_experts(const PlanRequest& r, MemoryPlan& plan) {
+  const uint64_t taken = plan.budget_bytes();
+  const uint64_t left = plan.limit_bytes - std::min(plan.limit_bytes, taken);
+  const uint64_t resident = resident_bytes(r.experts);
+  const StreamedSizes streamed = streamed_sizes(r.experts, r.read_alignment);
+  const ExpertsChoice choice = r.options.experts;
+  plan.experts_resident = choice == ExpertsChoice::resident || (choice == ExpertsChoice::automatic && left >= resident);
+  const uint64_t floor = plan.experts_resident ? resident : streamed.floor_bytes;
+  const uint64_t given = plan.experts_resident ? resident : std::clamp(left, streamed.floor_bytes, streamed.full_bytes);
+  plan.allotments.push_back({kAllottedNames[static_cast<size_t>(Allotted::expert_cache)], given, floor});
+  return floor <= left;
+}
+
+}  // namespace
+
+WorkspaceShape workspace_shape(const ExpertTable& experts, int64_t rows, bool exact) {
+  return {rows, !exact, exact || experts.reads_float_activations()};
+}
+
+Placement plan_memory(const PlanRequest& r) {
+  Placement placement;
+  MemoryPlan& plan = placement.plan;
+  const MemoryLimit limit = choose_limit(r);
+  plan.limit_bytes = limit.bytes;
+  plan.limit_source = limit.source;
+  plan.experts_total_bytes = r.experts.bytes();
+  const bool f32_kv = r.options.kv == KvChoice::f32 || (r.options.kv == KvChoice::automatic && r.options.exact);
+  placement.kv_format = f32_kv ? KvFormat::f32 : KvFormat::f16;
+  placement.context_tokens = choose_context(r, placement.kv_format, limit.bytes);
+  placement.prefill_chunk = choose_chunk(r, limit.bytes);
+
+  const auto allot = [&](Allotted what, uint64_t bytes, uint64_t floor) {
+    plan.allotments.push_back({kAllottedNames[static_cast<size_t>(what)], bytes, floor});
+  };
+  const uint64_t kv = KvCache::bytes(r.config, placement.kv_format, placement.context_tokens);
+  const uint64_t least_kv = r.options.context_tokens > 0
+                                ? kv
+                                : KvCache::bytes(r.config, placement.kv_format, std::min(kLeastContext, r.config.context_tokens));
+  const uint64_t least_workspace = r.options.prefill_chunk > 0 ? workspace_bytes(r, placement.prefill_chunk)
+                                                               : workspace_bytes(r, kDeltaChunk);
+  const uint64_t program = r.program_bytes + kProgramBytes + limit.bytes / kPageTableShare;
+  allot(Allotted::trunk, r.trunk_bytes, r.trunk_bytes);
+  allot(Allotted::kv_cache, kv, least_kv);
+  allot(Allotted::delta_state, DeltaState::bytes(r.config), DeltaState::bytes(r.config));
+  allot(Allotted::workspace, workspace_bytes(r, placement.prefill_chunk), least_workspace);
+  allot(Allotted::read_buffers, kReadQueueBytes, kReadQueueBytes);
+  allot(Allotted::program, program, program);
+  const bool fits = place_experts(r, plan);
+  for (const Allotment& a : plan.allotments) plan.floor_bytes += a.floor_bytes;
+  if (!fits) {
+    throw Error(Fault::memory_floor, "the memory limit is below what this model needs at least\n" + plan.table());
+  }
+  return placement;
+}
+
+void apply(const MemoryPlan& plan, Budget& budget) {
+  for (const Allotment& a : plan.allotments) {
+    const auto name = std::find(kAllottedNames.begin(), kAllottedNames.end(), a.name);
+    budget.allot(static_cast<Allotted>(name - kAllottedNames.begin()), a.bytes);
+  }
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,42 @@
+// Who gets which part of the memory, decided before anything is loaded.
+#pragma once
+
+#include "experts/source.h"
+#include "flashmoe/memory_plan.h"
+#include "flashmoe/options.h"
+#include "memory/budget.h"
+#include "model/config.h"
+#include "model/kv_cache.h"
+#include "model/workspace.h"
+
+namespace flashmoe {
+
+struct PlanRequest {
+  const ModelConfig& config;
+  const ExpertTable& experts;
+  uint64_t trunk_bytes = 0;
+  uint64_t program_bytes = 0;       // what the process holds already: metadata, tokenizer
+  uint32_t read_alignment = 1;      // of streamed reads
+  const EngineOptions& options;
+  MemoryLimit limit;                // of the machine or cgroup
+};
+
+// A plan and the settings it stands for.
+struct Placement {
+  MemoryPlan plan;
+  int64_t context_tokens = 0;
+  int64_t prefill_chunk = 0;  // rows, a multiple of kDeltaChunk
+  KvFormat kv_format = KvFormat::f16;
+};
+
+// Throws Error{memory_floor} with the plan's table when the limit is below the floor, Error{usage} when --ram, --ctx
+// or --experts asks for more than there is.
+Placement plan_memory(const PlanRequest& request);
+
+// The workspace of prefill steps of `rows` rows.
+WorkspaceShape workspace_shape(const ExpertTable& experts, int64_t rows, bool exact);
+
+// Sets a budget's allotments to the plan's.
+void apply(const MemoryPlan& plan, Budget& budget);
+
+}  // namespace flashmoe

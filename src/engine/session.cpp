@@ -1,0 +1,163 @@
+#include "engine/session.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "engine/generate.h"
+#include "engine/peak_memory.h"
+
+namespace flashmoe {
+namespace {
+
+class SequenceSession final : public Session {
+ public:
+  explicit SequenceSession(const SessionParts& parts)
+      : parts_(parts),
+        sequence_(parts.forward.config(), parts.kv_format, parts.context_tokens, parts.budget),
+        stats_(parts.base) {
+    *parts_.in_use = true;
+    parts_.forward.profile().times = {};
+  }
+  ~SequenceSession() override { *parts_.in_use = false; }
+  SequenceSession(const SequenceSession&) = delete;
+  SequenceSession& operator=(const SequenceSession&) = delete;
+
+  void prefill(std::span<const int32_t> ids, const std::function<bool()>& keep_going) override;
+  Generation generate(const GenerateOptions& options, const std::function<bool(std::string_view)>& on_text) override;
+  void logits(std::span<const int32_t> ids,
+              const std::function<void(int64_t, std::span<const float>)>& on_row) override;
+
+  int64_t n_tokens() const override { return static_cast<int64_t>(history_.size()); }
+  Stats stats() const override;
+  void set_timing(bool on) override { parts_.forward.profile().on = on; }
+
+ private:
+  void check_ids(std::span<const int32_t> ids) const;
+  void take(std::span<const int32_t> ids);
+  void catch_up(const std::function<bool()>& keep_going);
+
+  SessionParts parts_;
+  Sequence sequence_;
+  Stats stats_;
+  std::vector<int32_t> history_;      // every token so far; the sequence may lag one behind
+  std::vector<float> next_logits_;    // [vocab_size] after the last token; empty when it was not fed yet
+  std::optional<uint64_t> prefill_start_ns_;  // until the first token
+};
+
+void SequenceSession::check_ids(std::span<const int32_t> ids) const {
+  if (ids.empty()) fail(Fault::input, "the prompt is empty");
+  const int64_t vocab_size = parts_.forward.config().vocab_size;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < vocab_size) continue;
+    fail(Fault::input, "token id {} at position {} is out of range; this model has ids 0 to {}", ids[i], i, vocab_size - 1);
+  }
+  const int64_t total = n_tokens() + static_cast<int64_t>(ids.size());
+  if (total <= parts_.context_tokens) return;
+  fail(Fault::input, "the prompt needs {} tokens, but the context holds {}; {}", total, parts_.context_tokens,
+       parts_.context_tokens < parts_.forward.config().context_tokens ? "raise it with --ctx" : "that is all this model can take");
+}
+
+void SequenceSession::take(std::span<const int32_t> ids) {
+  check_ids(ids);
+  history_.insert(history_.end(), ids.begin(), ids.end());
+  next_logits_.clear();
+}
+
+// Feeds what the sequence has not seen of the history, and keeps the logits that follow it.
+void SequenceSession::catch_up(const std::function<bool()>& keep_going) {
+  const uint64_t start_ns = now_ns();
+  prefill_start_ns_ = start_ns;
+  const auto unseen = std::span<const int32_t>(history_).subspan(static_cast<size_t>(sequence_.n_tokens()));
+  int64_t n_last = 0, n_before = 0;
+  flashmoe::prefill(parts_.forward, sequence_, unseen, parts_.prefill_chunk, [&](int64_t done) {
+    n_last = done - n_before;
+    n_before = done;
+    if (parts_.on_progress) {
+      parts_.on_progress({"reading prompt", static_cast<uint64_t>(done), unseen.size(), seconds_since(start_ns)});
+    }
+    return !keep_going || keep_going();
+  });
+  const auto logits = parts_.forward.logits(n_last - 1, 1);
+  next_logits_.assign(logits.begin(), logits.end());
+  stats_.prompt.tokens += unseen.size();
+  stats_.prompt.seconds += seconds_since(start_ns);
+}
+
+void SequenceSession::prefill(std::span<const int32_t> ids, const std::function<bool()>& keep_going) {
+  take(ids);
+  catch_up(keep_going);
+}
+
+Generation SequenceSession::generate(const GenerateOptions& options,
+                                     const std::function<bool(std::string_view)>& on_text) {
+  if (parts_.tokenizer == nullptr) fail(Fault::unsupported, "this checkpoint has no tokenizer, so it cannot produce text");
+  if (history_.empty()) fail(Fault::usage, "generate needs a prompt first");
+  if (next_logits_.empty()) {
+    if (sequence_.n_tokens() == n_tokens()) fail(Fault::usage, "the model has ended its turn; add to the prompt first");
+    catch_up({});
+  }
+  const uint64_t start_ns = now_ns();
+  bool first = true;
+  const auto on_token = [&] {
+    if (!first) return;
+    first = false;
+    if (prefill_start_ns_) stats_.ttft_s = seconds_since(*prefill_start_ns_);
+    prefill_start_ns_.reset();
+  };
+  const Generation result = flashmoe::generate(parts_.forward, sequence_, *parts_.tokenizer, next_logits_, history_,
+                                               options, on_text, on_token);
+  history_.insert(history_.end(), result.ids.begin(), result.ids.end());
+  next_logits_.clear();
+  stats_.decode.tokens += result.ids.size();
+  stats_.decode.seconds += seconds_since(start_ns);
+  return result;
+}
+
+void SequenceSession::logits(std::span<const int32_t> ids,
+                             const std::function<void(int64_t, std::span<const float>)>& on_row) {
+  take(ids);
+  const uint64_t start_ns = now_ns();
+  const auto vocab_size = static_cast<size_t>(parts_.forward.config().vocab_size);
+  const auto unseen = std::span<const int32_t>(history_).subspan(static_cast<size_t>(sequence_.n_tokens()));
+  const auto skipped = static_cast<int64_t>(unseen.size() - ids.size());
+  int64_t before = 0;
+  flashmoe::prefill(parts_.forward, sequence_, unseen, parts_.prefill_chunk, [&](int64_t done) {
+    for (int64_t row = before; row < done; row += kLogitRows) {
+      const int64_t n = std::min(kLogitRows, done - row);
+      const auto block = parts_.forward.logits(row - before, n);
+      for (int64_t i = std::max<int64_t>(0, skipped - row); i < n; ++i) {
+        on_row(row + i - skipped, block.subspan(static_cast<size_t>(i) * vocab_size, vocab_size));
+      }
+      if (row + n == static_cast<int64_t>(unseen.size())) {
+        const auto last = block.last(vocab_size);
+        next_logits_.assign(last.begin(), last.end());
+      }
+    }
+    before = done;
+    if (parts_.on_progress) {
+      parts_.on_progress({"computing logits", static_cast<uint64_t>(done), unseen.size(), seconds_since(start_ns)});
+    }
+    return true;
+  });
+  stats_.prompt.tokens += unseen.size();
+  stats_.prompt.seconds += seconds_since(start_ns);
+}
+
+Stats SequenceSession::stats() const {
+  Stats stats = stats_;
+  stats.cache = parts_.experts.cache_stats();
+  stats.io = parts_.experts.io_stats();
+  stats.stages = parts_.forward.profile().times;
+  stats.peak_bytes = peak_resident_set_bytes();
+  return stats;
+}
+
+}  // namespace
+
+std::unique_ptr<Session> make_session(const SessionParts& parts) {
+  if (*parts.in_use) fail(Fault::usage, "this engine already has a session; one lives at a time");
+  return std::make_unique<SequenceSession>(parts);
+}
+
+}  // namespace flashmoe
