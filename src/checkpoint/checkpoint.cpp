@@ -30,7 +30,7 @@ class OpenCheckpoint final : public Checkpoint {
   const nlohmann::json& config() const override { return contents_.config; }
 
   std::optional<std::string> side_file(std::string_view name) const override {
-    if (contents_.dialect != Dialect::hugging_face) return std::nullopt;
+    if (contents_.dialect != Dialect::hugging_face || name.find('/') != std::string_view::npos) return std::nullopt;
     const fs::path path = fs::path(contents_.folder) / name;
     std::error_code error;
     if (!fs::exists(path, error)) return std::nullopt;

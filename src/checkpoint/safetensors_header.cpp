@@ -188,7 +188,10 @@ class IndexEvents final : public StrictEvents {
   bool number_unsigned(uint64_t) override { return ignore("a number"); }
   bool number_float(double, const std::string&) override { return ignore("a number"); }
   bool start_object(size_t) override { return deeper(); }
-  bool start_array(size_t) override { return deeper(); }
+  bool start_array(size_t) override {
+    if (in_map_) refuse("an array");
+    return deeper();
+  }
   bool end_object() override { return --depth_, true; }
   bool end_array() override { return --depth_, true; }
   bool key(std::string& name) override {

@@ -164,7 +164,7 @@ json tokenizer_json(const TinyModelOptions& options) {
           {"normalizer", {{"type", "NFC"}}},
           {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", json::array({split, bytes})}}},
           {"post_processor", nullptr},
-          {"decoder", {{"type", "ByteLevel"}}},
+          {"decoder", bytes},
           {"model",
            {{"type", "BPE"},
             {"dropout", nullptr},

@@ -1,0 +1,114 @@
+#include "io/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "support/expect_error.h"
+#include "support/temp_dir.h"
+
+namespace flashmoe {
+namespace {
+
+std::string pattern(size_t n_bytes) {
+  std::string bytes(n_bytes, '\0');
+  for (size_t i = 0; i < n_bytes; ++i) bytes[i] = static_cast<char>(i * 31 + (i >> 8));
+  return bytes;
+}
+
+std::string read(const File& file, uint64_t offset, size_t n_bytes) {
+  std::string bytes(n_bytes, '\0');
+  file.read(offset, std::as_writable_bytes(std::span(bytes)));
+  return bytes;
+}
+
+TEST(File, ReadsAnywhere) {
+  const TempDir folder;
+  const std::string bytes = pattern(100'000);
+  const auto file = open_file(folder.write("f", bytes));
+  EXPECT_EQ(file->path(), folder / "f");
+  EXPECT_EQ(file->size(), bytes.size());
+  EXPECT_EQ(read(*file, 0, bytes.size()), bytes);
+  EXPECT_EQ(read(*file, 99'999, 1), bytes.substr(99'999));
+  EXPECT_EQ(read(*file, 12'345, 6'789), bytes.substr(12'345, 6'789));
+  EXPECT_EQ(read(*file, 5, 0), "");
+  file->drop_page_cache();
+  EXPECT_EQ(read(*file, 4'000, 5'000), bytes.substr(4'000, 5'000));
+}
+
+TEST(File, ReadPastTheEndTellsWhatIsMissing) {
+  const TempDir folder;
+  const auto file = open_file(folder.write("short", pattern(10)));
+  expect_error([&] { read(*file, 8, 5); }, Fault::io, {folder / "short", "offset 10", "3 bytes early"});
+  expect_error([&] { read(*file, 10, 1); }, Fault::io, {"offset 10", "1 bytes early"});
+  expect_error([&] { read(*file, UINT64_MAX - 4, 1); }, Fault::io, {"short"});
+}
+
+TEST(File, SeesAFileCutShortWhileOpen) {
+  const TempDir folder;
+  const auto file = open_file(folder.write("f", pattern(8192)));
+  ASSERT_EQ(::truncate((folder / "f").c_str(), 100), 0);
+  expect_error([&] { read(*file, 0, 8192); }, Fault::io, {"offset 100", "8092 bytes early"});
+}
+
+TEST(File, RefusesWhatIsNoFile) {
+  const TempDir folder;
+  expect_error([&] { open_file(folder / "absent"); }, Fault::io, {"absent", "No such file"});
+  expect_error([&] { open_file(folder.path()); }, Fault::io, {folder.path(), "folder"});
+  expect_error([&] { open_file(std::string("a\0b", 3)); }, Fault::io, {"zero byte"});
+  const std::string pipe = folder / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  expect_error([&] { open_file(pipe); }, Fault::io, {"pipe", "regular file"});
+}
+
+TEST(File, RefusesWhatMayNotBeRead) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root may read everything";
+  const TempDir folder;
+  const std::string path = folder.write("secret", "x");
+  ASSERT_EQ(::chmod(path.c_str(), 0), 0);
+  expect_error([&] { open_file(path); }, Fault::io, {"secret", "Permission denied"});
+}
+
+TEST(File, BufferedDescriptorReadsTheFile) {
+  const TempDir folder;
+  const std::string bytes = pattern(5000);
+  const auto file = open_file(folder.write("f", bytes));
+  std::string got(bytes.size(), '\0');
+  ASSERT_EQ(::pread(file->buffered_fd(), got.data(), got.size(), 0), static_cast<ssize_t>(got.size()));
+  EXPECT_EQ(got, bytes);
+}
+
+TEST(DiskProbe, NamesAnAlignmentThatWorks) {
+  const TempDir folder;
+  const std::string bytes = pattern(1 << 20);
+  const auto file = open_file(folder.write("f", bytes));
+  const uint32_t alignment = probe_direct_alignment(*file);
+  if (alignment == 0) GTEST_SKIP() << "the file system of " << folder.path() << " has no O_DIRECT";
+  EXPECT_TRUE(alignment == 512 || alignment == 4096) << alignment;
+  // Reads of one unit at several places, into memory aligned no better than promised.
+  alignas(4096) static std::array<std::byte, 16384> memory;
+  for (const uint64_t unit : {uint64_t{0}, uint64_t{1}, uint64_t{7}, uint64_t{100}}) {
+    std::byte* dest = memory.data() + alignment;
+    const auto offset = static_cast<off_t>(unit * alignment);
+    ASSERT_EQ(::pread(file->direct_fd(), dest, alignment, offset), static_cast<ssize_t>(alignment));
+    EXPECT_EQ(std::memcmp(dest, bytes.data() + offset, alignment), 0) << unit;
+  }
+}
+
+TEST(DiskProbe, SmallFiles) {
+  const TempDir folder;
+  EXPECT_EQ(probe_direct_alignment(*open_file(folder.write("empty", ""))), 0u);
+  const auto large = open_file(folder.write("large", pattern(1 << 16)));
+  for (const size_t n_bytes : {size_t{1}, size_t{511}, size_t{513}, size_t{5000}}) {
+    const auto small = open_file(folder.write("small", pattern(n_bytes)));
+    EXPECT_EQ(probe_direct_alignment(*small), probe_direct_alignment(*large)) << n_bytes;
+  }
+}
+
+}  // namespace
+}  // namespace flashmoe
