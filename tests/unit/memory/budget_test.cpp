@@ -1,0 +1,51 @@
+#include "memory/budget.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+namespace flashmoe {
+namespace {
+
+TEST(Budget, ClaimsUpToTheAllotmentAndNoFurther) {
+  Budget budget;
+  EXPECT_FALSE(budget.claim(Allotted::trunk, 1));
+  budget.allot(Allotted::trunk, 100);
+  budget.allot(Allotted::workspace, 7);
+  EXPECT_EQ(budget.total_allotted(), 107u);
+  EXPECT_TRUE(budget.claim(Allotted::trunk, 60));
+  EXPECT_FALSE(budget.claim(Allotted::trunk, 41));
+  EXPECT_EQ(budget.used(Allotted::trunk), 60u);
+  EXPECT_TRUE(budget.claim(Allotted::trunk, 40));
+  EXPECT_FALSE(budget.claim(Allotted::trunk, ~uint64_t{0}));  // no overflow
+  budget.release(Allotted::trunk, 100);
+  EXPECT_EQ(budget.used(Allotted::trunk), 0u);
+  EXPECT_EQ(budget.used(Allotted::workspace), 0u);
+}
+
+TEST(Budget, AnAllotmentCutBelowItsUseGivesNothing) {
+  Budget budget;
+  budget.allot(Allotted::kv_cache, 10);
+  ASSERT_TRUE(budget.claim(Allotted::kv_cache, 10));
+  budget.allot(Allotted::kv_cache, 5);
+  EXPECT_FALSE(budget.claim(Allotted::kv_cache, 1));
+}
+
+TEST(Budget, ThreadsNeverTakeMoreThanThereIs) {
+  Budget budget;
+  budget.allot(Allotted::trunk, 1000);
+  std::vector<int> taken(4);
+  std::vector<std::thread> threads;
+  for (int& count : taken) {
+    threads.emplace_back([&] {
+      while (budget.claim(Allotted::trunk, 3)) ++count;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(taken[0] + taken[1] + taken[2] + taken[3], 333);
+  EXPECT_EQ(budget.used(Allotted::trunk), 999u);
+}
+
+}  // namespace
+}  // namespace flashmoe
