@@ -86,11 +86,15 @@ void share_out(std::vector<SlotClass>& classes, uint64_t budget_bytes) {
     slots.n_slots += static_cast<int>(std::min(more, fitting));
     left -= std::min(more, fitting) * slots.slot_bytes;
   }
-  // Rounding leaves less than a slot per class: one more each, where it fits.
-  for (SlotClass& slots : classes) {
-    if (slots.n_slots == slots.n_records || slots.slot_bytes > left) continue;
-    ++slots.n_slots;
-    left -= slots.slot_bytes;
+  // Rounding down leaves less than a slot per class: deal it out one by one, where it fits.
+  for (bool dealt = true; dealt;) {
+    dealt = false;
+    for (SlotClass& slots : classes) {
+      if (slots.n_slots == slots.n_records || slots.slot_bytes > left) continue;
+      ++slots.n_slots;
+      left -= slots.slot_bytes;
+      dealt = true;
+    }
   }
 }
 
