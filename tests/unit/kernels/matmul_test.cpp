@@ -66,7 +66,7 @@ class EveryTable : public testing::TestWithParam<const KernelTable*> {};
 
 TEST_P(EveryTable, MatmulsAgreeWithTheDefinition) {
   for (const MatmulCase& c : matmul_cases()) {
-    const TestMatrix w(c.format, c.rows, c.cols, 7, c.shift);
+    const TestMatrix w(c.format, c.row_end, c.cols, 7, c.shift);
     const TestActivations x(c.n, c.cols, 11);
     for (const bool fast : {false, true}) {
       if (fast && !has_fast(c)) continue;
@@ -92,7 +92,7 @@ TEST_P(EveryTable, MatmulsAgreeWithTheDefinition) {
 TEST_P(EveryTable, MatmulBitsDoNotDependOnTheBatchOrTheRowRange) {
   for (const MatmulCase& c : matmul_cases()) {
     if (c.n != 17) continue;
-    const TestMatrix w(c.format, c.rows, c.cols, 7, c.shift);
+    const TestMatrix w(c.format, c.row_end, c.cols, 7, c.shift);
     const TestActivations x(c.n, c.cols, 13);
     for (const bool fast : {false, true}) {
       if (fast && !has_fast(c)) continue;
