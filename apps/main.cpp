@@ -86,7 +86,9 @@ int dispatch(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace flashmoe;
   hold_standard_descriptors();
-  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is seen where it is written to
+  // A closed pipe and a file size limit are seen where they are written to.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     return dispatch(argc, argv);
   } catch (const Error& error) {

@@ -1,0 +1,199 @@
+"""What the world does to a program: broken models, too little memory, full disks, closed pipes, signals."""
+import json
+import resource
+import signal
+import struct
+import subprocess
+import time
+import unittest
+
+from flashmoe_cli import BINARY, MODEL, QUESTION, SLOW, Case, flashmoe, start
+
+ASK = ["-n", 5, "-p", QUESTION]
+
+
+class Models(Case):
+    def broken(self, change):
+        """A copy of the built-in model, changed."""
+        path = self.folder / "broken.gguf"
+        path.write_bytes(change(MODEL.read_bytes()))
+        return path
+
+    def assert_refused(self, path, *parts):
+        for command in (["run", *ASK, "-m"], ["inspect"]):
+            self.assert_fails(flashmoe(*command, path), 1, *parts)
+
+    def test_missing(self):
+        self.assert_refused(self.folder / "no.gguf", "no.gguf")
+
+    def test_empty_folder(self):
+        self.assert_refused(self.folder, self.folder)
+
+    def test_empty_file(self):
+        self.assert_refused(self.broken(lambda _: b""), "broken.gguf")
+
+    def test_garbage(self):
+        self.assert_refused(self.broken(lambda _: b"\x93not a model at all" * 1000), "broken.gguf")
+
+    def test_wrong_magic(self):
+        self.assert_refused(self.broken(lambda model: b"GGUX" + model[4:]), "broken.gguf")
+
+    def test_truncated(self):
+        size = MODEL.stat().st_size
+        for keep in (3, 20, 100, 5000, size // 2, size - 1):
+            self.assert_refused(self.broken(lambda model, n=keep: model[:n]), "broken.gguf")
+
+    def test_absurd_counts(self):
+        for at in (8, 16):  # tensors, metadata
+            for count in (1 << 62, 1 << 31):
+                patch = struct.pack("<Q", count)
+                self.assert_refused(self.broken(lambda m, a=at, p=patch: m[:a] + p + m[a + 8:]), "broken.gguf")
+
+    def test_missing_tensors_are_all_listed(self):
+        names = [b"blk.0.attn_norm.weight", b"blk.3.attn_q.weight"]
+        def rename(model):
+            for name in names:
+                self.assertIn(name, model)
+                model = model.replace(name, name.replace(b"attn", b"xttn"), 1)
+            return model
+        path = self.broken(rename)
+        self.assert_fails(flashmoe("run", *ASK, "-m", path), 1, *(name.decode() for name in names))
+
+    def test_unsupported_family_is_named(self):
+        path = self.broken(lambda model: model.replace(b"qwen35moe", b"qwen99moe"))
+        self.assert_refused(path, "qwen99moe")
+
+    def test_unsupported_format_is_named(self):
+        name = b"blk.0.ffn_down_exps.weight"
+        def retype(model):
+            at = model.index(name) + len(name)
+            n_dimensions = struct.unpack_from("<I", model, at)[0]
+            at += 4 + 8 * n_dimensions
+            return model[:at] + struct.pack("<I", 16) + model[at + 4:]  # IQ2_XXS
+        self.assert_fails(flashmoe("run", *ASK, "-m", self.broken(retype)), 1, "IQ2_XXS")
+
+    def test_file_that_shrinks_in_mid_run(self):
+        path = self.broken(lambda model: model)
+        process = start("run", "-m", path, "--experts", "streamed", "--direct", "off", "--ram",
+                        f"{self.smallest_ram()}M", "--raw", "-p", "Once", "--temp", 4, "--stop", "\x01", *SLOW)
+        first = process.stdout.read(1)
+        with open(path, "r+b") as file:
+            file.truncate(1 << 20)
+        _, err = process.communicate(timeout=120)
+        self.assertEqual(len(first), 1)
+        self.assertEqual(process.returncode, 1, err)
+        lines = [line for line in err.decode().splitlines() if line.startswith("flashmoe: ") and "note" not in line]
+        self.assertEqual(len(lines), 1, err)
+        self.assertIn("broken.gguf", lines[0])
+
+
+class Memory(Case):
+    def test_below_the_floor(self):
+        run = flashmoe("run", "--ram", "1M", *ASK)
+        self.assertEqual(run.code, 3, run.err)
+        self.assertEqual(run.out, "")
+        self.assertTrue(run.err.startswith("flashmoe: "))
+        for name in ("trunk", "kv_cache", "expert_cache", "workspace", "--ram"):
+            self.assertIn(name, run.err)
+
+    def test_the_floor_is_enough_and_is_kept(self):
+        ram = self.smallest_ram()
+        self.assertEqual(flashmoe("run", "--experts", "streamed", "--ram", f"{ram // 2}M", *ASK).code, 3)
+        _, stats = self.statistics("--experts", "streamed", "--ram", f"{ram}M", "-p", QUESTION)
+        self.assertLessEqual(stats["memory"]["budget_bytes"], ram << 20)
+        self.assertLessEqual(stats["memory"]["peak_bytes"], ram << 20)
+
+
+class Outputs(Case):
+    def test_reader_that_goes_away(self):
+        script = f'"{BINARY}" run -p "{QUESTION}" | head -c 10; echo " ${{PIPESTATUS[0]}}"'
+        run = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, check=False)
+        self.assertEqual(len(run.stdout), 10 + len(" 0\n"))
+        self.assertTrue(run.stdout.endswith(b" 0\n"))
+        self.assertNotIn(b"flashmoe:", run.stderr)
+
+    def test_full_disk_for_the_text(self):
+        for command in (["run", "--quiet", *ASK], ["inspect"], ["tokenize", "x"], ["--help"]):
+            with open("/dev/full", "wb") as full:
+                run = subprocess.run([BINARY, *map(str, command)], stdout=full, stderr=subprocess.PIPE,
+                                     stdin=subprocess.DEVNULL, timeout=60, check=False)
+            self.assertEqual(run.returncode, 1, command)
+            self.assertEqual(run.stderr.decode(),
+                             "flashmoe: cannot write to standard output: No space left on device\n")
+
+    def test_full_disk_for_files(self):
+        run = flashmoe("run", "--quiet", *ASK, "--stats-json", "/dev/full")
+        self.assertEqual(run.code, 1)
+        self.assertIn("/dev/full: No space left on device", run.err)
+        self.assert_fails(flashmoe("logits", "--ids", "-", "--out", "/dev/full", stdin=b"1 2"), 1, "/dev/full")
+
+    def test_a_partial_file_is_removed(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+        out = self.folder / "logits.safetensors"
+        out.write_text("what was there before")
+        self.assert_fails(flashmoe("logits", "--ids", "-", "--out", out, stdin=b"1 2 3 4", preexec_fn=limit), 1, out)
+        self.assertEqual(out.read_text(), "what was there before")
+        self.assertEqual([path.name for path in self.folder.iterdir()], [out.name])
+
+    def test_places_that_cannot_be_written_are_told_before_the_work(self):
+        began = time.monotonic()
+        for path in (self.folder / "no" / "stats.json", self.folder):
+            self.assert_fails(flashmoe("run", "-p", QUESTION, *SLOW, "--stats-json", path), 1, path)
+            self.assert_fails(flashmoe("logits", "--ids", "-", "--out", path, stdin=b"1"), 1, path)
+        self.assertLess(time.monotonic() - began, 10)
+
+    def test_closed_outputs(self):
+        run = subprocess.run(["bash", "-c", f'"{BINARY}" run --quiet -n 3 -p x >&-'], capture_output=True, timeout=60,
+                             check=False)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn(b"flashmoe: cannot write to standard output", run.stderr)
+
+    def test_nothing_but_text_goes_through_a_pipe(self):
+        run = self.assert_done(flashmoe("run", *ASK))
+        self.assertNotIn("\x1b", run.out + run.err)
+        self.assertNotIn("\r", run.out + run.err)
+        self.assertNotIn("statistics", run.out)
+
+    def test_unreadable_inputs(self):
+        self.assert_fails(flashmoe("run", "--file", self.folder / "no.txt"), 1, "no.txt")
+        self.assert_fails(flashmoe("run", "--chat", self.folder / "no.json"), 1, "no.json")
+        self.assert_fails(flashmoe("logits", "--ids", self.folder, "--out", self.folder / "x"), 1, self.folder)
+
+
+class Signals(Case):
+    def test_interrupt_in_mid_answer(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            path = self.folder / "stats.json"
+            process = start("run", "-p", "Tell me a story.", "--temp", 3, "--stats-json", path, *SLOW)
+            first = process.stdout.read(1)
+            process.send_signal(number)
+            rest, err = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 0, err)
+            self.assertTrue((first + rest).endswith(b"\n"))
+            self.assertIn(b"statistics", err)
+            self.assertIn(b"interrupted", err)
+            self.assertNotIn(b"flashmoe: ", err)
+            self.assertEqual(json.loads(path.read_text())["stop"], "interrupted")
+
+    def test_interrupt_in_mid_prompt(self):
+        process = start("run", "--raw", "-p", "The sun is a star and the moon is not. " * 500, *SLOW)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, err)
+        self.assertEqual(out, b"")
+        self.assertIn(b"interrupted", err)
+
+    def test_second_interrupt_kills(self):
+        process = start("run", "--raw", "--prefill-chunk", 4096, "-p", "The sun is a star. " * 800, *SLOW)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+        self.assertEqual(process.returncode, -signal.SIGINT)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,74 @@
+"""Runs the built binary the way a user does."""
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+BINARY = os.environ.get("FLASHMOE_BINARY", "build/release/bin/flashmoe")
+SOURCE_DIR = Path(os.environ.get("FLASHMOE_SOURCE_DIR", Path(__file__).resolve().parent.parent.parent))
+BUILD_DIR = Path(os.environ.get("FLASHMOE_BUILD_DIR", SOURCE_DIR / "build" / "release"))
+MODEL = SOURCE_DIR / "models" / "spark" / "spark.gguf"
+QUESTION = "Explain quantum computing."
+
+# Slow enough for a signal to arrive in mid-run.
+SLOW = ["--kernels", "scalar", "--exact", "--threads", "1"]
+
+
+class Run:
+    """A finished run: code, out and err as text, raw_out as bytes."""
+
+    def __init__(self, completed):
+        self.code = completed.returncode
+        self.raw_out = completed.stdout
+        self.out = completed.stdout.decode("utf-8", errors="replace")
+        self.err = completed.stderr.decode("utf-8", errors="replace")
+
+
+def flashmoe(*arguments, stdin=b"", binary=BINARY, timeout=120, **more):
+    command = [str(binary), *(a if isinstance(a, bytes) else str(a) for a in arguments)]
+    return Run(subprocess.run(command, input=stdin, capture_output=True, timeout=timeout, check=False, **more))
+
+
+def start(*arguments, **more):
+    return subprocess.Popen([str(BINARY), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, **more)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def assert_done(self, run):
+        self.assertEqual(run.code, 0, run.err)
+        return run
+
+    def assert_fails(self, run, code, *parts):
+        """Nothing on standard output, and one line on standard error that begins with our name and has all `parts`."""
+        self.assertEqual(run.code, code, run.err)
+        self.assertEqual(run.out, "")
+        lines = run.err.splitlines()
+        self.assertEqual(len(lines), 1, run.err)
+        self.assertTrue(lines[0].startswith("flashmoe: "), run.err)
+        for part in parts:
+            self.assertIn(str(part), lines[0])
+
+    def ask(self, *arguments):
+        """Text of an answer of the built-in model."""
+        return self.assert_done(flashmoe("run", "--quiet", *arguments)).out
+
+    def statistics(self, *arguments):
+        """(text, statistics) of an answer of the built-in model."""
+        path = self.folder / "stats.json"
+        run = self.assert_done(flashmoe("run", "--stats-json", path, *arguments))
+        return run.out, json.loads(path.read_text(encoding="utf-8"))
+
+    def smallest_ram(self):
+        """A --ram at or a little above the built-in model's floor with streamed experts, in MiB."""
+        for mib in range(8, 2048, 8):
+            if flashmoe("run", "--quiet", "-n", 1, "-p", "x", "--experts", "streamed", "--ram", f"{mib}M").code == 0:
+                return mib
+        self.fail("no --ram is enough")

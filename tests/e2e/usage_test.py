@@ -1,0 +1,68 @@
+"""The command line itself: help, versions, wrong usage."""
+import re
+import unittest
+
+from flashmoe_cli import SOURCE_DIR, Case, flashmoe
+
+
+class Help(Case):
+    def test_version(self):
+        header = (SOURCE_DIR / "include/flashmoe/version.h").read_text(encoding="utf-8")
+        self.assertEqual(flashmoe("--version").out, f"flashmoe {re.search(chr(34) + '(.*)' + chr(34), header).group(1)}\n")
+
+    def test_pages_fit_and_have_examples(self):
+        for arguments in ([], ["run"], ["logits"], ["inspect"], ["tokenize"]):
+            run = self.assert_done(flashmoe(*arguments, "--help"))
+            self.assertEqual(run.err, "")
+            self.assertIn("Usage: flashmoe", run.out)
+            self.assertIn("Example", run.out)
+            self.assertLessEqual(max(map(len, run.out.splitlines())), 80)
+
+
+class WrongUsage(Case):
+    def assert_usage(self, part, *arguments, stdin=b""):
+        self.assert_fails(flashmoe(*arguments, stdin=stdin), 2, part)
+
+    def test_subcommands(self):
+        self.assert_usage("--help")
+        self.assert_usage("'walk'", "walk", "-p", "x")
+        self.assert_usage("--walk", "--walk")
+
+    def test_unknown_options(self):
+        self.assert_usage("--walk", "run", "-p", "x", "--walk")
+        self.assert_usage("run --help", "run", "-p", "x", "--walk")
+        self.assert_usage("extra", "run", "-p", "x", "extra")
+
+    def test_values(self):
+        for option, bad in (("--ram", "8X"), ("--ram", "0"), ("--ram", "-1G"), ("--ram", ""), ("--ram", "nan"),
+                            ("--ram", "99999999999G"), ("--threads", "0"), ("--threads", "two"), ("--threads", "1.5"),
+                            ("--ctx", "0"), ("--ctx", "99999999999"), ("--prefill-chunk", "0"), ("-n", "0"),
+                            ("-n", ""), ("--temp", "-1"), ("--temp", "nan"), ("--top-k", "-1"), ("--top-p", "1.5"),
+                            ("--min-p", "2"), ("--repeat-penalty", "0"), ("--presence-penalty", "inf"),
+                            ("--frequency-penalty", "x"), ("--seed", "-1"), ("--kernels", "sse"), ("--io", "x"),
+                            ("--direct", "maybe"), ("--experts", "gone"), ("--kv", "f8")):
+            self.assert_usage("--tokens" if option == "-n" else option, "run", "-p", "x", option, bad)
+
+    def test_options_that_exclude_each_other(self):
+        self.assert_usage("--file", "run", "-p", "x", "--file", "y")
+        self.assert_usage("--chat", "run", "-p", "x", "--chat", "y")
+        self.assert_usage("--system", "run", "-p", "x", "--raw", "--system", "y")
+        self.assert_usage("--no-think", "run", "-p", "x", "--raw", "--no-think")
+        self.assert_usage("--timing", "run", "-p", "x", "--quiet", "--timing")
+
+    def test_given_twice(self):
+        self.assert_usage("--tokens", "run", "-p", "x", "-n", "1", "-n", "2")
+
+    def test_empty_prompts(self):
+        self.assert_usage("empty", "run", "-p", "")
+        self.assert_usage("empty", "run")
+        self.assert_usage("empty", "run", "--raw", "--file", "-")
+        self.assert_usage("empty", "run", "-p", "x", "--stop", "")
+
+    def test_sizes_that_are_understood(self):
+        for size in ("1G", "1g", "1GiB", "1GB", "1024M", "1.5G", "1073741824", "1073741824B", "1048576K"):
+            self.assert_done(flashmoe("run", "--quiet", "-n", 1, "-p", "x", "--ram", size))
+
+
+if __name__ == "__main__":
+    unittest.main()
