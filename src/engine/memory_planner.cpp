@@ -20,6 +20,7 @@ constexpr uint64_t kWorkspaceShare = 16;  // an automatic chunk takes at most th
 constexpr uint64_t kContextShare = 8;     // so does the KV cache of an automatic context
 constexpr uint64_t kProgramBytes = 24 * kMiB;  // code, stacks, heap beyond what was counted when planning
 constexpr uint64_t kPageTableShare = 256;      // page tables are 1/512 of small pages; the rest is the kernel's own
+constexpr uint64_t kLimitSlack = 32;           // --ram may exceed the measured limit by this part of it
 constexpr uint64_t kReadQueueBytes = kMiB;     // rings and request lists
 
 uint64_t workspace_bytes(const PlanRequest& r, int64_t rows) {
@@ -55,11 +56,12 @@ MemoryLimit choose_limit(const PlanRequest& r) {
     const uint64_t reserve = std::max(64 * kMiB, r.limit.bytes / 32);
     return {r.limit.bytes - std::min(r.limit.bytes, reserve), r.limit.source};
   }
-  if (r.options.ram_bytes > r.limit.bytes) {
+  // A limit of the same size, less what is in use already, is what was meant.
+  if (r.options.ram_bytes > r.limit.bytes + r.limit.bytes / kLimitSlack) {
     fail(Fault::usage, "--ram asks for {}, but only {} can be used ({}); leave --ram away to use what there is",
          human_bytes(r.options.ram_bytes), human_bytes(r.limit.bytes), r.limit.source);
   }
-  return {r.options.ram_bytes, "--ram"};
+  return {std::min(r.options.ram_bytes, r.limit.bytes), "--ram"};
 }
 
 // Gives the routed experts what is left. False when that is below what they need.

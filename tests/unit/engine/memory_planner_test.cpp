@@ -1,0 +1,144 @@
+#include "engine/memory_planner.h"
+
+#include <gtest/gtest.h>
+
+#include "base/bytes.h"
+#include "flashmoe/error.h"
+
+namespace flashmoe {
+namespace {
+
+// A 35B-A3B-like model: 18 GB of experts beside 1.5 GB of trunk.
+class MemoryPlannerTest : public testing::Test {
+ protected:
+  MemoryPlannerTest() {
+    config_.n_layers = 40;
+    for (int i = 0; i < 40; ++i) config_.layer_is_attention.push_back(i % 4 == 3);
+    config_.d_model = 2048;
+    config_.vocab_size = 248320;
+    config_.context_tokens = 262144;
+    config_.attention = {16, 2, 256, 64, 1e7};
+    config_.delta_net = {16, 32, 128, 128, HeadOrder::tiled};
+    config_.n_experts = 256;
+    config_.n_experts_used = 8;
+    config_.d_ff_expert = config_.d_ff_shared = 512;
+    experts_.n_layers = 40;
+    experts_.n_experts = 256;
+    experts_.n_used = 8;
+    uint64_t offset = 0;
+    for (int i = 0; i < 40 * 256; ++i) {
+      ExpertRecord record = {{512, 2048, Format::q4_k}, {512, 2048, Format::q4_k}, {2048, 512, Format::q4_k}};
+      for (ExpertMatrix* matrix : {&record.gate, &record.up, &record.down}) {
+        matrix->offset = offset;
+        offset += matrix->bytes();
+      }
+      experts_.records.push_back(record);
+    }
+  }
+
+  Placement plan(uint64_t available_bytes) {
+    return plan_memory({config_, experts_, 1500 * kMiB, 100 * kMiB, 4096, options_, {available_bytes, "a test"}});
+  }
+  uint64_t given(const Placement& placement, const std::string& name) {
+    for (const Allotment& a : placement.plan.allotments) {
+      if (a.name == name) return a.bytes;
+    }
+    ADD_FAILURE() << name;
+    return 0;
+  }
+
+  ModelConfig config_;
+  ExpertTable experts_;
+  EngineOptions options_;
+};
+
+TEST_F(MemoryPlannerTest, NeverPlansMoreThanTheLimit) {
+  for (uint64_t gib = 3; gib <= 64; ++gib) {
+    const Placement p = plan(gib * kGiB);
+    EXPECT_LE(p.plan.budget_bytes(), p.plan.limit_bytes) << gib;
+    EXPECT_LE(p.plan.limit_bytes, gib * kGiB);
+    EXPECT_EQ(p.plan.experts_resident, gib >= 20) << gib;
+  }
+}
+
+TEST_F(MemoryPlannerTest, GivesTheExpertsWhatIsLeft) {
+  options_.ram_bytes = 8 * kGiB;
+  const Placement p = plan(24 * kGiB);
+  EXPECT_FALSE(p.plan.experts_resident);
+  EXPECT_EQ(p.plan.limit_source, "--ram");
+  EXPECT_GE(given(p, "expert_cache"), 5 * kGiB);
+  EXPECT_EQ(p.plan.budget_bytes(), 8 * kGiB);
+}
+
+TEST_F(MemoryPlannerTest, RefusesBelowTheFloorWithATable) {
+  options_.ram_bytes = 1 * kGiB;
+  try {
+    plan(24 * kGiB);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::memory_floor);
+    const std::string text = error.what();
+    for (const char* row : {"trunk", "kv_cache", "delta_state", "workspace", "expert_cache", "total", "limit", "--ram"}) {
+      EXPECT_NE(text.find(row), std::string::npos) << row;
+    }
+  }
+}
+
+TEST_F(MemoryPlannerTest, TheFloorItNamesIsEnough) {
+  options_.ram_bytes = 1 * kGiB;
+  uint64_t floor_bytes = 0;
+  for (int round = 0; round < 8; ++round) {  // page tables are planned as a share of the limit
+    try {
+      plan(24 * kGiB);
+      break;
+    } catch (const Error& error) {
+      const std::string text = error.what();
+      const size_t total = text.find("total");
+      const double gigabytes = std::stod(text.substr(text.find("GB", total) + 2));
+      floor_bytes = static_cast<uint64_t>(gigabytes * 1.01e9);
+      ASSERT_GT(floor_bytes, options_.ram_bytes);
+      options_.ram_bytes = floor_bytes;
+    }
+  }
+  const Placement p = plan(24 * kGiB);
+  EXPECT_LE(p.plan.floor_bytes, options_.ram_bytes);
+}
+
+TEST_F(MemoryPlannerTest, RefusesMoreThanThereIs) {
+  options_.ram_bytes = 48 * kGiB;
+  try {
+    plan(24 * kGiB);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::usage);
+  }
+}
+
+TEST_F(MemoryPlannerTest, RefusesResidentExpertsThatDoNotFit) {
+  options_.experts = ExpertsChoice::resident;
+  options_.ram_bytes = 8 * kGiB;
+  EXPECT_THROW(plan(24 * kGiB), Error);
+  options_.experts = ExpertsChoice::streamed;
+  EXPECT_FALSE(plan(64 * kGiB).plan.experts_resident);
+}
+
+TEST_F(MemoryPlannerTest, HonoursContextAndChunk) {
+  options_.context_tokens = 100000;
+  options_.prefill_chunk = 100;
+  const Placement p = plan(16 * kGiB);
+  EXPECT_EQ(p.context_tokens, 100000);
+  EXPECT_EQ(p.prefill_chunk, 128);
+  EXPECT_GE(given(p, "kv_cache"), KvCache::bytes(config_, KvFormat::f16, 100000));
+  options_.context_tokens = 300000;
+  EXPECT_THROW(plan(16 * kGiB), Error);
+}
+
+TEST_F(MemoryPlannerTest, ExactModeKeepsKeysAndValuesInF32) {
+  options_.exact = true;
+  EXPECT_EQ(plan(16 * kGiB).kv_format, KvFormat::f32);
+  options_.kv = KvChoice::f16;
+  EXPECT_EQ(plan(16 * kGiB).kv_format, KvFormat::f16);
+}
+
+}  // namespace
+}  // namespace flashmoe
