@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/bytes.h"
+#include "base/check.h"
 #include "base/error.h"
 #include "experts/resident.h"
 #include "experts/streamed.h"
@@ -64,6 +65,38 @@ MemoryLimit choose_limit(const PlanRequest& r) {
   return {std::min(r.options.ram_bytes, r.limit.bytes), "--ram"};
 }
 
+// What an automatic plan may choose, and fall back from when memory is tight.
+struct Sizes {
+  int64_t context_tokens = 0;
+  int64_t prefill_chunk = 0;
+};
+
+// Everything but the routed experts. `least`: what the floors are counted with.
+Placement place_trunk(const PlanRequest& r, const MemoryLimit& limit, KvFormat kv, const Sizes& sizes,
+                      const Sizes& least) {
+  Placement placement;
+  MemoryPlan& plan = placement.plan;
+  plan.limit_bytes = limit.bytes;
+  plan.limit_source = limit.source;
+  plan.experts_total_bytes = r.experts.bytes();
+  placement.kv_format = kv;
+  placement.context_tokens = sizes.context_tokens;
+  placement.prefill_chunk = sizes.prefill_chunk;
+  const auto allot = [&](Allotted what, uint64_t bytes, uint64_t floor) {
+    plan.allotments.push_back({kAllottedNames[static_cast<size_t>(what)], bytes, floor});
+  };
+  const uint64_t delta = DeltaState::bytes(r.config);
+  const uint64_t program = r.program_bytes + kProgramBytes + limit.bytes / kPageTableShare;
+  allot(Allotted::trunk, r.trunk_bytes, r.trunk_bytes);
+  allot(Allotted::kv_cache, KvCache::bytes(r.config, kv, sizes.context_tokens),
+        KvCache::bytes(r.config, kv, least.context_tokens));
+  allot(Allotted::delta_state, delta, delta);
+  allot(Allotted::workspace, workspace_bytes(r, sizes.prefill_chunk), workspace_bytes(r, least.prefill_chunk));
+  allot(Allotted::read_buffers, kReadQueueBytes, kReadQueueBytes);
+  allot(Allotted::program, program, program);
+  return placement;
+}
+
 // Gives the routed experts what is left. False when that is below what they need.
 bool place_experts(const PlanRequest& r, MemoryPlan& plan) {
   const uint64_t taken = plan.budget_bytes();
@@ -85,39 +118,23 @@ WorkspaceShape workspace_shape(const ExpertTable& experts, int64_t rows, bool ex
 }
 
 Placement plan_memory(const PlanRequest& r) {
-  Placement placement;
-  MemoryPlan& plan = placement.plan;
   const MemoryLimit limit = choose_limit(r);
-  plan.limit_bytes = limit.bytes;
-  plan.limit_source = limit.source;
-  plan.experts_total_bytes = r.experts.bytes();
   const bool f32_kv = r.options.kv == KvChoice::f32 || (r.options.kv == KvChoice::automatic && r.options.exact);
-  placement.kv_format = f32_kv ? KvFormat::f32 : KvFormat::f16;
-  placement.context_tokens = choose_context(r, placement.kv_format, limit.bytes);
-  placement.prefill_chunk = choose_chunk(r, limit.bytes);
-
-  const auto allot = [&](Allotted what, uint64_t bytes, uint64_t floor) {
-    plan.allotments.push_back({kAllottedNames[static_cast<size_t>(what)], bytes, floor});
-  };
-  const uint64_t kv = KvCache::bytes(r.config, placement.kv_format, placement.context_tokens);
-  const uint64_t least_kv = r.options.context_tokens > 0
-                                ? kv
-                                : KvCache::bytes(r.config, placement.kv_format, std::min(kLeastContext, r.config.context_tokens));
-  const uint64_t least_workspace = r.options.prefill_chunk > 0 ? workspace_bytes(r, placement.prefill_chunk)
-                                                               : workspace_bytes(r, kDeltaChunk);
-  const uint64_t program = r.program_bytes + kProgramBytes + limit.bytes / kPageTableShare;
-  allot(Allotted::trunk, r.trunk_bytes, r.trunk_bytes);
-  allot(Allotted::kv_cache, kv, least_kv);
-  allot(Allotted::delta_state, DeltaState::bytes(r.config), DeltaState::bytes(r.config));
-  allot(Allotted::workspace, workspace_bytes(r, placement.prefill_chunk), least_workspace);
-  allot(Allotted::read_buffers, kReadQueueBytes, kReadQueueBytes);
-  allot(Allotted::program, program, program);
-  const bool fits = place_experts(r, plan);
-  for (const Allotment& a : plan.allotments) plan.floor_bytes += a.floor_bytes;
-  if (!fits) {
-    throw Error(Fault::memory_floor, "the memory limit is below what this model needs at least\n" + plan.table());
+  const KvFormat kv = f32_kv ? KvFormat::f32 : KvFormat::f16;
+  const Sizes wanted = {choose_context(r, kv, limit.bytes), choose_chunk(r, limit.bytes)};
+  const Sizes least = {r.options.context_tokens > 0 ? wanted.context_tokens : std::min(kLeastContext, wanted.context_tokens),
+                       r.options.prefill_chunk > 0 ? wanted.prefill_chunk : kDeltaChunk};
+  for (const Sizes& sizes : {wanted, least}) {
+    Placement placement = place_trunk(r, limit, kv, sizes, least);
+    const bool fits = place_experts(r, placement.plan);
+    for (const Allotment& a : placement.plan.allotments) placement.plan.floor_bytes += a.floor_bytes;
+    if (fits) return placement;
+    if (sizes.context_tokens == least.context_tokens && sizes.prefill_chunk == least.prefill_chunk) {
+      throw Error(Fault::memory_floor,
+                  "the memory limit is below what this model needs at least\n" + placement.plan.table());
+    }
   }
-  return placement;
+  CHECK(false);
 }
 
 void apply(const MemoryPlan& plan, Budget& budget) {
