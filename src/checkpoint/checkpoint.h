@@ -43,10 +43,10 @@ using MetaValue = std::variant<uint64_t, int64_t, double, bool, std::string, std
 class Checkpoint {
  public:
   // `path`: a .gguf file (any part of a split: the others are found beside it), a folder with config.json and
-  // *.safetensors, or a folder with one GGUF (or one split) in it. Reads headers only; every count, offset and
-  // dimension is checked against the file's size. Throws Error: io (missing, unreadable), input (malformed,
-  // truncated, duplicate names, overlapping or out-of-range tensors, missing shards), unsupported (GGUF v1, big
-  // endian).
+  // *.safetensors (or one of those files, or their index), or a folder with one GGUF (or one split) in it. Reads
+  // headers only; every count, offset and dimension is checked against the file's size. Throws Error: io (missing,
+  // unreadable), input (malformed, truncated, duplicate names, overlapping or out-of-range tensors, missing shards),
+  // unsupported (GGUF v1, big endian).
   static std::unique_ptr<Checkpoint> open(const std::string& path);
   virtual ~Checkpoint() = default;
 
@@ -63,7 +63,8 @@ class Checkpoint {
   virtual const std::map<std::string, MetaValue, std::less<>>& metadata() const = 0;
   // hugging_face: config.json. gguf: null.
   virtual const nlohmann::json& config() const = 0;
-  // hugging_face: text of a small file beside the weights (tokenizer.json, chat_template.jinja, ...), at most 64 MiB.
+  // hugging_face: text of a small file beside the weights (tokenizer.json, chat_template.jinja, ...), at most 64 MiB;
+  // nothing when it is not there.
   virtual std::optional<std::string> side_file(std::string_view name) const = 0;
 
   uint64_t file_bytes() const;

@@ -10,7 +10,7 @@
 namespace flashmoe {
 namespace {
 
-constexpr size_t kMaxQuoted = 80;
+constexpr size_t kMaxShown = 80;
 constexpr size_t kPartDigits = 5;
 
 void check_bounds(const File& file, const std::vector<ListedTensor>& listed) {
@@ -97,10 +97,10 @@ void add_file(CheckpointContents& contents, std::shared_ptr<File> file, std::vec
   contents.files.push_back(std::move(file));
 }
 
-std::string in_quotes(std::string_view name) {
-  std::string text = "'";
+std::string printable(std::string_view name) {
+  std::string text;
   for (const char c : name) {
-    if (text.size() > kMaxQuoted) {
+    if (text.size() >= kMaxShown) {
       text += "...";
       break;
     }
@@ -110,8 +110,10 @@ std::string in_quotes(std::string_view name) {
       text += c;
     }
   }
-  return text + "'";
+  return text;
 }
+
+std::string in_quotes(std::string_view name) { return "'" + printable(name) + "'"; }
 
 std::string list_some(const std::vector<std::string>& names) {
   constexpr size_t kShown = 4;

@@ -49,14 +49,16 @@ uint64_t packed_bytes(const File& file, const ListedTensor& tensor, Packing pack
 // Appends a file and its tensors. Throws Error{input} when one lies past the end, two overlap or a name came before.
 void add_file(CheckpointContents& contents, std::shared_ptr<File> file, std::vector<ListedTensor> listed);
 
-// A name out of a file, fit for a one-line message: quoted, at most 80 characters, no control characters.
+// A name out of a file, fit for a one-line message: at most 80 characters, all of them printable.
+std::string printable(std::string_view name);
+// The same between quotes.
 std::string in_quotes(std::string_view name);
 
 // "a, b, c and 4 more".
 std::string list_some(const std::vector<std::string>& names);
 
 // Throws Error when the file is something that people often have in place of weights: a git-lfs pointer, a web page,
-// an empty file, a pickle. `head`: its first bytes.
+// an empty file, a zip archive. `head`: its first bytes.
 void refuse_lookalikes(const File& file, std::string_view head);
 // The first bytes of a file, at most 64.
 std::string read_head(const File& file);

@@ -36,8 +36,8 @@ void refuse_lookalikes(const File& file, std::string_view head) {
   if (head.starts_with("lmgg") || head.starts_with("fmgg") || head.starts_with("tjgg")) {
     fail(Fault::unsupported, "{}: a GGML file from before GGUF; fetch the model as GGUF", path);
   }
-  if (head.starts_with("PK\x03\x04") || head.starts_with("\x80\x02")) {
-    fail(Fault::unsupported, "{}: a zip or PyTorch pickle file; fetch the model as safetensors or GGUF", path);
+  if (head.starts_with("PK\x03\x04")) {
+    fail(Fault::unsupported, "{}: a zip archive, as PyTorch writes them; fetch the model as safetensors or GGUF", path);
   }
 }
 

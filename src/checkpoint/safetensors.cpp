@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <set>
-#include <unordered_map>
+#include <unordered_set>
 
 #include "base/bytes.h"
 #include "base/error.h"
@@ -59,9 +59,8 @@ void check_shard_name(const File& index, const std::string& shard) {
 // What every tensor of the index says must be so: its shard holds it.
 void check_against_index(const CheckpointContents& contents, const File& index, const std::vector<ShardedName>& names,
                          const std::vector<std::string>& shards) {
-  std::unordered_map<std::string_view, std::string_view> unsupported;  // there is no file index to compare
-  for (const UnsupportedTensor& tensor : contents.unsupported) unsupported.emplace(tensor.name, tensor.format);
-  std::set<std::string_view> seen;
+  std::unordered_set<std::string_view> seen, unsupported;  // the latter do not tell their file
+  for (const UnsupportedTensor& tensor : contents.unsupported) unsupported.insert(tensor.name);
   for (const ShardedName& name : names) {
     if (!seen.insert(name.tensor).second) {
       fail(Fault::input, "{}: tensor {} is listed twice", index.path(), in_quotes(name.tensor));

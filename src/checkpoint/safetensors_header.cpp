@@ -229,7 +229,7 @@ ListedTensor listed(const File& file, HeaderEvents::Entry& entry, uint64_t data_
   ListedTensor tensor;
   tensor.name = std::move(entry.name);
   tensor.format = format_from_safetensors(entry.dtype);
-  tensor.format_name = std::move(entry.dtype);
+  tensor.format_name = printable(entry.dtype);
   tensor.shape = std::move(entry.shape);
   const uint64_t begin = entry.offsets[0], end = entry.offsets[1];
   if (begin > end) {
@@ -240,10 +240,8 @@ ListedTensor listed(const File& file, HeaderEvents::Entry& entry, uint64_t data_
   const uint64_t wanted = packed_bytes(file, tensor, packing.value_or(Packing{}));
   if (packing && wanted != end - begin) {
     fail(Fault::input, "{}: tensor {} [{}] of {} takes {} bytes, the header gives it {}: the header is damaged",
-         file.path(), in_quotes(tensor.name), fmt::join(tensor.shape, ", "), in_quotes(tensor.format_name), wanted,
-         end - begin);
+         file.path(), in_quotes(tensor.name), fmt::join(tensor.shape, ", "), tensor.format_name, wanted, end - begin);
   }
-  if (!tensor.format) tensor.format_name = in_quotes(tensor.format_name).substr(1, tensor.format_name.size());
   tensor.offset = data_begin + begin;
   tensor.bytes = end - begin;
   return tensor;

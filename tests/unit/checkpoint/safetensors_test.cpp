@@ -93,6 +93,21 @@ TEST(Safetensors, TheWholeModelIsPreferredToItsNeighbours) {
   EXPECT_EQ(Checkpoint::open(folder.path())->files().size(), 1u);
 }
 
+TEST(Safetensors, AnyHeaderLengthWillDo) {
+  // The file begins with this length, whose bytes may look like the magic of something else.
+  const TempDir folder;
+  folder.write("config.json", "{}");
+  const std::string bytes = small_safetensors().bytes();
+  const size_t n_data = 36;
+  for (const size_t length : {size_t{640}, size_t{0x0380}, size_t{0x3c}, size_t{0x3c20}}) {
+    std::string header = bytes.substr(8, bytes.size() - 8 - n_data);
+    if (length < header.size()) header = R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})";
+    header.resize(length, ' ');
+    folder.write("model.safetensors", SafetensorsWriter::with_header(header, std::string(n_data, '\0')));
+    EXPECT_GT(Checkpoint::open(folder.path())->file_bytes(), length);
+  }
+}
+
 TEST(Safetensors, SideFilesStayInTheirFolder) {
   const TempDir folder;
   folder.write("secret", "x");
