@@ -8,7 +8,11 @@
 namespace flashmoe {
 namespace {
 
-constexpr float kFast = 0.3F, kSlow = 0.03F;
+// Hit rates in % on routing traces of two models, with slots for 5, 10, 20, 30 % of the experts:
+//   alpha 0.30, weight 0.50: 256 experts, top-8: 44.3 57.1 69.6 77.9; 64 experts, top-8: 23.0 37.1 55.3 65.9
+//   alpha 0.65, weight 0.35: 256 experts, top-8: 44.3 56.9 70.1 78.0; 64 experts, top-8: 23.4 38.7 56.0 66.3
+constexpr float kFast = 0.65F, kSlow = 0.03F;  // alpha
+constexpr float kFastWeight = 0.35F;
 // Keeps the forecast of an expert that was never picked finite.
 constexpr float kLeastChance = 1e-4F;
 constexpr double kNever = -std::numeric_limits<double>::infinity();
@@ -41,7 +45,7 @@ void Eviction::use(int layer, std::span<const int32_t> experts) {
     slow_[at(layer, expert)] = std::min(1.0F, slow_[at(layer, expert)] + kSlow);
   }
   for (size_t i = first; i < end; ++i) {
-    const float chance = 0.5F * (fast_[i] + slow_[i]) + kLeastChance;
+    const float chance = kFastWeight * fast_[i] + (1 - kFastWeight) * slow_[i] + kLeastChance;
     forecast_[i] = static_cast<double>(passes_) + static_cast<double>(static_cast<float>(n_layers_) / chance);
     key_[i] = key_[i] == kNever ? kNever : forecast_[i];
   }

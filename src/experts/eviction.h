@@ -14,13 +14,13 @@ struct ExpertId {
 };
 
 // Layers are passed in a cycle, one cycle a token. For each expert two moving averages of "picked in this pass" are
-// kept, a fast one (alpha 0.3) and a slow one (alpha 0.03). With p = (fast + slow) / 2 taken as the chance of a pick in
-// a pass, the layer passed at time t (counted in layers), the next use is expected at
+// kept, fast (alpha 0.65) and slow (alpha 0.03). With p = 0.35 fast + 0.65 slow taken as the chance of a pick in one
+// pass, and the expert's layer passed last at time t (counted in layers), its next use is expected at
 //     t + n_layers / p
 // and the candidate whose next use lies furthest ahead goes first. Both averages change only when the layer itself is
-// passed, so a forecast stays as it is until then, and layers compare by it at any moment. An expert seen once falls
-// below everything that is seen often as soon as it is released: it passes through without displacing more than the
-// slot it needed (admission bypass).
+// passed, so a forecast stays as it is until then, and forecasts of different layers compare at any moment. An expert
+// picked once falls behind those picked often as soon as it is released: it takes the place of the next one of its
+// kind, not theirs (admission bypass).
 //
 // Cost: use() O(n_experts), plain loops over arrays; set_candidate() O(1); victim() O(layers asked + n_experts of each
 // layer that changed since).

@@ -105,9 +105,9 @@ class PlainPolicy {
     for (int e = 0; e < n_experts_; ++e) {
       const double used = std::count(picks.begin(), picks.end(), e) > 0 ? 1 : 0;
       Expert& x = at(layer, e);
-      x.fast += 0.3 * (used - x.fast);
+      x.fast += 0.65 * (used - x.fast);
       x.slow += 0.03 * (used - x.slow);
-      x.forecast = time_ + n_layers_ / ((x.fast + x.slow) / 2 + 1e-4);
+      x.forecast = time_ + n_layers_ / (0.35 * x.fast + 0.65 * x.slow + 1e-4);
     }
   }
   double latest_forecast() {

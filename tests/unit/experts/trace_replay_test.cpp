@@ -62,7 +62,7 @@ double hit_percent(const Trace& trace, int n_experts, int n_slots) {
 struct Case {
   const char* file;
   int n_experts;
-  int share_percent;   // of all experts that have a slot
+  int share_percent;   // of all experts that have a slot, rounded up to a slot
   double hit_percent;  // what a simulation of the two-timescale policy reached
 };
 
@@ -75,7 +75,7 @@ TEST_P(TraceReplay, HitsAsOftenAsTheSimulation) {
   const Trace trace = load_trace(path);
   ASSERT_GE(trace.size(), 299u);
   const int n_records = static_cast<int>(trace[0].size()) * c.n_experts;
-  const double measured = hit_percent(trace, c.n_experts, n_records * c.share_percent / 100);
+  const double measured = hit_percent(trace, c.n_experts, (n_records * c.share_percent + 99) / 100);
   RecordProperty("hit_percent", std::to_string(measured));
   EXPECT_GE(measured, c.hit_percent - 1.5);
 }

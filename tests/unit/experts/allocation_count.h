@@ -1,0 +1,10 @@
+#pragma once
+
+#include <cstdint>
+
+namespace flashmoe::test {
+
+// Allocations of this test program so far.
+uint64_t allocation_count();
+
+}  // namespace flashmoe::test
