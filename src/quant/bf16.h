@@ -8,7 +8,7 @@
 
 namespace flashmoe {
 
-static inline void decode_bf16(const std::byte* blocks, int64_t n_values, float* out) noexcept {
+static inline void decode_bf16(const std::byte* blocks, int64_t n_values, float* __restrict out) noexcept {
   for (int64_t i = 0; i < n_values; ++i) {
     uint16_t upper;
     std::memcpy(&upper, blocks + i * 2, sizeof(upper));

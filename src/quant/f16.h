@@ -40,7 +40,7 @@ static inline float load_f16(const void* bytes) noexcept {
   return f16_to_f32(half);
 }
 
-static inline void decode_f16(const std::byte* blocks, int64_t n_values, float* out) noexcept {
+static inline void decode_f16(const std::byte* blocks, int64_t n_values, float* __restrict out) noexcept {
   for (int64_t i = 0; i < n_values; ++i) out[i] = load_f16(blocks + i * 2);
 }
 

@@ -12,14 +12,12 @@ struct BlockQ4_0 {
 };
 static_assert(sizeof(BlockQ4_0) == 18 && alignof(BlockQ4_0) == 1);
 
-static inline void decode_q4_0(const std::byte* blocks, int64_t n_values, float* out) noexcept {
+static inline void decode_q4_0(const std::byte* blocks, int64_t n_values, float* __restrict out) noexcept {
   const auto* block = reinterpret_cast<const BlockQ4_0*>(blocks);
   for (int64_t i = 0; i < n_values; i += BlockQ4_0::kValues, ++block) {
     const float d = load_f16(block->d);
-    for (int j = 0; j < 16; ++j) {
-      out[i + j] = d * static_cast<float>((block->q[j] & 15) - 8);
-      out[i + j + 16] = d * static_cast<float>((block->q[j] >> 4) - 8);
-    }
+    for (int j = 0; j < 16; ++j) out[i + j] = d * static_cast<float>((block->q[j] & 15) - 8);
+    for (int j = 0; j < 16; ++j) out[i + j + 16] = d * static_cast<float>((block->q[j] >> 4) - 8);
   }
 }
 

@@ -27,7 +27,7 @@ static inline void unpack_scales_k(const uint8_t packed[12], uint8_t scales[8], 
   }
 }
 
-static inline void decode_q4_k(const std::byte* blocks, int64_t n_values, float* out) noexcept {
+static inline void decode_q4_k(const std::byte* blocks, int64_t n_values, float* __restrict out) noexcept {
   const auto* block = reinterpret_cast<const BlockQ4_K*>(blocks);
   for (int64_t i = 0; i < n_values; i += BlockQ4_K::kValues, ++block) {
     const float d = load_f16(block->d), dmin = load_f16(block->dmin);
@@ -37,7 +37,7 @@ static inline void decode_q4_k(const std::byte* blocks, int64_t n_values, float*
       const float scale = d * static_cast<float>(scales[group]), min = dmin * static_cast<float>(mins[group]);
       const uint8_t* q = block->q + group / 2 * 32;
       const int shift = group % 2 * 4;
-      float* to = out + i + group * 32;
+      float* __restrict to = out + i + group * 32;
       for (int j = 0; j < 32; ++j) to[j] = scale * static_cast<float>(q[j] >> shift & 15) - min;
     }
   }

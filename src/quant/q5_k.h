@@ -15,7 +15,7 @@ struct BlockQ5_K {
 };
 static_assert(sizeof(BlockQ5_K) == 176 && alignof(BlockQ5_K) == 1);
 
-static inline void decode_q5_k(const std::byte* blocks, int64_t n_values, float* out) noexcept {
+static inline void decode_q5_k(const std::byte* blocks, int64_t n_values, float* __restrict out) noexcept {
   const auto* block = reinterpret_cast<const BlockQ5_K*>(blocks);
   for (int64_t i = 0; i < n_values; i += BlockQ5_K::kValues, ++block) {
     const float d = load_f16(block->d), dmin = load_f16(block->dmin);
@@ -25,7 +25,7 @@ static inline void decode_q5_k(const std::byte* blocks, int64_t n_values, float*
       const float scale = d * static_cast<float>(scales[group]), min = dmin * static_cast<float>(mins[group]);
       const uint8_t* q = block->q + group / 2 * 32;
       const int shift = group % 2 * 4;
-      float* to = out + i + group * 32;
+      float* __restrict to = out + i + group * 32;
       for (int j = 0; j < 32; ++j) {
         const int value = (q[j] >> shift & 15) | (block->high[j] >> group & 1) << 4;
         to[j] = scale * static_cast<float>(value) - min;

@@ -12,7 +12,7 @@ struct BlockQ8_0 {
 };
 static_assert(sizeof(BlockQ8_0) == 34 && alignof(BlockQ8_0) == 1);
 
-static inline void decode_q8_0(const std::byte* blocks, int64_t n_values, float* out) noexcept {
+static inline void decode_q8_0(const std::byte* blocks, int64_t n_values, float* __restrict out) noexcept {
   const auto* block = reinterpret_cast<const BlockQ8_0*>(blocks);
   for (int64_t i = 0; i < n_values; i += BlockQ8_0::kValues, ++block) {
     const float d = load_f16(block->d);

@@ -71,8 +71,8 @@ struct MinDot {
   static void run(const std::byte* w, const Activations& x, int64_t first, float* y, int64_t y_stride) {
     const auto* blocks = reinterpret_cast<const Block*>(w);
     const int64_t n_blocks = x.cols / kBlockValues;
-    __m256 sums[N];
-    for (int i = 0; i < N; ++i) sums[i] = _mm256_setzero_ps();
+    __m256 sums[N][2];  // two chains hide the latency of the additions
+    for (int i = 0; i < N; ++i) sums[i][0] = sums[i][1] = _mm256_setzero_ps();
     for (int64_t b = 0; b < n_blocks; ++b) {
       const Block& block = blocks[b];
       const KScales k = unpack_scales(block.d, block.dmin, block.scales);
@@ -81,7 +81,7 @@ struct MinDot {
       for (int i = 0; i < N; ++i) {
         const int64_t at = ((first + i) * n_blocks + b) * 8;
         _mm256_storeu_ps(scales[i], _mm256_mul_ps(k.scale, _mm256_loadu_ps(x.scale + at)));
-        sums[i] = _mm256_fnmadd_ps(k.min, _mm256_loadu_ps(x.sum + at), sums[i]);
+        sums[i][0] = _mm256_fnmadd_ps(k.min, _mm256_loadu_ps(x.sum + at), sums[i][0]);
       }
       for (int g = 0; g < 4; ++g) {
         __m256i q[2];
@@ -89,12 +89,12 @@ struct MinDot {
         for (int i = 0; i < N; ++i) {
           for (int h = 0; h < 2; ++h) {
             const __m256 dots = dot4(q[h], load32(q8 + i * x.cols + 64 * g + 32 * h));
-            sums[i] = _mm256_fmadd_ps(dots, _mm256_broadcast_ss(&scales[i][2 * g + h]), sums[i]);
+            sums[i][h] = _mm256_fmadd_ps(dots, _mm256_broadcast_ss(&scales[i][2 * g + h]), sums[i][h]);
           }
         }
       }
     }
-    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes({sums[i]});
+    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes({_mm256_add_ps(sums[i][0], sums[i][1])});
   }
 };
 
@@ -114,8 +114,8 @@ struct Q6Dot {
   static void run(const std::byte* w, const Activations& x, int64_t first, float* y, int64_t y_stride) {
     const auto* blocks = reinterpret_cast<const BlockQ6_K*>(w);
     const int64_t n_blocks = x.cols / kBlockValues;
-    __m256 sums[N];
-    for (int i = 0; i < N; ++i) sums[i] = _mm256_setzero_ps();
+    __m256 sums[N][2];  // two chains hide the latency of the additions
+    for (int i = 0; i < N; ++i) sums[i][0] = sums[i][1] = _mm256_setzero_ps();
     for (int64_t b = 0; b < n_blocks; ++b) {
       const BlockQ6_K& block = blocks[b];
       const __m256 d = _mm256_set1_ps(half_at(block.d));
@@ -130,11 +130,11 @@ struct Q6Dot {
         for (int i = 0; i < N; ++i) {
           const __m256 dots = signed_dot4(q, load32(q8 + i * x.cols + 32 * run));
           const __m256 both = _mm256_mul_ps(group_scale, _mm256_broadcast_ss(scale + i * n_blocks * 8 + run));
-          sums[i] = _mm256_fmadd_ps(dots, both, sums[i]);
+          sums[i][run % 2] = _mm256_fmadd_ps(dots, both, sums[i][run % 2]);
         }
       }
     }
-    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes({sums[i]});
+    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes({_mm256_add_ps(sums[i][0], sums[i][1])});
   }
 };
 
@@ -157,17 +157,23 @@ struct BlockDot {
     const int64_t n_blocks = x.cols / kBlockValues;
     const int8_t* q8 = x.q8 + first * x.cols;
     const float* scale = x.scale + first * n_blocks;
-    __m256 sums[N];
-    for (int i = 0; i < N; ++i) sums[i] = _mm256_setzero_ps();
-    for (int64_t b = 0; b < n_blocks; ++b) {
+    __m256 sums[N][2];  // two chains hide the latency of the additions
+    for (int i = 0; i < N; ++i) sums[i][0] = sums[i][1] = _mm256_setzero_ps();
+    const auto add = [&](int64_t b, int chain) {
       const __m256i q = signed_bytes(blocks[b]);
       const float d = half_at(blocks[b].d);
       for (int i = 0; i < N; ++i) {
         const __m256 dots = signed_dot4(q, load32(q8 + i * x.cols + b * kBlockValues));
-        sums[i] = _mm256_fmadd_ps(dots, _mm256_set1_ps(d * scale[i * n_blocks + b]), sums[i]);
+        sums[i][chain] = _mm256_fmadd_ps(dots, _mm256_set1_ps(d * scale[i * n_blocks + b]), sums[i][chain]);
       }
+    };
+    int64_t b = 0;
+    for (; b + 2 <= n_blocks; b += 2) {
+      add(b, 0);
+      add(b + 1, 1);
     }
-    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes({sums[i]});
+    if (b < n_blocks) add(b, 0);
+    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes({_mm256_add_ps(sums[i][0], sums[i][1])});
   }
 };
 

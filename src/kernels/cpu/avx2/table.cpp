@@ -1,3 +1,5 @@
+#if defined(__x86_64__)
+
 #include "kernels/cpu/avx2/int8_matmul.h"
 #include "kernels/cpu/avx2/vec.h"
 #include "kernels/cpu/tables.h"
@@ -51,3 +53,5 @@ void set_entries(KernelTable& table) {
 }
 
 }  // namespace flashmoe::avx2
+
+#endif

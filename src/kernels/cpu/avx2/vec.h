@@ -10,6 +10,7 @@
 namespace flashmoe::avx2 {
 
 inline constexpr int64_t kLanes = 8;
+inline constexpr int kGroup = 4;  // activation rows whose sums, two each, fit in the registers
 
 struct Vec {
   __m256 v;

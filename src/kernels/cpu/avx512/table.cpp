@@ -1,3 +1,5 @@
+#if defined(__x86_64__)
+
 #include "kernels/cpu/avx512/int8_matmul.h"
 #include "kernels/cpu/avx512/vec.h"
 #include "kernels/cpu/tables.h"
@@ -41,3 +43,5 @@ void set_entries(KernelTable& table) {
 }
 
 }  // namespace flashmoe::avx512
+
+#endif

@@ -23,6 +23,7 @@
 namespace flashmoe::avx512 {
 
 inline constexpr int64_t kLanes = 16;
+inline constexpr int kGroup = 8;  // activation rows whose sums, two each, fit in the registers
 
 struct Vec {
   __m512 v;

@@ -101,7 +101,7 @@ inline void multiply_tile(const Product& p, int64_t i, int64_t c, Lanes lanes) {
 }
 
 inline void multiply(const Product& p) {
-  constexpr int kTall = 2;  // 2 x 4 sums are enough chains, and fit in the 16 registers of AVX2
+  constexpr int kTall = kGroup / 2;  // times 4 vectors: half of the registers hold sums
   over_columns(p.width, [&](int64_t c, auto lanes, auto width) {
     constexpr int kWidth = decltype(width)::n;
     int64_t i = 0;

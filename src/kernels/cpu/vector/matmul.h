@@ -28,12 +28,13 @@ inline void matmul(const MatrixView& w, const Activations& x, float* y, int64_t 
     const int64_t tile_end = tile + kRowTile < row_end ? tile + kRowTile : row_end;
     for (int64_t i = 0; i < x.n;) {
       const int64_t left = x.n - i;
-      const auto run = left >= 8   ? Dot::template run<8>
-                       : left >= 4 ? Dot::template run<4>
-                       : left >= 2 ? Dot::template run<2>
-                                   : Dot::template run<1>;
+      const int64_t group = left >= kGroup ? kGroup : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+      const auto run = group == kGroup ? Dot::template run<kGroup>
+                       : group == 4    ? Dot::template run<4>
+                       : group == 2    ? Dot::template run<2>
+                                       : Dot::template run<1>;
       for (int64_t r = tile; r < tile_end; ++r) run(w.data + r * row_bytes, x, i, y + i * y_stride + r, y_stride);
-      i += left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+      i += group;
     }
   }
 }
