@@ -38,7 +38,9 @@ static inline void decode_q4_k(const std::byte* blocks, int64_t n_values, float*
       const uint8_t* q = block->q + group / 2 * 32;
       const int shift = group % 2 * 4;
       float* __restrict to = out + i + group * 32;
-      for (int j = 0; j < 32; ++j) to[j] = scale * static_cast<float>(q[j] >> shift & 15) - min;
+      uint8_t values[32];  // bytes first: both loops vectorise, their combination does not
+      for (int j = 0; j < 32; ++j) values[j] = static_cast<uint8_t>(q[j] >> shift & 15);
+      for (int j = 0; j < 32; ++j) to[j] = scale * static_cast<float>(values[j]) - min;
     }
   }
 }

@@ -109,6 +109,34 @@ TEST_P(DeltaKernels, ChunkRowsDoNotSeeLaterOnes) {
   EXPECT_EQ(0, std::memcmp(whole.out.data(), part.out.data(), 21 * 42 * sizeof(float)));
 }
 
+// Two tokens of a 2 x 1 state, by hand.
+TEST_P(DeltaKernels, FollowTheRule) {
+  for (const auto kernel : {GetParam()->delta_step, GetParam()->delta_chunk}) {
+    const std::vector<float> q = {1, 0, 2, -1}, k = {0, 1, 1, 1}, v = {3, 5}, beta = {0.5f, 1};
+    const std::vector<float> log_decay = {std::log(0.5f), std::log(0.25f)};
+    std::vector<float> state = {4, 8}, out(2), scratch(static_cast<size_t>(delta_scratch_floats(2, 1)));
+    DeltaHead head;
+    head.n = 2;
+    head.d_key = head.qk_stride = 2;
+    head.d_value = head.v_stride = head.gate_stride = head.out_stride = 1;
+    head.q = q.data();
+    head.k = k.data();
+    head.v = v.data();
+    head.log_decay = log_decay.data();
+    head.beta = beta.data();
+    head.state = state.data();
+    head.out = out.data();
+    head.scratch = scratch.data();
+    kernel(head);
+    // S = [2, 4]; m = 4; d = -0.5; S = [2, 3.5]; o = 2.
+    // S = [0.5, 0.875]; m = 1.375; d = 3.625; S = [4.125, 4.5]; o = 8.25 - 4.5.
+    EXPECT_NEAR(out[0], 2, 1e-6);
+    EXPECT_NEAR(out[1], 3.75, 3e-6);
+    EXPECT_NEAR(state[0], 4.125, 3e-6);
+    EXPECT_NEAR(state[1], 4.5, 3e-6);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Tables, DeltaKernels, testing::ValuesIn(testing_support::available_tables()),
                          [](const auto& param) { return param.param->name; });
 
