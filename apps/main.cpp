@@ -19,9 +19,9 @@ namespace {
 
 constexpr const char* kFooter =
     "Examples:\n"
-    "  flashmoe run -p \"Explain quantum computing.\"       the built-in model\n"
-    "  flashmoe run -m model.gguf --ram 8G -p \"Hello\"     a real one, within 8 GiB\n"
-    "  flashmoe inspect model.gguf                        what is in it, what it needs\n"
+    "  flashmoe run -p \"Explain quantum computing.\"    the built-in model\n"
+    "  flashmoe run -m model.gguf --ram 8G -p \"Hello\"  a real one, within 8 GiB\n"
+    "  flashmoe inspect model.gguf                     what is in it, what it needs\n"
     "\n"
     "flashmoe SUBCOMMAND --help lists the options of each.\n"
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too little memory.";
