@@ -4,7 +4,8 @@
 usage: make_tokenizer_fixtures.py tests/data/text
 
 Reads tokenizer.json there; writes tokenizer_cases.jsonl (the tokenizer as it is, with and without its added tokens) and
-tokenizer_variants.json (the tokenizer under JSON merge patches: other patterns and flags). Needs `pip install tokenizers`.
+tokenizer_variants.json (the tokenizer under JSON merge patches: other patterns and flags) and pre_tokenizer_cases.json (the
+byte lengths of the pieces that patterns split texts into). Needs `pip install tokenizers`.
 """
 import copy
 import json
@@ -12,10 +13,16 @@ import pathlib
 import random
 import sys
 
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
          r"|\s+(?!\S)|\s+")
+
+QWEN35 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+OTHERS = [r"\w+|\W", r"[^\w\s]+|\d+", r"\h+|\H", r"\P{L}+", r"[\S]+", r"^.|.$", r"[]a]+|[^]b]", r"[[:alpha:]]+", r"(?=\p{L})",
+          r"\p{N}{1,3}"]
 
 TEXTS = [
     "", " ", "  ", "\n", "\r\n", "\r", "\t", "a", "Hello", "Hello, world!", " leading", "trailing ", "two  spaces",
@@ -147,8 +154,11 @@ def variants(definition):
     def added(**flags):
         base = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
         entries = copy.deepcopy(definition["added_tokens"])
-        for i, text in enumerate(["<mask>", "caf\u00e9", "the", " sp ", "ab", "abc"]):
-            entries.append({"id": 4096 + i, "content": text, **base, **flags})
+        vocab = definition["model"]["vocab"]
+        next_id = 4096
+        for text in ["<mask>", "caf\u00e9", "the", " sp ", "ab", "abc"]:
+            entries.append({"id": vocab.get(text, next_id), "content": text, **base, **flags})
+            next_id += text not in vocab
         return {"added_tokens": entries}
 
     return {
@@ -184,11 +194,26 @@ def write_variants(folder, definition, marks):
     return sum(len(v["cases"]) for v in out)
 
 
+def write_pieces(folder, marks):
+    rng = random.Random(35)
+    texts = [t for t in TEXTS if t] + [random_text(rng, marks) for _ in range(150)]
+    out = []
+    for pattern in [QWEN35, QWEN2, GPT2] + OTHERS:
+        split = pre_tokenizers.Split(Regex(pattern), "isolated")
+        n = len(texts) if len(pattern) > 40 else 150
+        out.append({"pattern": pattern, "lengths": [[len(p.encode()) for p, _ in split.pre_tokenize_str(t)] for t in texts[:n]]})
+    with open(folder / "pre_tokenizer_cases.json", "w") as file:
+        patterns = ",\n".join(json.dumps(p, separators=(",", ":")) for p in out)
+        file.write('{"texts":%s,\n"patterns":[\n%s\n]}\n' % (json.dumps(texts, separators=(",", ":")), patterns))
+    return sum(len(p["lengths"]) for p in out)
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     definition = json.loads((folder / "tokenizer.json").read_text())
     marks = [entry["content"] for entry in definition["added_tokens"]]
-    print(write_cases(folder, definition, marks), "cases,", write_variants(folder, definition, marks), "cases of variants")
+    print(write_cases(folder, definition, marks), "cases,", write_variants(folder, definition, marks), "of variants,",
+          write_pieces(folder, marks), "of splitting")
 
 
 if __name__ == "__main__":

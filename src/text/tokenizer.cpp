@@ -90,8 +90,13 @@ ByteLevelTokenizer::ByteLevelTokenizer(TokenizerParts parts) : nfc_(parts.nfc), 
   flags_.resize(static_cast<size_t>(n));
   keep_added(parts);
   keep_texts(parts);
-  // No merge may lead to a control token: text stays text.
-  std::erase_if(parts.merges, [&](const MergeRule& rule) { return is_special(rule.result); });
+  // Text stays text: no merge may lead to a control token. Where control tokens are parsed no such merge could happen,
+  // for the token itself is found first; but not in the middle of a word if it is a `single_word`.
+  std::vector<bool> is_out_of_reach(static_cast<size_t>(n));
+  for (const AddedToken& token : parts.added) {
+    is_out_of_reach[static_cast<size_t>(token.id)] = token.special && !token.single_word;
+  }
+  std::erase_if(parts.merges, [&](const MergeRule& rule) { return is_out_of_reach[static_cast<size_t>(rule.result)]; });
   bpe_ = std::make_unique<Bpe>(ids_of_bytes(parts), parts.merges);
   for (const char* mark : {"<|im_end|>", "<|endoftext|>"}) {
     if (const auto id = id_of(mark)) parts.end_ids.push_back(*id);
