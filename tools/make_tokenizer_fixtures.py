@@ -21,7 +21,7 @@ QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{
 QWEN35 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-OTHERS = [r"\w+|\W", r"[^\w\s]+|\d+", r"\h+|\H", r"\P{L}+", r"[\S]+", r"^.|.$", r"[]a]+|[^]b]", r"[[:alpha:]]+", r"(?=\p{L})",
+OTHERS = [r"\w+|\W", r"[^\w\s]+|\d+", r"\h+|\H", r"\P{L}+", r"[\S]+", r"^.|.$", r"[]a]+|[^]b]", r"[\d\p{P}]+|\D", r"(?=\p{L})",
           r"\p{N}{1,3}"]
 
 TEXTS = [

@@ -13,7 +13,20 @@ constexpr std::string_view kWhiteSpace =
 constexpr std::string_view kNotWhiteSpace =
     R"(\x{00}-\x{08}\x{0e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff}\x{200b}-\x{2027})"
     R"(\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{d7ff}\x{e000}-\x{10ffff})";
-constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+
+// A category as members of a class, with the characters that older versions of PCRE2 do not know.
+std::string with_recent(std::string_view property, std::string_view categories) {
+  std::string members(property);
+  for (const char category : categories) {
+    for (const CodePointRange& range : recent_characters(category)) {
+      members +=
+          fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", static_cast<uint32_t>(range.first), static_cast<uint32_t>(range.last));
+    }
+  }
+  return members;
+}
+
+std::string word_characters() { return with_recent(R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})", "LMD"); }
 
 class PatternTranslator {
  public:
@@ -53,11 +66,6 @@ class PatternTranslator {
 
   void class_character(char c) {
     const std::string_view rest = pattern_.substr(at_);
-    if (rest.starts_with("[:")) {
-      const size_t end = rest.find(":]");
-      if (end == std::string_view::npos) refuse("an open [: in a class");
-      return copy(end + 2);
-    }
     if (c == '[') refuse("a class in a class");
     if (rest.starts_with("&&")) refuse("&& in a class");
     if (c == ']') in_class_ = false;
@@ -89,10 +97,16 @@ class PatternTranslator {
         put_class(kNotWhiteSpace);
         break;
       case 'w':
-        put_class(kWord);
+        put_class(word_characters());
         break;
       case 'W':
-        put_not_class(kWord, "\\W in a class");
+        put_not_class(word_characters(), "\\W in a class");
+        break;
+      case 'd':
+        put_class(with_recent("\\p{Nd}", "D"));
+        break;
+      case 'D':
+        put_not_class(with_recent("\\p{Nd}", "D"), "\\D in a class");
         break;
       case 'h':  // hexadecimal digits there, horizontal space here
         put_class("0-9a-fA-F");
@@ -106,17 +120,14 @@ class PatternTranslator {
     at_ += 2;
   }
 
-  // \p{L} and its kind gain the characters that older versions of PCRE2 do not know.
+  // \p{L}, \p{M} and \p{N}; PCRE2 reads the others as they are.
   bool property(char letter) {
     const std::string_view rest = pattern_.substr(at_ + 2);
     if (rest.size() < 3 || rest[0] != '{' || rest[2] != '}') return false;
-    const auto recent = recent_characters(rest[1]);
-    if (recent.empty() || (letter == 'P' && in_class_)) return false;
-    std::string members = fmt::format("\\p{{{}}}", rest[1]);
-    for (const CodePointRange& range : recent) {
-      members +=
-          fmt::format("\\x{{{:x}}}-\\x{{{:x}}}", static_cast<uint32_t>(range.first), static_cast<uint32_t>(range.last));
-    }
+    const char category = rest[1];
+    if (std::string_view("LMN").find(category) == std::string_view::npos) return false;
+    if (letter == 'P' && in_class_) return false;
+    const std::string members = with_recent(fmt::format("\\p{{{}}}", category), std::string_view(&category, 1));
     if (letter == 'p') {
       put_class(members);
     } else {

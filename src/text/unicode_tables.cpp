@@ -23,6 +23,10 @@ constexpr CodePointRange kRecentNumbers[] = {
     {0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9}, {0x11F50, 0x11F59}, {0x16130, 0x16139},
     {0x16D70, 0x16D79}, {0x1CCF0, 0x1CCF9}, {0x1D2C0, 0x1D2D3}, {0x1E4F0, 0x1E4F9}, {0x1E5F1, 0x1E5FA}};
 
+constexpr CodePointRange kRecentDigits[] = {{0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9},
+                                            {0x11F50, 0x11F59}, {0x16130, 0x16139}, {0x16D70, 0x16D79},
+                                            {0x1CCF0, 0x1CCF9}, {0x1E4F0, 0x1E4F9}, {0x1E5F1, 0x1E5FA}};
+
 // Marks of Unicode 10 to 14 with a combining class, and the one pair of these versions that composes.
 constexpr CodePointRange kLaterThanUnicode9[] = {
     {0x07FD, 0x07FD},   {0x0898, 0x089F},   {0x08CA, 0x08D3},   {0x09FE, 0x09FE},   {0x0C3C, 0x0C3C},
@@ -49,6 +53,8 @@ std::span<const CodePointRange> recent_characters(char category) {
       return kRecentMarks;
     case 'N':
       return kRecentNumbers;
+    case 'D':
+      return kRecentDigits;
     default:
       return {};
   }

@@ -10,8 +10,8 @@ struct CodePointRange {
   char32_t first, last;
 };
 
-// Characters of general category L, M or N added by Unicode 15 to 16, which the reference's patterns know and PCRE2
-// knows from version 10.45 on; empty for any other letter.
+// Characters of general category L, M, N or (D) decimal digit added by Unicode 15 to 16, which the reference's patterns
+// know and PCRE2 knows from version 10.45 on; empty for any other letter.
 std::span<const CodePointRange> recent_characters(char category);
 
 // The reference composes by Unicode 9: later characters neither decompose, compose nor reorder.

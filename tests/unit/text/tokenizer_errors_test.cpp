@@ -93,6 +93,7 @@ TEST(TokenizerErrorsTest, OtherKindsAreNamed) {
   unsupported("missing closing parenthesis", [&](json& t) { split(t, "(a", "Isolated"); });
   unsupported("&& in a class", [&](json& t) { split(t, "[a-z&&[^b]]", "Isolated"); });
   unsupported("a class in a class", [&](json& t) { split(t, "[a[bc]]", "Isolated"); });
+  unsupported("a class in a class", [&](json& t) { split(t, "[[:alpha:]]", "Isolated"); });
   unsupported("backslash at the end", [&](json& t) { split(t, "a\\", "Isolated"); });
 }
 
