@@ -140,7 +140,7 @@ TEST_P(StreamedProperty, EveryLeaseHoldsTheRightBytesAtAnyBudget) {
     std::mt19937 random(step);
     std::list<Live> live;
     uint64_t n_asked = 0;
-    for (int i = 0; i < 300; ++i) {
+    for (int i = 0; i < 120; ++i) {
       const int layer = static_cast<int>(random() % 5);
       const size_t n = random() % 4;  // none is a valid number of picks
       size_t n_live = n;
@@ -167,8 +167,7 @@ TEST_P(StreamedProperty, EveryLeaseHoldsTheRightBytesAtAnyBudget) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, StreamedProperty,
-                         testing::Combine(testing::ValuesIn(kLayouts), testing::Values(1u, 512u, 4096u),
-                                          testing::Bool()));
+                         testing::Combine(testing::ValuesIn(kLayouts), testing::Values(1u, 4096u), testing::Bool()));
 
 }  // namespace
 }  // namespace flashmoe
