@@ -63,6 +63,7 @@ class StreamedExperts final : public ExpertSource {
     lease.slots.resize(experts.size());
     lease.weights.resize(experts.size());
     lease.outstanding.resize(experts.size());
+    lease.handed.reserve(experts.size());
     cache_.use(layer, experts);
     // What is there is pinned first: making room for the others must not evict it.
     for (size_t i = 0; i < experts.size(); ++i) {

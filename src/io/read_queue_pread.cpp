@@ -34,6 +34,7 @@ class PreadQueue final : public ReadQueue {
     {
       const std::lock_guard lock(mutex_);
       for (const ReadRequest& request : requests) backlog_.push(request);
+      done_.reserve(static_cast<size_t>(pending_));  // so that growth depends on the load, never on timing
     }
     if (requests.size() == 1) {
       work_.notify_one();
@@ -44,6 +45,7 @@ class PreadQueue final : public ReadQueue {
 
   std::span<const ReadDone> wait(bool block) override {
     handed_.clear();
+    handed_.reserve(static_cast<size_t>(pending_));
     {
       std::unique_lock lock(mutex_);
       if (block && pending_ > 0) arrival_.wait(lock, [this] { return !done_.empty(); });
