@@ -32,11 +32,11 @@ class Tokenizer {
 
   // The bytes of one token; for an added token its text. Throws Error{input} for an id out of range.
   virtual std::string_view bytes(int32_t id) const = 0;
-  virtual bool is_special(int32_t id) const = 0;      // added and marked special: dropped from output
-  virtual bool ends_turn(int32_t id) const = 0;       // <|im_end|>, <|endoftext|>, and what the checkpoint names as EOS
+  virtual bool is_special(int32_t id) const = 0;  // added and marked special: dropped from output
+  virtual bool ends_turn(int32_t id) const = 0;   // <|im_end|>, <|endoftext|>, and what the checkpoint names as EOS
   virtual std::optional<int32_t> id_of(std::string_view token) const = 0;  // added tokens
-  virtual int32_t size() const = 0;                   // ids are [0, size)
-  virtual const std::vector<std::string>& added_tokens() const = 0;  // their texts
+  virtual int32_t size() const = 0;                                        // ids are [0, size)
+  virtual const std::vector<std::string>& added_tokens() const = 0;        // their texts
 };
 
 }  // namespace flashmoe

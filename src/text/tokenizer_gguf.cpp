@@ -76,15 +76,14 @@ TokenizerParts parts_from_gguf(const Checkpoint& checkpoint) {
     fail(Fault::input, "{}: tokenizer.ggml.token_type has {} entries for {} tokens", parts.source, types.size(),
          parts.tokens.size());
   }
-  TokenIds ids;
-  ids.reserve(parts.tokens.size());
+  TokenIds ids(parts.tokens.size());
   for (size_t i = 0; i < types.size(); ++i) {
     std::string& token = parts.tokens[i];
     if (types[i] == kUnused) token.clear();
     if (token.empty()) continue;
     const auto id = static_cast<int32_t>(i);
-    const auto [other, is_new] = ids.emplace(token, id);
-    if (!is_new) fail(Fault::input, "{}: tokens {} and {} are both \"{}\"", parts.source, other->second, id, token);
+    if (const auto other = ids.add(token, id))
+      fail(Fault::input, "{}: tokens {} and {} are both \"{}\"", parts.source, *other, id, token);
     if (types[i] == kControl || types[i] == kUserDefined) {
       parts.added.push_back({.text = token, .id = id, .special = types[i] == kControl});
     }

@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "text/tokenizer_document.h"
 #include "text/tokenizer_parts.h"
 
 namespace flashmoe {
@@ -14,13 +15,9 @@ constexpr const char* kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}
 
 class JsonReader {
  public:
-  JsonReader(std::string_view text, const std::string& source) {
+  JsonReader(std::string_view text, const std::string& source)
+      : document_(TokenizerDocument::parse(text, source)), root_(document_.rest), ids_(document_.vocab.size()) {
     parts_.source = source;
-    try {
-      root_ = json::parse(text);
-    } catch (const json::exception& error) {
-      bad(fmt::format("is not JSON: {}", error.what()));
-    }
     if (!root_.is_object()) bad("is not a JSON object");
   }
 
@@ -60,26 +57,24 @@ class JsonReader {
     return value.get<bool>();
   }
 
-  int32_t token_id(const json& value, std::string_view token) const {
-    if (!value.is_number_integer()) bad(fmt::format("gives \"{}\" an id that is not a whole number", token));
-    const auto id = value.get<int64_t>();
-    if (id < 0 || id >= kMaxTokens || (value.is_number_unsigned() && value.get<uint64_t>() >= uint64_t{kMaxTokens})) {
-      bad(fmt::format("gives \"{}\" the id {}: ids are 0 to {}", token, value.dump(), kMaxTokens - 1));
-    }
+  int32_t token_id(int64_t id, std::string_view token) const {
+    if (id < 0 || id >= kMaxTokens)
+      bad(fmt::format("gives \"{}\" the id {}: ids are 0 to {}", token, id, kMaxTokens - 1));
     return static_cast<int32_t>(id);
   }
 
   void read_model();
-  void read_vocab(const json& vocab);
-  void read_merges(const json& merges);
+  void read_vocab();
+  void read_merges();
   void read_normalizer(const json& part);
   void read_pre_tokenizer(const json& part);
   void read_split(const json& part);
   void read_added();
 
-  json root_;
+  TokenizerDocument document_;
+  const json& root_;
   TokenizerParts parts_;
-  TokenIds ids_;  // keys are in root_
+  TokenIds ids_;  // of texts in document_
   bool splits_bytes_ = false;
 };
 
@@ -87,7 +82,7 @@ void JsonReader::read_model() {
   const json& model = member(root_, "model");
   if (!model.is_object()) bad("has no \"model\"");
   const json& type = member(model, "type");
-  const bool looks_like_bpe = type.is_null() && model.contains("merges");
+  const bool looks_like_bpe = type.is_null() && document_.has_merges;
   if (!looks_like_bpe && kind_of(model, "model") != "BPE") unsupported("model", kind_of(model, "model"));
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const json& value = member(model, key);
@@ -97,40 +92,28 @@ void JsonReader::read_model() {
   if (!dropout.is_null() && dropout != 0.0) unsupported("model", "BPE with dropout");
   if (flag(model, "byte_fallback", false)) unsupported("model", "BPE with byte_fallback");
   parts_.ignore_merges = flag(model, "ignore_merges", false);
-  read_vocab(member(model, "vocab"));
-  read_merges(member(model, "merges"));
+  read_vocab();
+  read_merges();
 }
 
-void JsonReader::read_vocab(const json& vocab) {
-  if (!vocab.is_object()) bad("has no \"vocab\" object in its model");
-  ids_.reserve(vocab.size());
-  int32_t largest = -1;
-  for (const auto& [token, value] : vocab.items()) {
-    const int32_t id = token_id(value, token);
-    ids_.emplace(token, id);
-    largest = std::max(largest, id);
-  }
-  parts_.tokens.resize(static_cast<size_t>(largest + 1));
-  for (const auto& [token, id] : ids_) {
-    std::string& slot = parts_.tokens[static_cast<size_t>(id)];
+void JsonReader::read_vocab() {
+  if (!document_.has_vocab) bad("has no \"vocab\" object in its model");
+  for (const auto& [token, id] : document_.vocab) {
+    const auto at = static_cast<size_t>(token_id(id, token));
+    if (ids_.add(token, static_cast<int32_t>(id))) bad(fmt::format("has the token \"{}\" twice", token));
+    if (at >= parts_.tokens.size()) parts_.tokens.resize(at + 1);
+    std::string& slot = parts_.tokens[at];
     if (!slot.empty()) bad(fmt::format("gives both \"{}\" and \"{}\" the id {}", slot, token, id));
     slot = token;
   }
 }
 
-void JsonReader::read_merges(const json& merges) {
-  if (!merges.is_array()) bad("has no \"merges\" list in its model");
-  parts_.merges.reserve(merges.size());
-  for (const json& merge : merges) {
-    const size_t rank = parts_.merges.size();
-    if (merge.is_string()) {
-      parts_.merges.push_back(merge_rule(ids_, merge.get_ref<const std::string&>(), rank, parts_.source));
-    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
-      parts_.merges.push_back(merge_rule(ids_, merge[0].get_ref<const std::string&>(),
-                                         merge[1].get_ref<const std::string&>(), rank, parts_.source));
-    } else {
-      bad(fmt::format("has a merge {} that is neither \"a b\" nor [\"a\", \"b\"]", rank));
-    }
+void JsonReader::read_merges() {
+  if (!document_.has_merges) bad("has no \"merges\" list in its model");
+  const auto& merges = document_.merges;
+  parts_.merges.reserve(merges.size() / 2);
+  for (size_t i = 0; i + 1 < merges.size(); i += 2) {
+    parts_.merges.push_back(merge_rule(ids_, merges[i], merges[i + 1], i / 2, parts_.source));
   }
 }
 
@@ -187,7 +170,9 @@ void JsonReader::read_added() {
     if (!content.is_string()) bad("has an added token without \"content\"");
     AddedToken token;
     token.text = content.get<std::string>();
-    token.id = token_id(member(entry, "id"), token.text);
+    const json& given = member(entry, "id");
+    if (!given.is_number_integer()) bad(fmt::format("gives \"{}\" an id that is not a whole number", token.text));
+    token.id = token_id(given.get<int64_t>(), token.text);
     token.special = flag(entry, "special", false);
     token.normalized = flag(entry, "normalized", !token.special);
     token.lstrip = flag(entry, "lstrip", false);
@@ -198,8 +183,8 @@ void JsonReader::read_added() {
     const bool is_other = id < parts_.tokens.size() && !parts_.tokens[id].empty() && parts_.tokens[id] != token.text;
     if (is_other) bad(fmt::format("gives both \"{}\" and \"{}\" the id {}", parts_.tokens[id], token.text, id));
     const auto in_vocab = ids_.find(token.text);
-    if (in_vocab != ids_.end() && in_vocab->second != token.id) {
-      bad(fmt::format("gives \"{}\" the ids {} and {}", token.text, in_vocab->second, token.id));
+    if (in_vocab && *in_vocab != token.id) {
+      bad(fmt::format("gives \"{}\" the ids {} and {}", token.text, *in_vocab, token.id));
     }
     parts_.added.push_back(std::move(token));
   }
@@ -214,11 +199,11 @@ MergeRule merge_rule(const TokenIds& ids, std::string_view left, std::string_vie
   joined.append(left).append(right);
   const auto id = [&](std::string_view token) {
     const auto found = ids.find(token);
-    if (found == ids.end()) {
+    if (!found) {
       fail(Fault::input, "{}: merge {} (\"{}\" with \"{}\") needs \"{}\", which is not in the vocabulary", source, rank,
            left, right, token);
     }
-    return found->second;
+    return *found;
   };
   return {id(left), id(right), id(joined)};
 }

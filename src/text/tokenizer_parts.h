@@ -6,12 +6,12 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/pre_tokenizer.h"
+#include "text/token_ids.h"
 #include "text/tokenizer.h"
 
 namespace flashmoe {
@@ -29,9 +29,6 @@ struct TokenizerParts {
 };
 
 inline constexpr int64_t kMaxTokens = int64_t{1} << 24;
-
-// Token texts -> ids while the merges are read.
-using TokenIds = std::unordered_map<std::string_view, int32_t>;
 
 // The merge of two tokens into the token that joins their texts. Throws Error{input} when one of the three is missing.
 MergeRule merge_rule(const TokenIds& ids, std::string_view left, std::string_view right, size_t rank,

@@ -183,7 +183,8 @@ std::string_view nfc(std::string_view text, std::string& storage) {
   Composer composer(storage);
   for (size_t at = 0; at < text.size();) {
     const Utf8Part part = next_utf8(text.substr(at));
-    if (unknown_to_reference_nfc(part.code_point)) {
+    // utf8proc 2.8 takes U+11A7, the code point before the first trailing consonant of Hangul, for one.
+    if (part.code_point == 0x11A7 || unknown_to_reference_nfc(part.code_point)) {
       composer.flush();
       append_utf8(storage, part.code_point);
     } else {

@@ -1,4 +1,5 @@
 // What a malformed or foreign tokenizer is answered with.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -31,7 +32,8 @@ void expect_json_error(Fault fault, const std::string& part, const std::function
 }
 
 TEST(TokenizerErrorsTest, MalformedJson) {
-  for (const char* text : {"", "{", "[1, 2]", "42", "null", "{}", "{\"model\": 3}", "\xFF\xFE"}) {
+  for (const char* text : {"", "{", "{}}", "{\"model\": {\"vocab\": {\"a\": {}}}}", "{\"model\": {\"merges\": [[[]]]}}",
+                           "[1, 2]", "42", "null", "{}", "{\"model\": 3}", "\xFF\xFE"}) {
     EXPECT_THROW(Tokenizer::from_json(text), Error) << text;
   }
   expect_json_error(Fault::input, "no \"vocab\"", [](json& t) { t["model"].erase("vocab"); });
@@ -41,7 +43,7 @@ TEST(TokenizerErrorsTest, MalformedJson) {
   expect_json_error(Fault::input, "not a whole number", [](json& t) { t["model"]["vocab"]["zz"] = 1.5; });
   expect_json_error(Fault::input, "the id -1", [](json& t) { t["model"]["vocab"]["zz"] = -1; });
   expect_json_error(Fault::input, "the id 4000000000", [](json& t) { t["model"]["vocab"]["zz"] = 4000000000u; });
-  expect_json_error(Fault::input, "the id 18446744073709551615",
+  expect_json_error(Fault::input, "the id 9223372036854775807",
                     [](json& t) { t["model"]["vocab"]["zz"] = ~uint64_t{0}; });
   expect_json_error(Fault::input, "the id 97", [](json& t) { t["model"]["vocab"]["zz"] = 97; });
   expect_json_error(Fault::input, "merge 0", [](json& t) { t["model"]["merges"] = json::array({"a b c"}); });
@@ -53,6 +55,20 @@ TEST(TokenizerErrorsTest, MalformedJson) {
   expect_json_error(Fault::input, "merge 0", [](json& t) { t["model"]["merges"] = {1}; });
   expect_json_error(Fault::input, "not true or false", [](json& t) { t["model"]["ignore_merges"] = "yes"; });
   expect_json_error(Fault::input, "without a type", [](json& t) { t["normalizer"] = json::object(); });
+}
+
+TEST(TokenizerErrorsTest, HostileJson) {
+  std::string twice = byte_tokenizer().dump();
+  twice.insert(twice.find("\"vocab\":{") + 9, "\"a\":97,");
+  expect_error(Fault::input, "the token \"a\" twice", [&] { Tokenizer::from_json(twice); });
+  for (const char* nested : {R"({"vocab": {}})", R"({"merges": []})"}) {
+    expect_error(Fault::input, "not a whole number",
+                 [&] { Tokenizer::from_json(fmt::format(R"({{"model": {{"vocab": {}, "merges": []}}}})", nested)); });
+  }
+  const std::string deep(100'000, '[');
+  expect_error(Fault::input, "nested", [&] { Tokenizer::from_json(deep); });
+  expect_error(Fault::input, "nested", [&] { Tokenizer::from_json("{\"normalizer\": " + deep); });
+  expect_error(Fault::input, "merge 0", [&] { Tokenizer::from_json("{\"model\": {\"merges\": " + deep); });
 }
 
 TEST(TokenizerErrorsTest, MalformedAddedTokens) {

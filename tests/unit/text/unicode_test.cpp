@@ -69,6 +69,7 @@ TEST(UnicodeTest, Composes) {
   EXPECT_EQ(composed("\u1112\u1161\u11ab"), "\ud55c");
   EXPECT_EQ(composed("\u212b\u2126\u0958"), "\u00c5\u03a9\u0915\u093c");
   EXPECT_EQ(composed(std::string_view("e\0\u0301", 4)), std::string("e\0\u0301", 4));
+  EXPECT_EQ(composed("\uac1c\u11a7\u11a8"), "\uac1c\u11a7\u11a8");
   // Later than the reference's tables: left as they are.
   EXPECT_EQ(composed("\U00011935\U00011930"), "\U00011935\U00011930");
   EXPECT_EQ(composed("a\u0898\u0327"), "a\u0898\u0327");
