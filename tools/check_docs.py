@@ -11,7 +11,7 @@ from pathlib import Path
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
-OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
+OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9_-]*)")
 OUR_COMMAND = re.compile(r"\bflashmoe (?:run|logits|inspect|tokenize)\b")
 STAGE_NAMES = re.compile(r"kStageNames\s*=\s*\{([^}]*)\}")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|home|root|Users|tmp)/[\w./-]*")

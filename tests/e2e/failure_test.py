@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from flashmoe_cli import BINARY, MODEL, QUESTION, SLOW, Case, flashmoe, start
+from flashmoe_cli import BINARY, MODEL, QUESTION, SLOW, Case, flashmoe, smallest_ram, start
 
 ASK = ["-n", 5, "-p", QUESTION]
 
@@ -75,7 +75,7 @@ class Models(Case):
     def test_file_that_shrinks_in_mid_run(self):
         path = self.broken(lambda model: model)
         process = start("run", "-m", path, "--experts", "streamed", "--direct", "off", "--ram",
-                        f"{self.smallest_ram()}M", "--raw", "-p", "Once", "--temp", 4, "--stop", "\x01", *SLOW)
+                        f"{smallest_ram()}M", "--raw", "-p", "Once", "--temp", 4, "--stop", "\x01", *SLOW)
         first = process.stdout.read(1)
         with open(path, "r+b") as file:
             file.truncate(1 << 20)
@@ -97,7 +97,7 @@ class Memory(Case):
             self.assertIn(name, run.err)
 
     def test_the_floor_is_enough_and_is_kept(self):
-        ram = self.smallest_ram()
+        ram = smallest_ram()
         self.assertEqual(flashmoe("run", "--experts", "streamed", "--ram", f"{ram // 2}M", *ASK).code, 3)
         _, stats = self.statistics("--experts", "streamed", "--ram", f"{ram}M", "-p", QUESTION)
         self.assertLessEqual(stats["memory"]["budget_bytes"], ram << 20)

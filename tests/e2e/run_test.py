@@ -2,7 +2,7 @@
 import json
 import unittest
 
-from flashmoe_cli import MODEL, QUESTION, Case, flashmoe
+from flashmoe_cli import MODEL, QUESTION, Case, flashmoe, smallest_ram
 
 
 class Answers(Case):
@@ -81,9 +81,9 @@ class Answers(Case):
 
 class Chat(Case):
     TOOL = {"type": "function", "function": {
-        "name": "get_weather", "description": "Returns the weather of a city.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string", "description": "The city"}},
-                       "required": ["city"]}}}
+        "name": "close_order", "description": "Use this to close an order.",
+        "parameters": {"type": "object", "properties": {"id": {"type": "string", "description": "Id of the order"}},
+                       "required": ["id"]}}}
 
     def request(self, **fields):
         path = self.folder / "request.json"
@@ -97,9 +97,9 @@ class Chat(Case):
         self.assertEqual(self.ask("--chat", path, "--no-think"), self.ask("-p", QUESTION, "--no-think"))
 
     def test_a_tool_is_called(self):
-        path = self.request(messages=[{"role": "user", "content": "What is the weather in Paris?"}], tools=[self.TOOL])
+        path = self.request(messages=[{"role": "user", "content": "Close order BB668296004UL."}], tools=[self.TOOL])
         text = self.ask("--chat", path)
-        self.assertIn("<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>", text)
+        self.assertIn("<tool_call>\n<function=close_order>\n<parameter=id>\nBB668296004UL\n</parameter>\n</function>", text)
 
     def test_fields_that_options_choose_are_told(self):
         path = self.request(messages=[{"role": "user", "content": "Hi"}], temperature=1)
@@ -110,7 +110,8 @@ class Chat(Case):
     def test_bad_requests(self):
         path = self.folder / "bad.json"
         for text, part in (('{"messages":\n [}', "line 2, column 3"), ("[]", "messages"), ("", "not valid JSON"),
-                           ('{"messages": []}', ""), ('{"messages": [{"role": "who", "content": "x"}]}', "who")):
+                           ('{"messages": []}', "user message"),
+                           ('{"messages": [{"role": "user", "content": "x"}, {"role": "who", "content": "x"}]}', "who")):
             path.write_text(text, encoding="utf-8")
             self.assert_fails(flashmoe("run", "--chat", path), 1, part)
 
@@ -162,7 +163,7 @@ class Engine(Case):
     def test_streamed_equals_resident(self):
         resident, stats = self.statistics("--experts", "resident", *self.ARGUMENTS)
         self.assertEqual(stats["cache"]["misses"], 0)
-        ram = f"{self.smallest_ram()}M"
+        ram = f"{smallest_ram()}M"
         for io, name in (("uring", "io_uring"), ("pread", "pread")):
             for direct in ("on", "off"):
                 run = flashmoe("run", "--stats-json", self.folder / "stats.json", "--experts", "streamed", "--ram", ram,
@@ -191,7 +192,8 @@ class Engine(Case):
         self.assert_fails(flashmoe("run", "--ctx", 32, "-p", long), 1, "32")
         _, stats = self.statistics("--raw", "--ctx", 64, "-p", "Once upon a time", "--temp", 5, "--stop", "\x01")
         self.assertIn(stats["stop"], ("context full", "end of turn"))
-        self.assertLessEqual(stats["prompt"]["tokens"] + stats["decode"]["tokens"], 64)
+        # The last token of an answer is not read again, so it needs no room.
+        self.assertLessEqual(stats["prompt"]["tokens"] + stats["decode"]["tokens"], 64 + 1)
 
 
 class Statistics(Case):
