@@ -1,5 +1,8 @@
 """What the world does to a program: broken models, too little memory, full disks, closed pipes, signals."""
+import contextlib
 import json
+import os
+import pty
 import resource
 import signal
 import struct
@@ -154,6 +157,24 @@ class Outputs(Case):
         self.assertNotIn("\x1b", run.out + run.err)
         self.assertNotIn("\r", run.out + run.err)
         self.assertNotIn("statistics", run.out)
+
+    def test_progress_on_a_terminal_leaves_no_trace(self):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen([BINARY, "run", "--raw", "-n", "1", "-p", "The sun is a star. " * 60, *SLOW],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO is how a terminal says that the other side has gone
+            while piece := os.read(ours, 4096):
+                shown += piece
+        os.close(ours)
+        out, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0)
+        self.assertNotIn(b"\x1b", out)
+        self.assertRegex(shown, rb"\rreading prompt  \d+ of \d+ tokens  \d+ tok/s\x1b\[K")
+        before, _, after = shown.partition(b"statistics")
+        self.assertTrue(before.rstrip().endswith(b"\r\x1b[K"), before[-80:])
+        self.assertNotIn(b"\x1b", after)
 
     def test_unreadable_inputs(self):
         self.assert_fails(flashmoe("run", "--file", self.folder / "no.txt"), 1, "no.txt")
