@@ -91,7 +91,14 @@ TokenizerParts parts_from_gguf(const Checkpoint& checkpoint) {
   const auto& merges = need<std::vector<std::string>>(checkpoint, "tokenizer.ggml.merges");
   parts.merges.reserve(merges.size());
   for (const std::string& merge : merges) {
-    parts.merges.push_back(merge_rule(ids, merge, parts.merges.size(), parts.source));
+    const size_t space = merge.find(' ');
+    if (space == std::string::npos || merge.find(' ', space + 1) != std::string::npos) {
+      fail(Fault::input, "{}: merge {} is \"{}\", not two tokens with a space between", parts.source,
+           &merge - merges.data(), merge);
+    }
+    // Cut-down vocabularies keep merges whose tokens are gone: they can never apply.
+    const std::string_view both = merge;
+    if (const auto rule = merge_rule(ids, both.substr(0, space), both.substr(space + 1))) parts.merges.push_back(*rule);
   }
   for (const char* key :
        {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {

@@ -113,7 +113,12 @@ void JsonReader::read_merges() {
   const auto& merges = document_.merges;
   parts_.merges.reserve(merges.size() / 2);
   for (size_t i = 0; i + 1 < merges.size(); i += 2) {
-    parts_.merges.push_back(merge_rule(ids_, merges[i], merges[i + 1], i / 2, parts_.source));
+    const auto rule = merge_rule(ids_, merges[i], merges[i + 1]);
+    if (!rule) {
+      bad(fmt::format("has merge {} (\"{}\" with \"{}\"), of which a part or the result is not in the vocabulary", i / 2,
+                      merges[i], merges[i + 1]));
+    }
+    parts_.merges.push_back(*rule);
   }
 }
 
@@ -192,28 +197,13 @@ void JsonReader::read_added() {
 
 }  // namespace
 
-MergeRule merge_rule(const TokenIds& ids, std::string_view left, std::string_view right, size_t rank,
-                     const std::string& source) {
+std::optional<MergeRule> merge_rule(const TokenIds& ids, std::string_view left, std::string_view right) {
   std::string joined;
   joined.reserve(left.size() + right.size());
   joined.append(left).append(right);
-  const auto id = [&](std::string_view token) {
-    const auto found = ids.find(token);
-    if (!found) {
-      fail(Fault::input, "{}: merge {} (\"{}\" with \"{}\") needs \"{}\", which is not in the vocabulary", source, rank,
-           left, right, token);
-    }
-    return *found;
-  };
-  return {id(left), id(right), id(joined)};
-}
-
-MergeRule merge_rule(const TokenIds& ids, std::string_view merge, size_t rank, const std::string& source) {
-  const size_t space = merge.find(' ');
-  if (space == std::string_view::npos || merge.find(' ', space + 1) != std::string_view::npos) {
-    fail(Fault::input, "{}: merge {} is \"{}\", not two tokens with a space between", source, rank, merge);
-  }
-  return merge_rule(ids, merge.substr(0, space), merge.substr(space + 1), rank, source);
+  const auto left_id = ids.find(left), right_id = ids.find(right), result = ids.find(joined);
+  if (!left_id || !right_id || !result) return std::nullopt;
+  return MergeRule{*left_id, *right_id, *result};
 }
 
 TokenizerParts parts_from_json(std::string_view tokenizer_json, const std::string& source) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,12 +31,8 @@ struct TokenizerParts {
 
 inline constexpr int64_t kMaxTokens = int64_t{1} << 24;
 
-// The merge of two tokens into the token that joins their texts. Throws Error{input} when one of the three is missing.
-MergeRule merge_rule(const TokenIds& ids, std::string_view left, std::string_view right, size_t rank,
-                     const std::string& source);
-
-// The same, written "left right".
-MergeRule merge_rule(const TokenIds& ids, std::string_view merge, size_t rank, const std::string& source);
+// The merge of two tokens into the token that joins their texts; nothing when one of the three is not in the vocabulary.
+std::optional<MergeRule> merge_rule(const TokenIds& ids, std::string_view left, std::string_view right);
 
 TokenizerParts parts_from_json(std::string_view tokenizer_json, const std::string& source);
 TokenizerParts parts_from_gguf(const Checkpoint& checkpoint);
