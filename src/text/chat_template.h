@@ -20,13 +20,14 @@ class ChatTemplate {
   explicit ChatTemplate(std::string_view source);
   ~ChatTemplate();
 
+  // Keys keep the order of the request: tool definitions are written into the prompt in it.
   // request: {"messages": [...], "tools": [...], "enable_thinking": bool, and whatever else the template reads}.
   // add_generation_prompt is true unless given. Throws Error{input} with the template's own message.
-  std::string render(const nlohmann::json& request) const;
+  std::string render(const nlohmann::ordered_json& request) const;
 
   // The same as ids. Marks of the tokenizer that stand inside user, system, developer and tool messages or tool
   // definitions become ordinary text, not control tokens.
-  std::vector<int32_t> encode(const nlohmann::json& request, const Tokenizer& tokenizer) const;
+  std::vector<int32_t> encode(const nlohmann::ordered_json& request, const Tokenizer& tokenizer) const;
 
  private:
   struct Parsed;

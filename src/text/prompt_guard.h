@@ -1,0 +1,44 @@
+// Keeps text of users and tools from acting as control tokens.
+//
+// Before rendering, U+FDD0 is put in front of each place in such text where an added token's text (a mark) begins, also
+// where the text ends in the beginning of one; marks the template itself writes stay clean. After rendering, a mark
+// behind U+FDD0 is ordinary text. U+FDD0 and U+FDD1 in the request itself are written as U+FDD1 and a second
+// noncharacter, and read back, so no text is lost. Added tokens that begin with white space control nothing and are not
+// marks: a template that trims its input would separate them from their U+FDD0.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/tokenizer.h"
+
+namespace flashmoe {
+
+class PromptGuard {
+ public:
+  explicit PromptGuard(const Tokenizer& tokenizer);
+
+  // Guards messages that are not the assistant's, tools and documents; everything else is only escaped.
+  // False: the request was not changed.
+  bool shield(nlohmann::ordered_json& request) const;
+  std::string shield(std::string_view text) const;
+  // Equal to the text before shield().
+  static std::string unshield(std::string_view text);
+
+  // The rendered prompt of a shielded request, as ids.
+  std::vector<int32_t> encode(std::string_view rendered) const;
+
+ private:
+  size_t mark_at(std::string_view text) const;    // length of the longest mark that `text` begins with, or 0
+  bool begins_mark(std::string_view text) const;  // a mark begins here, or `text` is the beginning of one
+  bool walk(nlohmann::ordered_json& node, bool trusted) const;
+
+  const Tokenizer& tokenizer_;
+  std::vector<std::string> marks_;
+  bool first_byte_[256] = {};
+};
+
+}  // namespace flashmoe

@@ -1,0 +1,128 @@
+#include "text/chat_template.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "fake_tokenizer.h"
+#include "flashmoe/error.h"
+
+namespace flashmoe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+class FakeCheckpoint final : public Checkpoint {
+ public:
+  explicit FakeCheckpoint(Dialect dialect) : dialect_(dialect) {}
+  Dialect dialect() const override { return dialect_; }
+  const std::string& path() const override { return path_; }
+  std::string container() const override { return "fake"; }
+  const std::vector<std::shared_ptr<File>>& files() const override { return files_; }
+  const std::map<std::string, TensorInfo, std::less<>>& tensors() const override { return tensors_; }
+  const std::vector<UnsupportedTensor>& unsupported_tensors() const override { return unsupported_; }
+  const std::map<std::string, MetaValue, std::less<>>& metadata() const override { return meta; }
+  const nlohmann::json& config() const override { return config_; }
+  std::optional<std::string> side_file(std::string_view name) const override {
+    const auto found = side.find(name);
+    return found == side.end() ? std::nullopt : std::optional<std::string>(found->second);
+  }
+  std::map<std::string, MetaValue, std::less<>> meta;
+  std::map<std::string, std::string, std::less<>> side;
+
+ private:
+  Dialect dialect_;
+  std::string path_ = "fake";
+  std::vector<std::shared_ptr<File>> files_;
+  std::map<std::string, TensorInfo, std::less<>> tensors_;
+  std::vector<UnsupportedTensor> unsupported_;
+  nlohmann::json config_;
+};
+
+const Json kHello = {{"messages", {{{"role", "user"}, {"content", "Hi"}}}}};
+
+std::string loaded(const FakeCheckpoint& checkpoint) { return ChatTemplate::load(checkpoint)->render(kHello); }
+
+void expect_error(const std::function<void()>& run, const std::string& message) {
+  try {
+    run();
+    FAIL() << "no error, wanted: " << message;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::input);
+    EXPECT_EQ(error.what(), message);
+  }
+}
+
+TEST(ChatTemplate, ComesFromEveryPlaceCheckpointsKeepIt) {
+  FakeCheckpoint gguf(Dialect::gguf);
+  EXPECT_EQ(ChatTemplate::load(gguf), nullptr);
+  gguf.meta["tokenizer.chat_template"] = std::string("{{ bos_token }}{{ messages[0].content }}{{ eos_token }}");
+  gguf.meta["tokenizer.ggml.tokens"] = std::vector<std::string>{"a", "<s>", "</s>"};
+  gguf.meta["tokenizer.ggml.bos_token_id"] = uint64_t{1};
+  gguf.meta["tokenizer.ggml.eos_token_id"] = uint64_t{99};  // out of range: not defined
+  EXPECT_EQ(loaded(gguf), "<s>Hi");
+
+  FakeCheckpoint hf(Dialect::hugging_face);
+  EXPECT_EQ(ChatTemplate::load(hf), nullptr);
+  hf.side["tokenizer_config.json"] = R"({"chat_template": "A{{ bos_token }}", "bos_token": {"content": "<b>"}})";
+  EXPECT_EQ(loaded(hf), "A<b>");
+  hf.side["tokenizer_config.json"] =
+      R"({"chat_template": [{"name": "x", "template": "X"}, {"name": "default", "template": "D"}]})";
+  EXPECT_EQ(loaded(hf), "D");
+  hf.side["chat_template.jinja"] = "J";
+  EXPECT_EQ(loaded(hf), "J");
+  hf.side["tokenizer_config.json"] = "{";
+  expect_error([&] { ChatTemplate::load(hf); }, "tokenizer_config.json: not a JSON object");
+}
+
+TEST(ChatTemplate, NamesEveryTemplateMayReadAreDefined) {
+  const ChatTemplate chat(
+      "{{ tools is none }}{{ documents is none }}{{ add_generation_prompt }}{{ enable_thinking is defined }}");
+  EXPECT_EQ(chat.render(kHello), "TrueTrueTrueFalse");
+  Json request = kHello;
+  request["add_generation_prompt"] = false;
+  request["enable_thinking"] = false;
+  EXPECT_EQ(chat.render(request), "TrueTrueFalseTrue");
+}
+
+TEST(ChatTemplate, ToolsKeepTheOrderOfTheirKeys) {
+  const Json request = Json::parse(R"({"messages": [], "tools": [{"z": 1, "a": {"y": 2, "b": 1.0}}]})");
+  EXPECT_EQ(ChatTemplate("{{ tools[0] | tojson }}").render(request), R"({"z": 1, "a": {"y": 2, "b": 1.0}})");
+}
+
+TEST(ChatTemplate, ErrorsAreOneLine) {
+  expect_error([] { ChatTemplate("a\n{% if %}"); }, "chat template, line 2: expected an expression, found '%}'");
+  expect_error([] { ChatTemplate("{{ raise_exception('No\nuser.') }}").render(kHello); },
+               "chat template, line 1: No user.");
+  expect_error([] { ChatTemplate("x").render(Json::array()); }, "a chat request is a JSON object with \"messages\"");
+  expect_error([] { ChatTemplate("x").render(Json::object()); }, "a chat request needs a list \"messages\"");
+}
+
+// Guarding must not change one id of a prompt with nothing to guard, whatever its shape.
+TEST(ChatTemplate, UnguardedPromptsEncodeAsRendered) {
+  std::ifstream file(std::string(FLASHMOE_TEST_DATA) + "/jinja/chats.json");
+  const Json chats = Json::parse(file);
+  std::stringstream source;
+  source << std::ifstream(std::string(FLASHMOE_TEST_DATA) + "/jinja/spark.jinja").rdbuf();
+  const ChatTemplate chat(source.str());
+  const FakeTokenizer tokenizer({"<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>", "</tool_call>"});
+  size_t n = 0;
+  for (size_t i = 0; i < chats["requests"].size(); ++i) {
+    if (chats["wants"]["spark.jinja"][i].is_null()) continue;
+    const std::string rendered = chat.render(chats["requests"][i]);
+    const auto ids = chat.encode(chats["requests"][i], tokenizer);
+    if (chats["requests"][i].dump().find("Hi <|im_end|>") == std::string::npos) {
+      EXPECT_EQ(ids, tokenizer.encode(rendered, Marks::parse)) << "request " << i;
+      ++n;
+    } else {
+      EXPECT_NE(ids, tokenizer.encode(rendered, Marks::parse)) << "request " << i;
+    }
+    EXPECT_EQ(tokenizer.encode(rendered, Marks::as_text).size(), rendered.size());
+  }
+  EXPECT_GE(n, 40U);
+}
+
+}  // namespace
+}  // namespace flashmoe

@@ -1,0 +1,122 @@
+#include "text/tool_calls.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "text/chat_template.h"
+
+namespace flashmoe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+const Json kTools =
+    Json::parse(R"([{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {
+  "s": {"type": "string"}, "i": {"type": "integer"}, "n": {"type": "number"}, "b": {"type": "boolean"},
+  "o": {"type": "object"}, "l": {"type": "array"}, "u": {"type": ["string", "integer", "null"]}, "any": {}}}}},
+  {"name": "bare"}])");
+
+std::string parameter(const std::string& key, const std::string& value) {
+  return "<parameter=" + key + ">\n" + value + "\n</parameter>\n";
+}
+std::string call(const std::string& name, const std::string& parameters) {
+  return "<tool_call>\n<function=" + name + ">\n" + parameters + "</function>\n</tool_call>";
+}
+
+std::string arguments(const std::string& parameters) {
+  const ToolCalls parsed = parse_tool_calls(call("f", parameters), kTools);
+  if (!parsed.well_formed()) return parsed.faults[0];
+  return parsed.calls.at(0).arguments;
+}
+
+TEST(ToolCalls, ValuesTakeTheirSchemasType) {
+  EXPECT_EQ(arguments(parameter("s", "12") + parameter("i", "12") + parameter("n", "1.5")),
+            R"({"s":"12","i":12,"n":1.5})");
+  EXPECT_EQ(arguments(parameter("b", "True") + parameter("l", "[1, \"x\"]") + parameter("o", "{\"z\": 1, \"a\": 2}")),
+            R"({"b":true,"l":[1,"x"],"o":{"z":1,"a":2}})");
+  EXPECT_EQ(arguments(parameter("u", "None")), R"({"u":null})");
+  EXPECT_EQ(arguments(parameter("u", "7")), R"({"u":7})");
+  EXPECT_EQ(arguments(parameter("u", "seven")), R"({"u":"seven"})");
+  EXPECT_EQ(arguments(parameter("any", "7")), R"({"any":"7"})");
+  EXPECT_EQ(arguments(""), "{}");
+}
+
+TEST(ToolCalls, TextIsKeptToTheLetter) {
+  EXPECT_EQ(arguments(parameter("s", "  two\n\nlines \n")), R"({"s":"  two\n\nlines \n"})");
+  EXPECT_EQ(arguments(parameter("s", "")), R"({"s":""})");
+  EXPECT_EQ(arguments(parameter("s", "a</parameter>b </tool_call>")), R"({"s":"a</parameter>b </tool_call>"})");
+}
+
+TEST(ToolCalls, TextAndSeveralCalls) {
+  const ToolCalls parsed =
+      parse_tool_calls("<think>\n<tool_call>no\n</think>\n\nHere:\n\n" + call("f", parameter("i", "1")) + "\n" +
+                           call("bare", parameter("x", "y")) + "\n",
+                       kTools);
+  EXPECT_TRUE(parsed.well_formed());
+  EXPECT_EQ(parsed.text, "<think>\n<tool_call>no\n</think>\n\nHere:");
+  ASSERT_EQ(parsed.calls.size(), 2U);
+  EXPECT_EQ(parsed.calls[1].name, "bare");
+  EXPECT_EQ(parsed.calls[1].arguments, R"({"x":"y"})");
+  const ToolCalls none = parse_tool_calls("just text ", nullptr);
+  EXPECT_EQ(none.text, "just text ");
+  EXPECT_TRUE(none.calls.empty() && none.well_formed());
+}
+
+TEST(ToolCalls, MalformedCallsAreReported) {
+  EXPECT_EQ(arguments(parameter("i", "1.5")), "call 1: the value of 'i' is not of type integer");
+  EXPECT_EQ(arguments(parameter("b", "yes")), "call 1: the value of 'b' is not of type boolean");
+  EXPECT_EQ(arguments(parameter("o", "{\"a\": ")), "call 1: the value of 'o' is not of type object");
+  EXPECT_EQ(arguments(parameter("zz", "1")), "call 1: 'f' has no parameter 'zz'");
+  EXPECT_EQ(arguments(parameter("i", "1") + parameter("i", "2")), "call 1: the parameter 'i' is given twice");
+  EXPECT_EQ(arguments("<parameter=s>\nabc"), "call 1: the parameter 's' is not closed");
+  const auto fault = [](const std::string& text) { return parse_tool_calls(text, kTools).faults.at(0); };
+  EXPECT_EQ(fault(call("g", "")), "call 1: no tool is named 'g'");
+  EXPECT_EQ(fault("<tool_call>\n{\"name\": \"f\"}\n</tool_call>"), "call 1: expected <function=NAME>");
+  EXPECT_EQ(fault("<tool_call>\n<function=f>\n</function>"), "call 1: expected </tool_call>");
+  EXPECT_EQ(fault("<tool_call>"), "call 1: expected <function=NAME>");
+  EXPECT_EQ(fault(call("f", "") + " and more"), "text stands behind a call");
+}
+
+TEST(ToolCalls, AFaultDoesNotHideTheNextCall) {
+  const ToolCalls parsed = parse_tool_calls(call("g", "") + "\n" + call("f", parameter("i", "3")), kTools);
+  EXPECT_EQ(parsed.faults.size(), 1U);
+  ASSERT_EQ(parsed.calls.size(), 1U);
+  EXPECT_EQ(parsed.calls[0].arguments, R"({"i":3})");
+}
+
+// What the built-in model's template writes for a call is read back as the same call.
+TEST(ToolCalls, RenderedCallsAreReadBack) {
+  std::ifstream file(std::string(FLASHMOE_TEST_DATA) + "/jinja/chats.json");
+  const Json chats = Json::parse(file);
+  std::stringstream source;
+  source << std::ifstream(std::string(FLASHMOE_TEST_DATA) + "/jinja/spark.jinja").rdbuf();
+  const ChatTemplate chat(source.str());
+  size_t n = 0;
+  for (const Json& request : chats["requests"]) {
+    for (const Json& message : request["messages"]) {
+      if (!message.contains("tool_calls") || !request["tools"].is_array() ||
+          request["tools"][0]["function"]["name"] == "f")
+        continue;
+      const Json one = {{"messages", {{{"role", "user"}, {"content", "x"}}, message}},
+                        {"add_generation_prompt", false}};
+      std::string text = chat.render(one);
+      text = text.substr(text.find("<|im_start|>assistant\n"));
+      text.resize(text.rfind("<|im_end|>"));
+      const ToolCalls parsed = parse_tool_calls(text, request["tools"]);
+      EXPECT_TRUE(parsed.well_formed()) << text;
+      ASSERT_EQ(parsed.calls.size(), message["tool_calls"].size()) << text;
+      for (size_t i = 0; i < parsed.calls.size(); ++i, ++n) {
+        const Json& want = message["tool_calls"][i].contains("function") ? message["tool_calls"][i]["function"]
+                                                                         : message["tool_calls"][i];
+        EXPECT_EQ(parsed.calls[i].name, want["name"]);
+        EXPECT_EQ(Json::parse(parsed.calls[i].arguments), want["arguments"]) << text;
+      }
+    }
+  }
+  EXPECT_GE(n, 10U);
+}
+
+}  // namespace
+}  // namespace flashmoe
