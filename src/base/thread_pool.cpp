@@ -30,10 +30,14 @@ void pause_cpu() {
 struct ThreadPool::Team {
   using Body = FunctionRef<void(int64_t, int64_t)>;
 
-  // The current loop; a new value of `round` starts it.
-  std::atomic<uint32_t> round{0};
+  // The loop that runs, as one word: its number, whether workers may still enter, and how many are inside. A worker
+  // that sleeps through a loop is never waited for, so a busy machine costs help, not time.
+  static constexpr uint64_t kInside = 0xFFFF;
+  static constexpr uint64_t kOpen = kInside + 1;
+  static constexpr uint64_t kNumber = kOpen << 1U;
+  std::atomic<uint64_t> loop{0};
+  std::atomic<uint32_t> wake{0};  // changes with every loop; what parked workers wait on
   std::atomic<int64_t> next{0};
-  std::atomic<int> unfinished{0};  // workers that have not left the current loop
   std::atomic<bool> quit{false};
   int64_t n = 0;
   int64_t grain = 1;
@@ -48,21 +52,47 @@ struct ThreadPool::Team {
     }
   }
 
+  // Joins the current loop if it is still open.
+  void help() {
+    uint64_t state = loop.load(std::memory_order_acquire);
+    while ((state & kOpen) != 0) {
+      if (!loop.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) continue;
+      take_pieces();
+      loop.fetch_sub(1, std::memory_order_release);
+      return;
+    }
+  }
+
   void work() {
     uint32_t seen = 0;
     for (;;) {
-      int spins = 0;
-      while (round.load(std::memory_order_acquire) == seen) {
-        if (++spins < kSpins) {
+      for (int spins = 0; wake.load(std::memory_order_acquire) == seen; ++spins) {
+        if (spins < kSpins) {
           pause_cpu();
         } else {
-          round.wait(seen, std::memory_order_acquire);
+          wake.wait(seen, std::memory_order_acquire);
         }
       }
-      seen = round.load(std::memory_order_acquire);
+      seen = wake.load(std::memory_order_acquire);
       if (quit.load(std::memory_order_relaxed)) return;
-      take_pieces();
-      unfinished.fetch_sub(1, std::memory_order_release);
+      help();
+    }
+  }
+
+  void start_loop() {
+    const uint64_t number = loop.load(std::memory_order_relaxed) / kNumber + 1;
+    next.store(0, std::memory_order_relaxed);
+    loop.store(number * kNumber | kOpen, std::memory_order_release);
+    wake.fetch_add(1, std::memory_order_release);
+    wake.notify_all();
+  }
+
+  // Lets nobody in any more, and waits for those inside: they are at most one piece behind.
+  void end_loop() {
+    uint64_t state = loop.fetch_and(~kOpen, std::memory_order_acq_rel);
+    for (int spins = 0; (state & kInside) != 0; ++spins) {
+      spins < kSpins ? pause_cpu() : std::this_thread::yield();
+      state = loop.load(std::memory_order_acquire);
     }
   }
 };
@@ -74,8 +104,8 @@ ThreadPool::ThreadPool(int n_threads) : team_(std::make_unique<Team>()) {
 
 ThreadPool::~ThreadPool() {
   team_->quit.store(true, std::memory_order_relaxed);
-  team_->round.fetch_add(1, std::memory_order_release);
-  team_->round.notify_all();
+  team_->wake.fetch_add(1, std::memory_order_release);
+  team_->wake.notify_all();
   for (std::thread& worker : team_->workers) worker.join();
 }
 
@@ -92,20 +122,9 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t
   team.n = n;
   team.grain = grain;
   team.body = &body;
-  team.next.store(0, std::memory_order_relaxed);
-  team.unfinished.store(static_cast<int>(team.workers.size()), std::memory_order_relaxed);
-  team.round.fetch_add(1, std::memory_order_release);
-  team.round.notify_all();
+  team.start_loop();
   team.take_pieces();
-  // The workers are at most one piece behind; a waiting caller that parks would cost more than it saves, except when
-  // there are fewer CPUs than threads.
-  for (int spins = 0; team.unfinished.load(std::memory_order_acquire) != 0; ++spins) {
-    if (spins < kSpins) {
-      pause_cpu();
-    } else {
-      std::this_thread::yield();
-    }
-  }
+  team.end_loop();
 }
 
 }  // namespace flashmoe
