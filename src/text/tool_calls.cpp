@@ -57,7 +57,8 @@ std::optional<Json> read_as(const std::string& type, const std::string& text) {
   return fits ? std::optional<Json>(std::move(value)) : std::nullopt;
 }
 
-Json typed(const std::string& key, const std::string& text, const Json* schema) {
+// The text as the first type of the schema that it fits; nothing when it fits none.
+std::optional<Json> typed(const std::string& text, const Json* schema, std::string& wanted) {
   const Json* type = member(schema, "type");
   std::vector<std::string> types;
   if (type != nullptr && type->is_string()) types.push_back(type->get<std::string>());
@@ -70,9 +71,10 @@ Json typed(const std::string& key, const std::string& text, const Json* schema) 
   // Any text is a string: the other types are tried first.
   std::stable_partition(types.begin(), types.end(), [](const std::string& t) { return t != "string"; });
   for (const std::string& t : types) {
-    if (auto value = read_as(t, text)) return std::move(*value);
+    if (auto value = read_as(t, text)) return value;
   }
-  throw Malformed{fmt::format("the value of '{}' is not of type {}", key, fmt::join(types, " or "))};
+  wanted = fmt::format("{}", fmt::join(types, " or "));
+  return std::nullopt;
 }
 
 // Takes "<tag=NAME>" off the text's beginning.
@@ -101,11 +103,11 @@ std::string take_value(std::string_view& rest, const std::string& key) {
 }
 
 // `rest` begins behind <tool_call>; on return, behind </tool_call>.
-ToolCall take_call(std::string_view& rest, const Json& tools) {
+ToolCall take_call(std::string_view& rest, const Json& tools, std::vector<std::string>& misfits) {
   rest = trim_left(rest);
   ToolCall call{take_opening(rest, kFunction), {}};
   const Json* function = definition(tools, call.name);
-  if (tools.is_array() && function == nullptr) throw Malformed{fmt::format("no tool is named '{}'", call.name)};
+  if (tools.is_array() && function == nullptr) misfits.push_back(fmt::format("no tool is named '{}'", call.name));
   const Json* properties = member(member(function, "parameters"), "properties");
   Json arguments = Json::object();
   for (rest = trim_left(rest); rest.starts_with(kParameter); rest = trim_left(rest)) {
@@ -113,10 +115,13 @@ ToolCall take_call(std::string_view& rest, const Json& tools) {
     const std::string text = take_value(rest, key);
     const Json* schema = member(properties, key.c_str());
     if (properties != nullptr && schema == nullptr) {
-      throw Malformed{fmt::format("'{}' has no parameter '{}'", call.name, key)};
+      misfits.push_back(fmt::format("'{}' has no parameter '{}'", call.name, key));
     }
     if (arguments.contains(key)) throw Malformed{fmt::format("the parameter '{}' is given twice", key)};
-    arguments[key] = typed(key, text, schema);
+    std::string wanted;
+    const auto value = typed(text, schema, wanted);
+    if (!value) misfits.push_back(fmt::format("the value of '{}' is not of type {}", key, wanted));
+    arguments[key] = value.value_or(Json(text));
   }
   if (!rest.starts_with(kFunctionEnd)) throw Malformed{"expected </function>"};
   rest = trim_left(rest.substr(kFunctionEnd.size()));
@@ -147,7 +152,9 @@ ToolCalls parse_tool_calls(std::string_view text, const Json& tools) {
       rest.remove_prefix(kOpen.size());
       std::string_view after = rest;
       try {
-        out.calls.push_back(take_call(after, tools));
+        std::vector<std::string> misfits;
+        out.calls.push_back(take_call(after, tools, misfits));
+        for (const std::string& misfit : misfits) out.misfits.push_back(fmt::format("call {}: {}", n, misfit));
         rest = after;
         continue;
       } catch (const Malformed& malformed) {

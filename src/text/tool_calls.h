@@ -14,17 +14,18 @@ struct ToolCall {
 };
 
 struct ToolCalls {
-  std::string text;  // before the first call, without the white space at its end
+  std::string text;                  // before the first call, without the white space at its end
   std::vector<ToolCall> calls;
-  std::vector<std::string>
-      faults;  // one line for each call (or text between calls) that cannot be read; not in `calls`
+  std::vector<std::string> faults;   // a line for each call, or text between calls, that cannot be read; not in `calls`
+  std::vector<std::string> misfits;  // a line for each name or value in `calls` that no definition allows
 
   bool well_formed() const { return faults.empty(); }
+  bool valid() const { return faults.empty() && misfits.empty(); }
 };
 
 // Reads <tool_call><function=NAME><parameter=KEY>VALUE</parameter>...</function></tool_call> behind the last </think>.
-// tools: the request's definitions (null or a list). A value takes the type its parameter's schema names and must fit
-// it; a parameter whose schema names no type is text. A function or parameter that no definition names is a fault.
+// tools: the request's definitions (null or a list). A value takes the type its parameter's schema names; one that does
+// not fit it, or has none, stays text.
 ToolCalls parse_tool_calls(std::string_view text, const nlohmann::ordered_json& tools);
 
 }  // namespace flashmoe

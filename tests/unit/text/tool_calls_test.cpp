@@ -28,6 +28,7 @@ std::string call(const std::string& name, const std::string& parameters) {
 std::string arguments(const std::string& parameters) {
   const ToolCalls parsed = parse_tool_calls(call("f", parameters), kTools);
   if (!parsed.well_formed()) return parsed.faults[0];
+  if (!parsed.valid()) return parsed.misfits[0] + ": " + parsed.calls.at(0).arguments;
   return parsed.calls.at(0).arguments;
 }
 
@@ -65,22 +66,28 @@ TEST(ToolCalls, TextAndSeveralCalls) {
 }
 
 TEST(ToolCalls, MalformedCallsAreReported) {
-  EXPECT_EQ(arguments(parameter("i", "1.5")), "call 1: the value of 'i' is not of type integer");
-  EXPECT_EQ(arguments(parameter("b", "yes")), "call 1: the value of 'b' is not of type boolean");
-  EXPECT_EQ(arguments(parameter("o", "{\"a\": ")), "call 1: the value of 'o' is not of type object");
-  EXPECT_EQ(arguments(parameter("zz", "1")), "call 1: 'f' has no parameter 'zz'");
   EXPECT_EQ(arguments(parameter("i", "1") + parameter("i", "2")), "call 1: the parameter 'i' is given twice");
   EXPECT_EQ(arguments("<parameter=s>\nabc"), "call 1: the parameter 's' is not closed");
   const auto fault = [](const std::string& text) { return parse_tool_calls(text, kTools).faults.at(0); };
-  EXPECT_EQ(fault(call("g", "")), "call 1: no tool is named 'g'");
   EXPECT_EQ(fault("<tool_call>\n{\"name\": \"f\"}\n</tool_call>"), "call 1: expected <function=NAME>");
   EXPECT_EQ(fault("<tool_call>\n<function=f>\n</function>"), "call 1: expected </tool_call>");
   EXPECT_EQ(fault("<tool_call>"), "call 1: expected <function=NAME>");
   EXPECT_EQ(fault(call("f", "") + " and more"), "text stands behind a call");
 }
 
+TEST(ToolCalls, CallsThatNoDefinitionAllowsAreReadAndReported) {
+  EXPECT_EQ(arguments(parameter("i", "1.5")), R"(call 1: the value of 'i' is not of type integer: {"i":"1.5"})");
+  EXPECT_EQ(arguments(parameter("b", "yes")), R"(call 1: the value of 'b' is not of type boolean: {"b":"yes"})");
+  EXPECT_EQ(arguments(parameter("o", "{")), R"(call 1: the value of 'o' is not of type object: {"o":"{"})");
+  EXPECT_EQ(arguments(parameter("zz", "1")), R"(call 1: 'f' has no parameter 'zz': {"zz":"1"})");
+  const ToolCalls parsed = parse_tool_calls(call("g", ""), kTools);
+  EXPECT_TRUE(parsed.well_formed());
+  EXPECT_EQ(parsed.misfits, std::vector<std::string>{"call 1: no tool is named 'g'"});
+  EXPECT_EQ(parsed.calls.at(0).name, "g");
+}
+
 TEST(ToolCalls, AFaultDoesNotHideTheNextCall) {
-  const ToolCalls parsed = parse_tool_calls(call("g", "") + "\n" + call("f", parameter("i", "3")), kTools);
+  const ToolCalls parsed = parse_tool_calls("<tool_call>\nf()\n</tool_call>\n" + call("f", parameter("i", "3")), kTools);
   EXPECT_EQ(parsed.faults.size(), 1U);
   ASSERT_EQ(parsed.calls.size(), 1U);
   EXPECT_EQ(parsed.calls[0].arguments, R"({"i":3})");
