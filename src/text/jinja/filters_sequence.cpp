@@ -176,7 +176,7 @@ Value sort(Runtime& runtime, const Value& value, const Arguments& arguments) {
   const auto a = bind("sort", arguments, {"reverse", "case_sensitive", "attribute"});
   const bool exact = flag(a[1]);
   const auto key_of = [&](const Value& v) {
-    if (a[2] == nullptr || !a[2]->is_string()) return sort_key(v, a[2], exact, runtime);
+    if (a[2] == nullptr || !a[2]->is_string()) return Value::list({sort_key(v, a[2], exact, runtime)});
     Values keys;  // "a,b": by a, then by b
     for (std::string_view path : split(a[2]->string(), ",", -1)) {
       const Value attribute = Value::text(path);
