@@ -44,22 +44,19 @@ int write_logits(LogitsOptions& options) {
   const std::vector<int32_t> ids = parse_ids(read_text(options.ids_file), shown_path(options.ids_file));
   ProgressLine progress;
   catch_interrupts();
-  const auto stop_if_interrupted = [&options] {
+  options.engine.keep_going = [&options] {
     if (interrupted()) throw Error(Fault::interrupted, "interrupted; " + options.out_file + " was not written");
+    return true;
   };
   if (options.engine.context_tokens == 0) options.engine.context_tokens = static_cast<int>(ids.size());
   options.engine.model_path = model_or_builtin(options.engine.model_path);
-  options.engine.on_progress = [&](const Progress& step) {
-    stop_if_interrupted();
-    progress.show(step);
-  };
+  options.engine.on_progress = [&](const Progress& step) { progress.show(step); };
   const std::unique_ptr<Engine> engine = Engine::open(options.engine);
   const std::unique_ptr<Session> session = engine->new_session();
 
   OutputFile file(options.out_file);
   file.write(safetensors_header(ids.size(), static_cast<uint64_t>(engine->report().vocab_size)));
   session->logits(ids, [&](int64_t, std::span<const float> row) {
-    stop_if_interrupted();
     file.write({reinterpret_cast<const char*>(row.data()), row.size_bytes()});
   });
   file.commit();

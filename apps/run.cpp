@@ -154,7 +154,7 @@ std::vector<int32_t> to_ids(const Engine& engine, const Question& question) {
 StopReason answer(Session& session, const std::vector<int32_t>& ids, const RunOptions& run, StandardOutput& out,
                   ProgressLine& progress) {
   try {
-    session.prefill(ids, [] { return !interrupted(); });
+    session.prefill(ids);
     const auto on_text = [&](std::string_view piece) {
       progress.erase();
       return out.write(piece) && !interrupted();
@@ -184,14 +184,10 @@ int run_model(RunOptions& run) {
   ProgressLine progress;
   StandardOutput out;
   catch_interrupts();
-  bool loading = true;
   run.engine.model_path = model_or_builtin(run.engine.model_path);
-  run.engine.on_progress = [&](const Progress& step) {
-    if (loading && interrupted()) throw Error(Fault::interrupted, "interrupted while loading");
-    progress.show(step);
-  };
+  run.engine.on_progress = [&](const Progress& step) { progress.show(step); };
+  run.engine.keep_going = [] { return !interrupted(); };
   const std::unique_ptr<Engine> engine = Engine::open(run.engine);
-  loading = false;
   progress.erase();
   for (const std::string& note : engine->notes()) tell(note);
 

@@ -35,7 +35,11 @@ struct EngineOptions {
   DirectChoice direct = DirectChoice::automatic;
   ExpertsChoice experts = ExpertsChoice::automatic;
   KvChoice kv = KvChoice::automatic;
-  std::function<void(const Progress&)> on_progress;  // called on the caller's thread; may be empty
+  // Both are called on the caller's thread and may be empty.
+  std::function<void(const Progress&)> on_progress;
+  // Asked while loading and before every layer of every step; false ends what is going on with Error{interrupted}, or,
+  // in generate, with StopReason::interrupted.
+  std::function<bool()> keep_going;
 };
 
 struct SamplingOptions {

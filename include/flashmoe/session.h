@@ -21,13 +21,15 @@ struct Generation {
   StopReason reason = StopReason::end_of_turn;
 };
 
+// After any Error but usage and input (a failed read, an interruption) the sequence is lost: only n_tokens and stats
+// may be called, everything else throws Error{usage}.
 class Session {
  public:
   virtual ~Session() = default;
 
   // Appends the prompt, in chunks. Throws Error{input} when empty, too long for the context, or ids are out of range;
-  // Error{io} when a read fails. `keep_going` is asked between chunks; false throws Error{interrupted}.
-  virtual void prefill(std::span<const int32_t> ids, const std::function<bool()>& keep_going = {}) = 0;
+  // Error{io} when a read fails; Error{interrupted}.
+  virtual void prefill(std::span<const int32_t> ids) = 0;
 
   // Samples until the model stops. `on_text` gets each piece as it is final (never half a character) and returns
   // false to stop. Needs a prefill first.

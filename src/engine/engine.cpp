@@ -70,6 +70,7 @@ class LoadProgress {
     return [this, before = done_bytes_](uint64_t bytes) {
       done_bytes_ = std::min(before + bytes, total_bytes_);
       if (options_.on_progress) options_.on_progress({"loading", done_bytes_, total_bytes_, seconds_since(start_ns_)});
+      if (options_.keep_going && !options_.keep_going()) fail(Fault::interrupted, "interrupted while loading");
     };
   }
 
@@ -140,6 +141,7 @@ LoadedEngine::LoadedEngine(const EngineOptions& options)
   workspace_ = std::make_unique<Workspace>(
       config, workspace_shape(model_.experts, placement_.prefill_chunk, options.exact), budget_);
   forward_ = std::make_unique<Forward>(*model_.family, kernels_, pool_, *experts_, *workspace_, options.exact);
+  forward_->set_keep_going(options.keep_going);
   collect_notes();
   load_seconds_ = seconds_since(start_ns);
 }

@@ -2,21 +2,21 @@
 
 #include <algorithm>
 
-#include "base/error.h"
+#include "flashmoe/error.h"
 #include "sampling/sampler.h"
 #include "text/text_stream.h"
 
 namespace flashmoe {
 
 void prefill(Forward& forward, Sequence& sequence, std::span<const int32_t> ids, int64_t chunk,
-             const std::function<bool(int64_t)>& after_chunk) {
+             const std::function<void(int64_t)>& after_chunk) {
   const auto total = static_cast<int64_t>(ids.size());
   for (int64_t done = 0; done < total;) {
     const int64_t to_boundary = chunk - sequence.n_tokens() % kDeltaChunk;
     const int64_t n = std::min(total - done, to_boundary);
     forward.step(ids.subspan(static_cast<size_t>(done), static_cast<size_t>(n)), sequence);
     done += n;
-    if (!after_chunk(done) && done < total) fail(Fault::interrupted, "interrupted while reading the prompt");
+    after_chunk(done);
   }
 }
 
@@ -33,6 +33,17 @@ Generation generate(Forward& forward, Sequence& sequence, const Tokenizer& token
   const auto emit = [&](std::string_view text) {
     result.text += text;
     return text.empty() || !on_text || on_text(text);
+  };
+
+  // False when the step was interrupted: what was generated so far stands.
+  const auto feed = [&](int32_t id) {
+    try {
+      forward.step({&id, 1}, sequence);
+    } catch (const Error& error) {
+      if (error.fault() != Fault::interrupted) throw;
+      return false;
+    }
+    return true;
   };
 
   for (;;) {
@@ -53,7 +64,10 @@ Generation generate(Forward& forward, Sequence& sequence, const Tokenizer& token
       result.reason = full ? StopReason::context_full : StopReason::max_tokens;
       break;
     }
-    forward.step({&id, 1}, sequence);
+    if (!feed(id)) {
+      result.reason = StopReason::interrupted;
+      break;
+    }
     logits = forward.logits(0, 1);
   }
   emit(stream.finish());

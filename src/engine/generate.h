@@ -11,12 +11,13 @@
 namespace flashmoe {
 
 // Feeds `ids` to the sequence in chunks of at most `chunk` rows. Chunks end at multiples of kDeltaChunk, so the result
-// does not depend on their size. `after_chunk(rows done)` may return false to stop: throws Error{interrupted}.
+// does not depend on their size. `after_chunk` gets the rows done so far.
 void prefill(Forward& forward, Sequence& sequence, std::span<const int32_t> ids, int64_t chunk,
-             const std::function<bool(int64_t)>& after_chunk);
+             const std::function<void(int64_t)>& after_chunk);
 
 // Samples from `logits` [vocab_size], feeds the token, and so on until something ends it. The last token of the result
-// is not fed when the answer was cut off by max_tokens, a stop text or on_text.
+// is not fed when the answer was cut off by max_tokens, a stop text or on_text. Throws Error{io}; an interrupted step
+// ends the answer.
 Generation generate(Forward& forward, Sequence& sequence, const Tokenizer& tokenizer, std::span<const float> logits,
                     std::span<const int32_t> prompt, const GenerateOptions& options,
                     const std::function<bool(std::string_view)>& on_text, const std::function<void()>& on_token);

@@ -23,7 +23,7 @@ class SequenceSession final : public Session {
   SequenceSession(const SequenceSession&) = delete;
   SequenceSession& operator=(const SequenceSession&) = delete;
 
-  void prefill(std::span<const int32_t> ids, const std::function<bool()>& keep_going) override;
+  void prefill(std::span<const int32_t> ids) override;
   Generation generate(const GenerateOptions& options, const std::function<bool(std::string_view)>& on_text) override;
   void logits(std::span<const int32_t> ids,
               const std::function<void(int64_t, std::span<const float>)>& on_row) override;
@@ -33,15 +33,18 @@ class SequenceSession final : public Session {
   void set_timing(bool on) override { parts_.forward.profile().on = on; }
 
  private:
+  void check_usable() const;
   void check_ids(std::span<const int32_t> ids) const;
   void take(std::span<const int32_t> ids);
-  void catch_up(const std::function<bool()>& keep_going);
+  void catch_up();
+  void feed(std::span<const int32_t> ids, const std::function<void(int64_t)>& after_chunk);
 
   SessionParts parts_;
   Sequence sequence_;
   Stats stats_;
   std::vector<int32_t> history_;      // every token so far; the sequence may lag one behind
   std::vector<float> next_logits_;    // [vocab_size] after the last token; empty when it was not fed yet
+  bool lost_ = false;                 // a step failed half-way
   std::optional<uint64_t> prefill_start_ns_;  // until the first token
 };
 
@@ -59,24 +62,34 @@ void SequenceSession::check_ids(std::span<const int32_t> ids) const {
 }
 
 void SequenceSession::take(std::span<const int32_t> ids) {
+  check_usable();
   check_ids(ids);
   history_.insert(history_.end(), ids.begin(), ids.end());
   next_logits_.clear();
 }
 
+void SequenceSession::check_usable() const {
+  if (lost_) fail(Fault::usage, "this session was cut off by an error or an interruption; start a new one");
+}
+
+void SequenceSession::feed(std::span<const int32_t> ids, const std::function<void(int64_t)>& after_chunk) {
+  lost_ = true;  // unless all goes well
+  flashmoe::prefill(parts_.forward, sequence_, ids, parts_.prefill_chunk, after_chunk);
+  lost_ = false;
+}
+
 // Feeds what the sequence has not seen of the history, and keeps the logits that follow it.
-void SequenceSession::catch_up(const std::function<bool()>& keep_going) {
+void SequenceSession::catch_up() {
   const uint64_t start_ns = now_ns();
   prefill_start_ns_ = start_ns;
   const auto unseen = std::span<const int32_t>(history_).subspan(static_cast<size_t>(sequence_.n_tokens()));
   int64_t n_last = 0, n_before = 0;
-  flashmoe::prefill(parts_.forward, sequence_, unseen, parts_.prefill_chunk, [&](int64_t done) {
+  feed(unseen, [&](int64_t done) {
     n_last = done - n_before;
     n_before = done;
     if (parts_.on_progress) {
       parts_.on_progress({"reading prompt", static_cast<uint64_t>(done), unseen.size(), seconds_since(start_ns)});
     }
-    return !keep_going || keep_going();
   });
   const auto logits = parts_.forward.logits(n_last - 1, 1);
   next_logits_.assign(logits.begin(), logits.end());
@@ -84,18 +97,19 @@ void SequenceSession::catch_up(const std::function<bool()>& keep_going) {
   stats_.prompt.seconds += seconds_since(start_ns);
 }
 
-void SequenceSession::prefill(std::span<const int32_t> ids, const std::function<bool()>& keep_going) {
+void SequenceSession::prefill(std::span<const int32_t> ids) {
   take(ids);
-  catch_up(keep_going);
+  catch_up();
 }
 
 Generation SequenceSession::generate(const GenerateOptions& options,
                                      const std::function<bool(std::string_view)>& on_text) {
   if (parts_.tokenizer == nullptr) fail(Fault::unsupported, "this checkpoint has no tokenizer, so it cannot produce text");
+  check_usable();
   if (history_.empty()) fail(Fault::usage, "generate needs a prompt first");
   if (next_logits_.empty()) {
     if (sequence_.n_tokens() == n_tokens()) fail(Fault::usage, "the model has ended its turn; add to the prompt first");
-    catch_up({});
+    catch_up();
   }
   const uint64_t start_ns = now_ns();
   bool first = true;
@@ -105,8 +119,10 @@ Generation SequenceSession::generate(const GenerateOptions& options,
     if (prefill_start_ns_) stats_.ttft_s = seconds_since(*prefill_start_ns_);
     prefill_start_ns_.reset();
   };
+  lost_ = true;
   const Generation result = flashmoe::generate(parts_.forward, sequence_, *parts_.tokenizer, next_logits_, history_,
                                                options, on_text, on_token);
+  lost_ = result.reason == StopReason::interrupted;
   history_.insert(history_.end(), result.ids.begin(), result.ids.end());
   next_logits_.clear();
   stats_.decode.tokens += result.ids.size();
@@ -122,7 +138,7 @@ void SequenceSession::logits(std::span<const int32_t> ids,
   const auto unseen = std::span<const int32_t>(history_).subspan(static_cast<size_t>(sequence_.n_tokens()));
   const auto skipped = static_cast<int64_t>(unseen.size() - ids.size());
   int64_t before = 0;
-  flashmoe::prefill(parts_.forward, sequence_, unseen, parts_.prefill_chunk, [&](int64_t done) {
+  feed(unseen, [&](int64_t done) {
     for (int64_t row = before; row < done; row += kLogitRows) {
       const int64_t n = std::min(kLogitRows, done - row);
       const auto block = parts_.forward.logits(row - before, n);
@@ -138,7 +154,6 @@ void SequenceSession::logits(std::span<const int32_t> ids,
     if (parts_.on_progress) {
       parts_.on_progress({"computing logits", static_cast<uint64_t>(done), unseen.size(), seconds_since(start_ns)});
     }
-    return true;
   });
   stats_.prompt.tokens += unseen.size();
   stats_.prompt.seconds += seconds_since(start_ns);

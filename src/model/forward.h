@@ -1,6 +1,8 @@
 // One step of the model: rows of tokens in, final hidden states and logits out.
 #pragma once
 
+#include <functional>
+
 #include "model/family.h"
 #include "model/sequence.h"
 #include "model/step.h"
@@ -14,7 +16,7 @@ class Forward {
           bool exact);
 
   // Runs `tokens` (1 to workspace max_rows) as the continuation of `sequence`, which grows by them. When it throws
-  // (a failed read), the sequence's state is undefined: discard or restore it.
+  // (a failed read, an interruption), the sequence's state is undefined: discard or restore it.
   void step(std::span<const int32_t> tokens, Sequence& sequence);
   // The same for several sequences at once; the runs' positions must continue their sequences.
   void step(const Batch& batch);
@@ -26,11 +28,14 @@ class Forward {
   const ModelConfig& config() const { return family_.config(); }
   Profile& profile() { return profile_; }
   void set_observer(Observer* observer) { step_.observer = observer; }
+  // Asked before every layer; false throws Error{interrupted}. May be empty.
+  void set_keep_going(std::function<bool()> keep_going) { keep_going_ = std::move(keep_going); }
 
  private:
   const Family& family_;
   Profile profile_;
   Step step_;
+  std::function<bool()> keep_going_;
 };
 
 }  // namespace flashmoe
