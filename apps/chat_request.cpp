@@ -12,7 +12,15 @@ namespace {
 
 using Json = nlohmann::ordered_json;  // tools keep their order of keys
 
+constexpr int kDeepest = 100;
+
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+// Whoever writes JSON out again recurses: what is nested without end is refused while it is read.
+bool shallow(int depth, Json::parse_event_t, const Json&) {
+  if (depth <= kDeepest) return true;
+  throw Error(Fault::input, fmt::format("the request is nested more than {} levels deep", kDeepest));
+}
 
 }  // namespace
 
@@ -28,7 +36,7 @@ ChatRequest ask(const std::string& prompt, const std::string& system, bool no_th
 ChatRequest read_request(const std::string& text, const std::string& name, bool no_think) {
   Json request;
   try {
-    request = Json::parse(text);
+    request = Json::parse(text, shallow);
   } catch (const Json::parse_error& error) {
     const size_t end = std::min(error.byte > 0 ? error.byte - 1 : 0, text.size());
     const auto stop = text.begin() + static_cast<std::ptrdiff_t>(end);

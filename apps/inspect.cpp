@@ -10,6 +10,7 @@
 #include "commands.h"
 #include "flashmoe/engine.h"
 #include "model_options.h"
+#include "option_values.h"
 #include "quantities.h"
 #include "terminal.h"
 
@@ -135,7 +136,8 @@ Command add_inspect(CLI::App& cli) {
   auto chosen = std::make_shared<Options>();
   CLI::App* options = cli.add_subcommand("inspect", "Tell what a model holds and what it takes to run it");
   options->add_option("MODEL", chosen->model,
-                      "A .gguf file (any part of a split) or a folder of safetensors; default: the built-in model");
+                      "A .gguf file (any part of a split) or a folder of safetensors; default: the built-in model")
+      ->check(not_empty);
   options->add_flag("--json", chosen->json, "Print everything as JSON");
   options->footer("Example:\n  flashmoe inspect model.gguf");
   return {options, [chosen] { return inspect(chosen->model, chosen->json); }};

@@ -11,6 +11,7 @@
 #include "flashmoe/session.h"
 #include "interrupt.h"
 #include "model_options.h"
+#include "option_values.h"
 #include "output_file.h"
 #include "terminal.h"
 #include "text_input.h"
@@ -40,6 +41,7 @@ std::string safetensors_header(uint64_t rows, uint64_t vocab_size) {
 }
 
 int write_logits(LogitsOptions& options) {
+  if (options.out_file == "-") throw Error(Fault::usage, "--out -: logits are written to a file, not to standard output");
   check_writable(options.out_file);
   const std::vector<int32_t> ids = parse_ids(read_text(options.ids_file), shown_path(options.ids_file));
   ProgressLine progress;
@@ -48,10 +50,10 @@ int write_logits(LogitsOptions& options) {
     if (interrupted()) throw Error(Fault::interrupted, "interrupted; " + options.out_file + " was not written");
     return true;
   };
-  if (options.engine.context_tokens == 0) options.engine.context_tokens = static_cast<int>(ids.size());
   options.engine.model_path = model_or_builtin(options.engine.model_path);
   options.engine.on_progress = [&](const Progress& step) { progress.show(step); };
   const std::unique_ptr<Engine> engine = Engine::open(options.engine);
+  engine->load(static_cast<int64_t>(ids.size()));
   const std::unique_ptr<Session> session = engine->new_session();
 
   OutputFile file(options.out_file);
@@ -70,9 +72,11 @@ Command add_logits(CLI::App& cli) {
   CLI::App* options = cli.add_subcommand("logits", "Write the logits of a list of token ids");
   options->add_option("--ids", chosen->ids_file, "Token ids, separated by white space; - is standard input")
       ->option_text("FILE")
+      ->check(not_empty)
       ->required();
   options->add_option("--out", chosen->out_file, "The safetensors file to write")
       ->option_text("FILE.safetensors")
+      ->check(not_empty)
       ->required();
   add_model_options(*options, chosen->engine);
   options->footer(kFooter);

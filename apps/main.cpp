@@ -38,7 +38,9 @@ int exit_code(Fault fault) {
 }
 
 int complain(const std::string& message, int code) {
-  std::fprintf(stderr, "flashmoe: %s\n", message.c_str());
+  std::string text = without_controls(message);
+  if (code != kExitMemoryFloor) std::replace(text.begin(), text.end(), '\n', ' ');  // that one brings a table
+  write_error("flashmoe: " + text + "\n");
   return code;
 }
 
@@ -54,6 +56,7 @@ int dispatch(int argc, char** argv) {
   cli.set_version_flag("--version", std::string("flashmoe ") + kVersion, "Print the version");
   cli.set_help_flag("-h,--help", "Print this help");
   cli.footer(kFooter);
+  cli.require_subcommand(0, 1);  // further words belong to the one that was named
   const std::array commands = {add_run(cli), add_inspect(cli), add_logits(cli), add_tokenize(cli)};
 
   const auto named = [&](const char* name) {

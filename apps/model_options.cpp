@@ -11,7 +11,8 @@ namespace flashmoe {
 void add_model_path(CLI::App& cli, std::string& path) {
   cli.add_option("-m,--model", path,
                  "A .gguf file (any part of a split) or a folder of safetensors; default: the built-in model")
-      ->option_text("MODEL");
+      ->option_text("MODEL")
+      ->check(not_empty);
 }
 
 void add_model_options(CLI::App& cli, EngineOptions& options) {

@@ -22,6 +22,9 @@ std::string show_limit(T value) {
   return std::string(text, end);
 }
 
+// For paths: an empty one is a variable that was not set, not a wish for the default.
+inline std::string not_empty(const std::string& text) { return text.empty() ? "a path is expected, not ''" : ""; }
+
 // A number in [least, most]. The largest value of T as `most` means "or more".
 template <typename T>
 CLI::Option* add_number(CLI::App& cli, const std::string& names, T& target, T least, T most,

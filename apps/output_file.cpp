@@ -56,6 +56,8 @@ OutputFile::OutputFile(const std::string& path) : path_(resolve(path)) {
     partial_path_.clear();
     fail(errno);
   }
+  struct stat old = {};
+  if (!partial_path_.empty() && ::stat(path_.c_str(), &old) == 0) ::fchmod(descriptor_, old.st_mode & 07777);
 }
 
 OutputFile::~OutputFile() {

@@ -34,6 +34,9 @@ constexpr const char* kFooter =
     "  flashmoe run --raw -p \"Once upon a time\"\n"
     "  flashmoe run --chat request.json --stats-json stats.json";
 
+// Tokens to leave room for behind a long prompt when -n does not say.
+constexpr int64_t kUsualAnswer = 1024;
+
 struct RunOptions {
   EngineOptions engine;
   GenerateOptions generate;
@@ -50,8 +53,8 @@ void add_prompt_options(CLI::App& cli, RunOptions& run) {
   auto* file = cli.add_option("--file", run.prompt_file, "Read the prompt from a file; - is standard input");
   auto* chat = cli.add_option("--chat", run.chat_file,
                               "Read an OpenAI-shaped JSON request with messages and tools; - is standard input");
-  file->option_text("FILE")->excludes(prompt);
-  chat->option_text("FILE")->excludes(prompt)->excludes(file);
+  file->option_text("FILE")->check(not_empty)->excludes(prompt);
+  chat->option_text("FILE")->check(not_empty)->excludes(prompt)->excludes(file);
   auto* system = cli.add_option("--system", run.system, "The system message")->option_text("TEXT")->excludes(chat);
   cli.add_flag("--no-think", run.no_think, "Ask for the answer without thinking first");
   cli.add_flag("--raw", run.raw, "No chat template: continue the text; marks such as <|im_end|> in it count")
@@ -73,7 +76,7 @@ void add_answer_options(CLI::App& cli, GenerateOptions& generate) {
   add_number(cli, "--top-k", sampling.top_k, 0, std::numeric_limits<int>::max(),
              "Sample from the N likeliest tokens; default 0: off")
       ->group(kGroup);
-  number("--top-p", sampling.top_p, 0, 1, "Sample from the likeliest tokens that sum to N; default 1: off");
+  number("--top-p", sampling.top_p, 1e-6F, 1, "Sample from the likeliest tokens that sum to N; default 1: off");
   number("--min-p", sampling.min_p, 0, 1, "Drop tokens less likely than N times the likeliest; default 0: off");
   number("--repeat-penalty", sampling.repetition_penalty, 0.01F, 100,
          "Divide the logits of tokens seen so far; default 1: off");
@@ -93,7 +96,10 @@ void add_answer_options(CLI::App& cli, GenerateOptions& generate) {
 void add_report_options(CLI::App& cli, RunOptions& run) {
   constexpr const char* kGroup = "Statistics";
   cli.add_flag("--timing", run.timing, "Time the nine stages per kind of layer")->group(kGroup);
-  cli.add_option("--stats-json", run.stats_file, "Write the statistics as JSON")->option_text("FILE")->group(kGroup);
+  cli.add_option("--stats-json", run.stats_file, "Write the statistics as JSON")
+      ->option_text("FILE")
+      ->check(not_empty)
+      ->group(kGroup);
   cli.add_flag("--quiet", run.quiet, "No statistics on standard error")->group(kGroup);
 }
 
@@ -123,7 +129,7 @@ void check(const RunOptions& run) {
   if (!run.stats_file.empty()) check_writable(run.stats_file);
 }
 
-void tell(const std::string& note) { fmt::print(stderr, "flashmoe: note: {}\n", note); }
+void tell(const std::string& note) { write_error("flashmoe: note: " + without_controls(note) + "\n"); }
 
 // What was typed, before a model is there to turn it into tokens.
 struct Question {
@@ -169,13 +175,13 @@ StopReason answer(Session& session, const std::vector<int32_t>& ids, const RunOp
 }
 
 void report(const RunOptions& run, const Stats& stats, StopReason reason) {
-  if (!run.quiet) {
-    fmt::print(stderr, "{}{}", statistics_text(stats, reason), run.timing ? timing_table(stats.stages) : "");
+  if (!run.stats_file.empty()) {
+    OutputFile file(run.stats_file);
+    file.write(statistics_json(stats, reason, run.timing));
+    file.commit();
   }
-  if (run.stats_file.empty()) return;
-  OutputFile file(run.stats_file);
-  file.write(statistics_json(stats, reason, run.timing));
-  file.commit();
+  if (run.quiet) return;
+  write_error(statistics_text(stats, reason) + (run.timing ? timing_table(stats.stages) : ""));
 }
 
 int run_model(RunOptions& run) {
@@ -188,12 +194,13 @@ int run_model(RunOptions& run) {
   run.engine.on_progress = [&](const Progress& step) { progress.show(step); };
   run.engine.keep_going = [] { return !interrupted(); };
   const std::unique_ptr<Engine> engine = Engine::open(run.engine);
-  progress.erase();
   for (const std::string& note : engine->notes()) tell(note);
 
   const auto start = std::chrono::steady_clock::now();
   const std::vector<int32_t> ids = to_ids(*engine, question);
   const auto tokenise_time = std::chrono::steady_clock::now() - start;
+  engine->load(static_cast<int64_t>(ids.size()), run.generate.max_tokens > 0 ? run.generate.max_tokens : kUsualAnswer);
+  progress.erase();
   const std::unique_ptr<Session> session = engine->new_session();
   session->set_timing(run.timing);
   const StopReason reason = answer(*session, ids, run, out, progress);

@@ -71,6 +71,24 @@ bool write_all(int descriptor, std::string_view bytes, std::string_view name) {
   return true;
 }
 
+void write_error(std::string_view text) {
+  try {
+    write_all(STDERR_FILENO, text, "standard error");
+  } catch (const Error&) {
+    // There is nobody left to tell.
+  }
+}
+
+std::string without_controls(std::string_view text) {
+  std::string shown;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool control = (byte < 0x20 && c != '\n') || byte == 0x7F;
+    shown += control ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  }
+  return shown;
+}
+
 bool StandardOutput::write(std::string_view text) {
   if (!open_ || text.empty()) return open_;
   open_ = write_all(STDOUT_FILENO, text, "standard output");
@@ -92,11 +110,11 @@ void ProgressLine::show(const Progress& progress) {
   visible_ = true;
   std::string line = progress_text(progress);
   line.resize(std::min(line.size(), terminal_columns(STDERR_FILENO) - 1));
-  fmt::print(stderr, "\r{}\033[K", line);
+  write_error("\r" + line + "\033[K");
 }
 
 void ProgressLine::erase() {
-  if (visible_) fmt::print(stderr, "\r\033[K");
+  if (visible_) write_error("\r\033[K");
   visible_ = false;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "flashmoe/options.h"
@@ -15,6 +16,12 @@ bool is_terminal(int descriptor);
 
 // Writes every byte, or throws Error{io} with `name` and the reason; false when the reader has gone.
 bool write_all(int descriptor, std::string_view bytes, std::string_view name);
+
+// To standard error; a failure to write is not a failure of the run.
+void write_error(std::string_view text);
+
+// Text of unknown origin with control bytes other than newlines shown as \xNN: nothing in a file may steer a terminal.
+std::string without_controls(std::string_view text);
 
 // Unbuffered: each piece is seen at once.
 class StandardOutput {

@@ -15,6 +15,9 @@ namespace {
 
 constexpr std::string_view kSpaces = " \t\r\n\f\v";
 
+// More than any context holds; a device that never ends is not read until memory is gone.
+constexpr size_t kMostBytes = 64U << 20U;
+
 std::string read_descriptor(int descriptor, const std::string& path) {
   std::string text;
   char piece[65536];
@@ -23,6 +26,10 @@ std::string read_descriptor(int descriptor, const std::string& path) {
     if (n == 0) return text;
     if (n > 0) {
       text.append(piece, static_cast<size_t>(n));
+      if (text.size() > kMostBytes) {
+        throw Error(Fault::input, fmt::format("{}: more than {} MiB, too long for any model", shown_path(path),
+                                              kMostBytes >> 20U));
+      }
     } else if (errno != EINTR) {
       throw Error(Fault::io, fmt::format("cannot read {}: {}", shown_path(path), std::strerror(errno)));
     }

@@ -44,7 +44,6 @@ int tokenize(TokenizeOptions& options, bool has_text) {
     options.text = read_text("-");
   }
   options.engine.model_path = model_or_builtin(options.engine.model_path);
-  options.engine.text_only = true;
   const std::unique_ptr<Engine> engine = Engine::open(options.engine);
   StandardOutput out;
   out.write(backwards ? engine->detokenize(ids) : ids_text(engine->tokenize(options.text, !options.no_marks)));

@@ -49,16 +49,23 @@ class Engine {
   // Reads headers only. Throws Error (input, unsupported, io).
   static ModelReport inspect(const std::string& model_path);
 
-  // Plans memory, loads the trunk, opens the experts. Throws Error; Fault::memory_floor carries the plan's table.
+  // Reads headers, tokenizer and chat template, and checks that every tensor is there; no weights yet: see load.
+  // Throws Error like inspect.
   static std::unique_ptr<Engine> open(const EngineOptions& options);
 
   virtual ~Engine() = default;
 
+  // Plans memory, loads the trunk, opens the experts; once. A sequence of `prompt_tokens` must fit the context, and
+  // `answer_tokens` more should: both widen a context that no option has set. Throws Error: input (the prompt is longer
+  // than the context), usage (an option cannot be honoured), memory_floor (with the plan's table), io, interrupted.
+  virtual void load(int64_t prompt_tokens = 0, int64_t answer_tokens = 0) = 0;
+
   virtual const ModelReport& report() const = 0;
+  // After load:
   virtual const MemoryPlan& memory_plan() const = 0;
   virtual double load_seconds() const = 0;
-  virtual int context_tokens() const = 0;
-  // Warnings worth telling, one line each: tensors that were ignored, a missing chat template.
+  virtual int64_t context_tokens() const = 0;
+  // Warnings worth telling, one line each: tensors that nothing uses.
   virtual const std::vector<std::string>& notes() const = 0;
 
   // Text -> ids. With `parse_marks`, added tokens such as <|im_end|> in the text become their ids; else they are text.
@@ -72,7 +79,7 @@ class Engine {
   // Throws Error{input} for bad JSON or whatever the template raises; Error{unsupported} without a template.
   virtual std::vector<int32_t> chat_prompt(std::string_view request_json) const = 0;
 
-  // One conversation. The engine must outlive it; one session runs at a time.
+  // One conversation. Loads if that has not been done. The engine must outlive it; one session lives at a time.
   virtual std::unique_ptr<Session> new_session() = 0;
 };
 

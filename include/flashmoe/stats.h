@@ -38,8 +38,9 @@ struct IoStats {
 
 struct PhaseStats {
   uint64_t tokens = 0;
+  uint64_t timed_tokens = 0;  // that went through the model in `seconds`: the first of an answer came out of the prompt
   double seconds = 0;
-  double tok_per_s() const { return seconds > 0 ? double(tokens) / seconds : 0.0; }
+  double tok_per_s() const { return seconds > 0 ? double(timed_tokens) / seconds : 0.0; }
 };
 
 struct Stats {

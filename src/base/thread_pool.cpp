@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #endif
 
 #include "base/check.h"
+#include "base/error.h"
 
 namespace flashmoe {
 namespace {
@@ -79,6 +81,13 @@ struct ThreadPool::Team {
     }
   }
 
+  void stop() {
+    quit.store(true, std::memory_order_relaxed);
+    wake.fetch_add(1, std::memory_order_release);
+    wake.notify_all();
+    for (std::thread& worker : workers) worker.join();
+  }
+
   void start_loop() {
     const uint64_t number = loop.load(std::memory_order_relaxed) / kNumber + 1;
     next.store(0, std::memory_order_relaxed);
@@ -99,15 +108,18 @@ struct ThreadPool::Team {
 
 ThreadPool::ThreadPool(int n_threads) : team_(std::make_unique<Team>()) {
   CHECK(n_threads >= 1);
-  for (int i = 1; i < n_threads; ++i) team_->workers.emplace_back([team = team_.get()] { team->work(); });
+  team_->workers.reserve(static_cast<size_t>(n_threads));
+  try {
+    for (int i = 1; i < n_threads; ++i) team_->workers.emplace_back([team = team_.get()] { team->work(); });
+  } catch (const std::system_error& error) {
+    const size_t n_started = team_->workers.size() + 1;
+    team_->stop();
+    fail(Fault::io, "cannot start thread {} of {}: {}; ask for fewer with --threads", n_started + 1, n_threads,
+         error.code().message());
+  }
 }
 
-ThreadPool::~ThreadPool() {
-  team_->quit.store(true, std::memory_order_relaxed);
-  team_->wake.fetch_add(1, std::memory_order_release);
-  team_->wake.notify_all();
-  for (std::thread& worker : team_->workers) worker.join();
-}
+ThreadPool::~ThreadPool() { team_->stop(); }
 
 int ThreadPool::size() const { return static_cast<int>(team_->workers.size()) + 1; }
 

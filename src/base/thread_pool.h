@@ -10,7 +10,7 @@ namespace flashmoe {
 
 class ThreadPool {
  public:
-  // n_threads >= 1, the caller included: ThreadPool(1) starts none.
+  // n_threads >= 1, the caller included: ThreadPool(1) starts none. Throws Error{io} when the system refuses a thread.
   explicit ThreadPool(int n_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

@@ -21,7 +21,8 @@ namespace {
 
 constexpr int kUringDepth = 64;
 constexpr int kPreadThreads = 8;
-constexpr int kMaxThreads = 256;
+constexpr int kMaxThreads = 1024;
+constexpr int kDeepestRequest = 100;  // of a request's JSON: whoever writes it out again recurses
 
 // Picks the read queue by option; automatically io_uring where the system allows it.
 std::unique_ptr<ReadQueue> make_queue(IoChoice choice) {
@@ -81,14 +82,15 @@ class LoadProgress {
   uint64_t start_ns_ = now_ns();
 };
 
-class LoadedEngine final : public Engine {
+class CheckpointEngine final : public Engine {
  public:
-  explicit LoadedEngine(const EngineOptions& options);
+  explicit CheckpointEngine(const EngineOptions& options);
 
+  void load(int64_t prompt_tokens, int64_t answer_tokens) override;
   const ModelReport& report() const override { return report_; }
   const MemoryPlan& memory_plan() const override { return placement_.plan; }
   double load_seconds() const override { return load_seconds_; }
-  int context_tokens() const override { return static_cast<int>(placement_.context_tokens); }
+  int64_t context_tokens() const override { return placement_.context_tokens; }
   const std::vector<std::string>& notes() const override { return notes_; }
   std::vector<int32_t> tokenize(std::string_view text, bool parse_marks) const override;
   std::string detokenize(std::span<const int32_t> ids) const override;
@@ -100,55 +102,65 @@ class LoadedEngine final : public Engine {
   void collect_notes();
   const Tokenizer& tokenizer() const;
 
+  uint64_t start_ns_ = now_ns();
   EngineOptions options_;
   BoundModel model_;
   ModelReport report_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> chat_template_;
+  std::vector<std::string> notes_;
+
+  // Empty until load(); in the order that each needs the ones before.
   Placement placement_;
   Budget budget_;
-  const KernelTable& kernels_;
-  ThreadPool pool_;
+  const KernelTable* kernels_ = nullptr;
+  std::unique_ptr<ThreadPool> pool_;
   Trunk trunk_;
   std::unique_ptr<ExpertSource> experts_;
   std::unique_ptr<Workspace> workspace_;
   std::unique_ptr<Forward> forward_;
-  std::vector<std::string> notes_;
-  double load_seconds_ = 0;
+  double load_seconds_ = 0;  // open and load together
   bool session_in_use_ = false;
 };
 
-LoadedEngine::LoadedEngine(const EngineOptions& options)
+CheckpointEngine::CheckpointEngine(const EngineOptions& options)
     : options_(options),
       model_(bind_model(options.model_path)),
       report_(report_on(model_)),
       tokenizer_(Tokenizer::load(*model_.checkpoint)),
-      chat_template_(ChatTemplate::load(*model_.checkpoint)),
-      kernels_(choose_kernels(options.kernels)),
-      pool_(choose_threads(options.n_threads)) {
+      chat_template_(ChatTemplate::load(*model_.checkpoint)) {
+  report_.has_tokenizer = tokenizer_ != nullptr;
+  report_.has_chat_template = chat_template_ != nullptr;
+  if (tokenizer_ != nullptr && tokenizer_->size() > report_.vocab_size) {
+    fail(Fault::input, "{}: the tokenizer has {} tokens, but the model only {}", report_.path, tokenizer_->size(),
+         report_.vocab_size);
+  }
+  collect_notes();
+  load_seconds_ = seconds_since(start_ns_);
+}
+
+void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
+  if (forward_ != nullptr) return;
   const uint64_t start_ns = now_ns();
   const ModelConfig& config = model_.family->config();
-  if (tokenizer_ != nullptr && tokenizer_->size() > config.vocab_size) {
-    fail(Fault::input, "{}: the tokenizer has {} tokens, but the model only {}", report_.path, tokenizer_->size(),
-         config.vocab_size);
-  }
-  auto queue = make_queue(options.io);
-  const uint32_t alignment = direct_alignment(*model_.checkpoint, options.direct);
+  kernels_ = &choose_kernels(options_.kernels);
+  pool_ = std::make_unique<ThreadPool>(choose_threads(options_.n_threads));
+  auto queue = make_queue(options_.io);
+  const uint32_t alignment = direct_alignment(*model_.checkpoint, options_.direct);
   placement_ = plan_memory({config, model_.experts, report_.trunk_bytes, resident_set_bytes(),
-                            std::max<uint32_t>(alignment, 1), options, detect_memory_limit()});
+                            std::max<uint32_t>(alignment, 1), prompt_tokens, answer_tokens, options_,
+                            detect_memory_limit()});
   apply(placement_.plan, budget_);
   load_weights(std::move(queue), alignment);
   workspace_ = std::make_unique<Workspace>(
-      config, workspace_shape(model_.experts, placement_.prefill_chunk, options.exact), budget_);
-  forward_ = std::make_unique<Forward>(*model_.family, kernels_, pool_, *experts_, *workspace_, options.exact);
-  forward_->set_keep_going(options.keep_going);
-  collect_notes();
-  load_seconds_ = seconds_since(start_ns);
+      config, workspace_shape(model_.experts, placement_.prefill_chunk, options_.exact), budget_);
+  forward_ = std::make_unique<Forward>(*model_.family, *kernels_, *pool_, *experts_, *workspace_, options_.exact);
+  load_seconds_ += seconds_since(start_ns);
 }
 
 // Streams read past the page cache where they can; what is loaded once goes through it, so that the next start is
 // faster, unless O_DIRECT was asked for.
-void LoadedEngine::load_weights(std::unique_ptr<ReadQueue> queue, uint32_t alignment) {
+void CheckpointEngine::load_weights(std::unique_ptr<ReadQueue> queue, uint32_t alignment) {
   const MemoryPlan& plan = placement_.plan;
   const Checkpoint& checkpoint = *model_.checkpoint;
   LoadProgress progress(options_, report_.trunk_bytes + (plan.experts_resident ? report_.expert_bytes : 0));
@@ -165,63 +177,67 @@ void LoadedEngine::load_weights(std::unique_ptr<ReadQueue> queue, uint32_t align
                                    direct ? alignment : 1, budget_);
 }
 
-void LoadedEngine::collect_notes() {
+void CheckpointEngine::collect_notes() {
   if (!report_.unused_tensors.empty()) {
     const auto n = report_.unused_tensors.size();
     notes_.push_back(fmt::format("{} tensor{} in the file {} not used (first: {}); see flashmoe inspect", n, n == 1 ? "" : "s",
                                  n == 1 ? "is" : "are", report_.unused_tensors.front()));
   }
-  if (tokenizer_ == nullptr) {
-    notes_.emplace_back("the checkpoint has no tokenizer");
-  } else if (chat_template_ == nullptr) {
-    notes_.emplace_back("the checkpoint has no chat template");
-  }
 }
 
-const Tokenizer& LoadedEngine::tokenizer() const {
+const Tokenizer& CheckpointEngine::tokenizer() const {
   if (tokenizer_ == nullptr) fail(Fault::unsupported, "{}: the checkpoint has no tokenizer", report_.path);
   return *tokenizer_;
 }
 
-std::vector<int32_t> LoadedEngine::tokenize(std::string_view text, bool parse_marks) const {
+std::vector<int32_t> CheckpointEngine::tokenize(std::string_view text, bool parse_marks) const {
   return tokenizer().encode(text, parse_marks ? Marks::parse : Marks::as_text);
 }
 
-std::string LoadedEngine::detokenize(std::span<const int32_t> ids) const {
+std::string CheckpointEngine::detokenize(std::span<const int32_t> ids) const {
   std::string text;
   for (const int32_t id : ids) text += tokenizer().bytes(id);
   return text;
 }
 
-std::vector<int32_t> LoadedEngine::chat_prompt(std::string_view request_json) const {
+std::vector<int32_t> CheckpointEngine::chat_prompt(std::string_view request_json) const {
   const Tokenizer& words = tokenizer();
   if (chat_template_ == nullptr) {
     fail(Fault::unsupported, "{}: the checkpoint has no chat template; give the prompt as it is with --raw", report_.path);
   }
+  const auto shallow = [](int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&) {
+    if (depth > kDeepestRequest) fail(Fault::input, "the chat request is nested more than {} levels deep", kDeepestRequest);
+    return true;
+  };
   try {
-    return chat_template_->encode(nlohmann::ordered_json::parse(request_json), words);
+    return chat_template_->encode(nlohmann::ordered_json::parse(request_json, shallow), words);
   } catch (const nlohmann::json::exception& error) {
     fail(Fault::input, "the chat request is not valid JSON: {}", error.what());
   }
 }
 
-std::unique_ptr<Session> LoadedEngine::new_session() {
+std::unique_ptr<Session> CheckpointEngine::new_session() {
+  load(0, 0);
   Stats base;
   base.load_s = load_seconds_;
   base.budget_bytes = placement_.plan.budget_bytes();
-  base.kernels = kernels_.name;
-  base.n_threads = pool_.size();
+  base.kernels = kernels_->name;
+  base.n_threads = pool_->size();
   base.exact = options_.exact;
   return make_session({*forward_, tokenizer_.get(), *experts_, budget_, placement_.kv_format,
                        placement_.context_tokens, placement_.prefill_chunk, base, options_.on_progress,
-                       &session_in_use_});
+                       options_.keep_going, &session_in_use_});
 }
 
 }  // namespace
 
-ModelReport Engine::inspect(const std::string& model_path) { return report_on(bind_model(model_path)); }
+ModelReport Engine::inspect(const std::string& model_path) {
+  EngineOptions options;
+  options.model_path = model_path;
+  return CheckpointEngine(options).report();
+}
 
-std::unique_ptr<Engine> Engine::open(const EngineOptions& options) { return std::make_unique<LoadedEngine>(options); }
+std::unique_ptr<Engine> Engine::open(const EngineOptions& options) { return std::make_unique<CheckpointEngine>(options); }
 
 std::string builtin_model_path() {
   std::error_code error;

@@ -28,7 +28,7 @@ Generation generate(Forward& forward, Sequence& sequence, const Tokenizer& token
   sampler.note_prompt(prompt);
   TextStream stream(tokenizer, options.stop);
   const int64_t room = sequence.context_tokens() - sequence.n_tokens();
-  const int64_t most = options.max_tokens > 0 ? std::min<int64_t>(options.max_tokens, room + 1) : room + 1;
+  const int64_t most = options.max_tokens > 0 ? std::min<int64_t>(options.max_tokens, room) : room;
   result.ids.reserve(static_cast<size_t>(most));
   const auto emit = [&](std::string_view text) {
     result.text += text;
@@ -46,7 +46,8 @@ Generation generate(Forward& forward, Sequence& sequence, const Tokenizer& token
     return true;
   };
 
-  for (;;) {
+  result.reason = StopReason::context_full;
+  while (room > 0) {
     const int32_t id = sampler.sample(logits);
     if (on_token) on_token();
     if (tokenizer.ends_turn(id)) {

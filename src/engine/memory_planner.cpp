@@ -39,23 +39,24 @@ int64_t choose_chunk(const PlanRequest& r, uint64_t limit_bytes) {
 }
 
 int64_t choose_context(const PlanRequest& r, KvFormat kv, uint64_t limit_bytes) {
-  if (r.options.context_tokens > 0) {
-    if (r.options.context_tokens > r.config.context_tokens) {
-      fail(Fault::usage, "--ctx {} is more than the model's context of {} tokens", r.options.context_tokens,
-           r.config.context_tokens);
-    }
-    return r.options.context_tokens;
+  const int64_t longest = r.config.context_tokens, chosen = r.options.context_tokens;
+  if (chosen > longest) fail(Fault::usage, "--ctx {} is more than the model's context of {} tokens", chosen, longest);
+  if (r.prompt_tokens > (chosen > 0 ? chosen : longest)) {
+    fail(Fault::input, "the prompt has {} tokens, but the context holds {}; {}", r.prompt_tokens,
+         chosen > 0 ? chosen : longest, chosen > 0 ? "raise it with --ctx" : "that is all this model can take");
   }
-  int64_t tokens = std::min(kDefaultContext, r.config.context_tokens);
+  if (chosen > 0) return chosen;
+  const int64_t wanted = std::min(longest, r.prompt_tokens + r.answer_tokens);
+  int64_t tokens = std::min(kDefaultContext, longest);
   while (tokens > kLeastContext && KvCache::bytes(r.config, kv, tokens) > limit_bytes / kContextShare) tokens /= 2;
-  return tokens;
+  return std::max(tokens, wanted);
 }
 
 MemoryLimit choose_limit(const PlanRequest& r) {
   if (r.options.ram_bytes == 0) {
     // What the kernel itself needs beside us, and what others may come to need.
-    const uint64_t reserve = std::max(64 * kMiB, r.limit.bytes / 32);
-    return {r.limit.bytes - std::min(r.limit.bytes, reserve), r.limit.source};
+    const uint64_t reserve = std::max(r.limit.bytes / 32, std::min(64 * kMiB, r.limit.bytes / 8));
+    return {r.limit.bytes - reserve, fmt::format("{}, less {} left free", r.limit.source, human_bytes(reserve))};
   }
   // A limit of the same size, less what is in use already, is what was meant.
   if (r.options.ram_bytes > r.limit.bytes + r.limit.bytes / kLimitSlack) {
@@ -122,7 +123,8 @@ Placement plan_memory(const PlanRequest& r) {
   const bool f32_kv = r.options.kv == KvChoice::f32 || (r.options.kv == KvChoice::automatic && r.options.exact);
   const KvFormat kv = f32_kv ? KvFormat::f32 : KvFormat::f16;
   const Sizes wanted = {choose_context(r, kv, limit.bytes), choose_chunk(r, limit.bytes)};
-  const Sizes least = {r.options.context_tokens > 0 ? wanted.context_tokens : std::min(kLeastContext, wanted.context_tokens),
+  const int64_t least_context = std::max(r.prompt_tokens, std::min(kLeastContext, wanted.context_tokens));
+  const Sizes least = {r.options.context_tokens > 0 ? wanted.context_tokens : least_context,
                        r.options.prefill_chunk > 0 ? wanted.prefill_chunk : kDeltaChunk};
   for (const Sizes& sizes : {wanted, least}) {
     Placement placement = place_trunk(r, limit, kv, sizes, least);

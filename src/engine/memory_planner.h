@@ -17,6 +17,8 @@ struct PlanRequest {
   uint64_t trunk_bytes = 0;
   uint64_t program_bytes = 0;       // what the process holds already: metadata, tokenizer
   uint32_t read_alignment = 1;      // of streamed reads
+  int64_t prompt_tokens = 0;        // a sequence of these must fit the context,
+  int64_t answer_tokens = 0;        // and these more should
   const EngineOptions& options;
   MemoryLimit limit;                // of the machine or cgroup
 };
@@ -29,8 +31,8 @@ struct Placement {
   KvFormat kv_format = KvFormat::f16;
 };
 
-// Throws Error{memory_floor} with the plan's table when the limit is below the floor, Error{usage} when --ram, --ctx
-// or --experts asks for more than there is.
+// Throws Error{memory_floor} with the plan's table when the limit is below the floor, Error{usage} when --ram or --ctx
+// asks for more than there is, Error{input} when the prompt is longer than the context.
 Placement plan_memory(const PlanRequest& request);
 
 // The workspace of prefill steps of `rows` rows.

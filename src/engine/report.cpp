@@ -6,8 +6,6 @@
 #include "model/delta_state.h"
 #include "model/kv_cache.h"
 #include "model/trunk.h"
-#include "text/chat_template.h"
-#include "text/tokenizer.h"
 
 namespace flashmoe {
 namespace {
@@ -89,8 +87,6 @@ ModelReport report_on(const BoundModel& model) {
   r.state_bytes = DeltaState::bytes(c);
   r.formats = sum_formats(checkpoint);
   r.unused_tensors = model.binder->unused();
-  r.has_tokenizer = Tokenizer::load(checkpoint) != nullptr;
-  r.has_chat_template = ChatTemplate::load(checkpoint) != nullptr;
   return r;
 }
 

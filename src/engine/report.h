@@ -19,6 +19,7 @@ struct BoundModel {
 // Throws Error like Checkpoint::open and make_family, and lists every tensor that is missing or does not fit.
 BoundModel bind_model(const std::string& path);
 
+// All but has_tokenizer and has_chat_template.
 ModelReport report_on(const BoundModel& model);
 
 }  // namespace flashmoe

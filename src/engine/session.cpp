@@ -18,8 +18,12 @@ class SequenceSession final : public Session {
         stats_(parts.base) {
     *parts_.in_use = true;
     parts_.forward.profile().times = {};
+    parts_.forward.set_before_layer([this](int layer) { before_layer(layer); });
   }
-  ~SequenceSession() override { *parts_.in_use = false; }
+  ~SequenceSession() override {
+    parts_.forward.set_before_layer({});
+    *parts_.in_use = false;
+  }
   SequenceSession(const SequenceSession&) = delete;
   SequenceSession& operator=(const SequenceSession&) = delete;
 
@@ -37,7 +41,8 @@ class SequenceSession final : public Session {
   void check_ids(std::span<const int32_t> ids) const;
   void take(std::span<const int32_t> ids);
   void catch_up();
-  void feed(std::span<const int32_t> ids, const std::function<void(int64_t)>& after_chunk);
+  void before_layer(int layer);
+  void feed(const char* what, std::span<const int32_t> ids, const std::function<void(int64_t)>& after_chunk);
 
   SessionParts parts_;
   Sequence sequence_;
@@ -45,6 +50,8 @@ class SequenceSession final : public Session {
   std::vector<int32_t> history_;      // every token so far; the sequence may lag one behind
   std::vector<float> next_logits_;    // [vocab_size] after the last token; empty when it was not fed yet
   bool lost_ = false;                 // a step failed half-way
+  Progress feeding_;                  // of what feed() feeds; total 0 when it does not
+  uint64_t feed_start_ns_ = 0;
   std::optional<uint64_t> prefill_start_ns_;  // until the first token
 };
 
@@ -72,29 +79,43 @@ void SequenceSession::check_usable() const {
   if (lost_) fail(Fault::usage, "this session was cut off by an error or an interruption; start a new one");
 }
 
-void SequenceSession::feed(std::span<const int32_t> ids, const std::function<void(int64_t)>& after_chunk) {
+void SequenceSession::before_layer(int layer) {
+  if (parts_.keep_going && !parts_.keep_going()) fail(Fault::interrupted, "interrupted");
+  if (feeding_.total == 0 || !parts_.on_progress) return;
+  Progress now = feeding_;  // a chunk in progress counts by the layers it has passed
+  const uint64_t chunk = std::min(now.total - now.done, static_cast<uint64_t>(parts_.prefill_chunk));
+  now.done += chunk * static_cast<uint64_t>(layer) / static_cast<uint64_t>(parts_.forward.config().n_layers);
+  now.seconds = seconds_since(feed_start_ns_);
+  parts_.on_progress(now);
+}
+
+void SequenceSession::feed(const char* what, std::span<const int32_t> ids,
+                           const std::function<void(int64_t)>& after_chunk) {
+  const PhaseStats before = stats_.prompt;
+  feeding_ = {what, 0, ids.size(), 0};
+  feed_start_ns_ = now_ns();
   lost_ = true;  // unless all goes well
-  flashmoe::prefill(parts_.forward, sequence_, ids, parts_.prefill_chunk, after_chunk);
+  flashmoe::prefill(parts_.forward, sequence_, ids, parts_.prefill_chunk, [&](int64_t done) {
+    after_chunk(done);
+    feeding_.done = static_cast<uint64_t>(done);
+    stats_.prompt.tokens = stats_.prompt.timed_tokens = before.tokens + static_cast<uint64_t>(done);
+    stats_.prompt.seconds = before.seconds + seconds_since(feed_start_ns_);
+  });
   lost_ = false;
+  feeding_.total = 0;
 }
 
 // Feeds what the sequence has not seen of the history, and keeps the logits that follow it.
 void SequenceSession::catch_up() {
-  const uint64_t start_ns = now_ns();
-  prefill_start_ns_ = start_ns;
+  prefill_start_ns_ = now_ns();
   const auto unseen = std::span<const int32_t>(history_).subspan(static_cast<size_t>(sequence_.n_tokens()));
   int64_t n_last = 0, n_before = 0;
-  feed(unseen, [&](int64_t done) {
+  feed("reading prompt", unseen, [&](int64_t done) {
     n_last = done - n_before;
     n_before = done;
-    if (parts_.on_progress) {
-      parts_.on_progress({"reading prompt", static_cast<uint64_t>(done), unseen.size(), seconds_since(start_ns)});
-    }
   });
   const auto logits = parts_.forward.logits(n_last - 1, 1);
   next_logits_.assign(logits.begin(), logits.end());
-  stats_.prompt.tokens += unseen.size();
-  stats_.prompt.seconds += seconds_since(start_ns);
 }
 
 void SequenceSession::prefill(std::span<const int32_t> ids) {
@@ -112,6 +133,7 @@ Generation SequenceSession::generate(const GenerateOptions& options,
     catch_up();
   }
   const uint64_t start_ns = now_ns();
+  const int64_t fed_before = sequence_.n_tokens();
   bool first = true;
   const auto on_token = [&] {
     if (!first) return;
@@ -126,6 +148,7 @@ Generation SequenceSession::generate(const GenerateOptions& options,
   history_.insert(history_.end(), result.ids.begin(), result.ids.end());
   next_logits_.clear();
   stats_.decode.tokens += result.ids.size();
+  stats_.decode.timed_tokens += static_cast<uint64_t>(sequence_.n_tokens() - fed_before);
   stats_.decode.seconds += seconds_since(start_ns);
   return result;
 }
@@ -133,12 +156,11 @@ Generation SequenceSession::generate(const GenerateOptions& options,
 void SequenceSession::logits(std::span<const int32_t> ids,
                              const std::function<void(int64_t, std::span<const float>)>& on_row) {
   take(ids);
-  const uint64_t start_ns = now_ns();
   const auto vocab_size = static_cast<size_t>(parts_.forward.config().vocab_size);
   const auto unseen = std::span<const int32_t>(history_).subspan(static_cast<size_t>(sequence_.n_tokens()));
   const auto skipped = static_cast<int64_t>(unseen.size() - ids.size());
   int64_t before = 0;
-  feed(unseen, [&](int64_t done) {
+  feed("computing logits", unseen, [&](int64_t done) {
     for (int64_t row = before; row < done; row += kLogitRows) {
       const int64_t n = std::min(kLogitRows, done - row);
       const auto block = parts_.forward.logits(row - before, n);
@@ -151,12 +173,7 @@ void SequenceSession::logits(std::span<const int32_t> ids,
       }
     }
     before = done;
-    if (parts_.on_progress) {
-      parts_.on_progress({"computing logits", static_cast<uint64_t>(done), unseen.size(), seconds_since(start_ns)});
-    }
   });
-  stats_.prompt.tokens += unseen.size();
-  stats_.prompt.seconds += seconds_since(start_ns);
 }
 
 Stats SequenceSession::stats() const {

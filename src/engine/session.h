@@ -20,6 +20,7 @@ struct SessionParts {
   int64_t prefill_chunk;
   Stats base;                  // load time, budget, kernels, threads
   std::function<void(const Progress&)> on_progress;
+  std::function<bool()> keep_going;
   bool* in_use;                // set while the session lives
 };
 

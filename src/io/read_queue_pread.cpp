@@ -3,10 +3,12 @@
 #include <cerrno>
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "base/check.h"
+#include "base/error.h"
 #include "io/read_queue.h"
 #include "io/read_queue_progress.h"
 
@@ -17,17 +19,16 @@ class PreadQueue final : public ReadQueue {
  public:
   explicit PreadQueue(int n_threads) {
     threads_.reserve(static_cast<size_t>(n_threads));
-    for (int i = 0; i < n_threads; ++i) threads_.emplace_back([this] { serve(); });
+    try {
+      for (int i = 0; i < n_threads; ++i) threads_.emplace_back([this] { serve(); });
+    } catch (const std::system_error& error) {
+      stop();
+      fail(Fault::io, "cannot start thread {} of {} that read the disk: {}", threads_.size() + 1, n_threads,
+           error.code().message());
+    }
   }
 
-  ~PreadQueue() override {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    work_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
-  }
+  ~PreadQueue() override { stop(); }
 
   void submit(std::span<const ReadRequest> requests) override {
     pending_ += static_cast<int>(requests.size());
@@ -60,6 +61,15 @@ class PreadQueue final : public ReadQueue {
   int depth() const override { return static_cast<int>(threads_.size()); }
 
  private:
+  void stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    work_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
   void serve() {
     std::unique_lock lock(mutex_);
     while (true) {

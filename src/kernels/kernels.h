@@ -31,7 +31,7 @@ struct Activations {
 using Matmul = void (*)(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
                         int64_t row_end) noexcept;
 
-// One value head of the gated delta rule (FACTS: Qwen3.5 Gated DeltaNet), over n tokens of one sequence.
+// One value head of the gated delta rule (docs/one-token.md, stage 4), over n tokens of one sequence.
 //   S *= exp(log_decay[t]); d = (v[t] - S^T k[t]) * beta[t]; S += k[t] d^T; o[t] = S^T q[t]
 struct DeltaHead {
   int64_t n = 0;                     // tokens
@@ -88,7 +88,7 @@ struct KernelTable {
   void (*conv4_silu)(const float* x, const float* w, int64_t n, int64_t channels, int64_t begin, int64_t end,
                      float* history, float* y) noexcept;
 
-  // q, k [d] in place: x * rsqrt(sum(x^2) + 1e-6) * scale, over n rows with stride.
+  // x [d] in place: x * rsqrt(sum(x^2) + eps) * scale, over n rows with stride.
   void (*l2norm)(float* x, int64_t n, int64_t d, int64_t stride, float scale, float eps) noexcept;
 
   // y[i] = rmsnorm(x[i], w) * silu(z[i]), over n rows of d with one stride for x, z, y; y may be x.

@@ -9,8 +9,6 @@
 namespace flashmoe {
 namespace {
 
-constexpr size_t kListedComplaints = 20;
-
 // The shape without its unit dimensions: files disagree on [C, 1, 4], [C, 4, 1] and [C, 4].
 std::vector<int64_t> squeezed(std::span<const int64_t> shape) {
   std::vector<int64_t> dims;
@@ -104,11 +102,8 @@ void Binder::ignore(std::string_view prefix) { ignored_prefixes_.emplace_back(pr
 
 void Binder::throw_if_incomplete() const {
   if (complaints_.empty()) return;
-  const size_t listed = std::min(complaints_.size(), kListedComplaints);
-  std::string text = fmt::format("{}: ", checkpoint_.path());
-  text += fmt::format("{}", fmt::join(complaints_.begin(), complaints_.begin() + static_cast<ptrdiff_t>(listed), "; "));
-  if (listed < complaints_.size()) text += fmt::format("; and {} more", complaints_.size() - listed);
-  throw Error(unsupported_ ? Fault::unsupported : Fault::input, text);
+  throw Error(unsupported_ ? Fault::unsupported : Fault::input,
+              fmt::format("{}: {}", checkpoint_.path(), fmt::join(complaints_, "; ")));
 }
 
 std::vector<std::string> Binder::unused() const {

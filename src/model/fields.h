@@ -19,6 +19,7 @@ class Fields {
   // `inner`: an object inside config.json that comes first, such as text_config; may be absent.
   static Fields of_config(const Checkpoint& checkpoint, const std::string& inner);
 
+  bool has(const std::string& name) const { return find(name).has_value(); }
   int64_t integer(const std::string& name, int64_t low, int64_t high) const;
   std::optional<int64_t> optional_integer(const std::string& name, int64_t low, int64_t high) const;
   double real(const std::string& name, double low, double high) const;

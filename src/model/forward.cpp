@@ -1,7 +1,6 @@
 #include "model/forward.h"
 
 #include "base/check.h"
-#include "base/error.h"
 #include "model/stages/attention.h"
 #include "model/stages/embed.h"
 #include "model/stages/logits.h"
@@ -32,7 +31,7 @@ void Forward::step(const Batch& batch) {
   embed(step_, family_.embedding());
   observe(0, step_.ws.x);
   for (int layer = 0; layer < config().n_layers; ++layer) {
-    if (keep_going_ && !keep_going_()) fail(Fault::interrupted, "interrupted");
+    if (before_layer_) before_layer_(layer);
     family_.forward_layer(layer, step_);
     if (layer + 1 < config().n_layers) observe(layer + 1, step_.ws.x);
   }

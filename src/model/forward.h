@@ -28,14 +28,14 @@ class Forward {
   const ModelConfig& config() const { return family_.config(); }
   Profile& profile() { return profile_; }
   void set_observer(Observer* observer) { step_.observer = observer; }
-  // Asked before every layer; false throws Error{interrupted}. May be empty.
-  void set_keep_going(std::function<bool()> keep_going) { keep_going_ = std::move(keep_going); }
+  // Called before every layer of every step; may throw to end the step. May be empty.
+  void set_before_layer(std::function<void(int layer)> before_layer) { before_layer_ = std::move(before_layer); }
 
  private:
   const Family& family_;
   Profile profile_;
   Step step_;
-  std::function<bool()> keep_going_;
+  std::function<void(int)> before_layer_;
 };
 
 }  // namespace flashmoe

@@ -30,8 +30,35 @@ struct LayerWeights {
   SharedExpertWeights shared;
 };
 
+// Settings that change what a layer computes and that no released model of this family uses.
+void refuse_variants(const Checkpoint& checkpoint, const Fields& f) {
+  const auto refuse = [&](const char* field, const std::string& value) {
+    fail(Fault::unsupported, "{}: {} is {}, which this version does not compute", checkpoint.path(), field, value);
+  };
+  const auto text = [&](const char* field, const std::string& usual) {
+    const std::string value = f.optional_text(field).value_or(usual);
+    if (value != usual) refuse(field, value);
+  };
+  const auto flag = [&](const char* field, bool usual) {
+    const bool value = f.optional_flag(field).value_or(usual);
+    if (value != usual) refuse(field, value ? "true" : "false");
+  };
+  text("hidden_act", "silu");
+  text("rope_parameters.rope_type", "default");
+  text("rope_scaling.rope_type", "default");
+  text("rope_scaling.type", "default");
+  flag("attention_bias", false);
+  flag("norm_topk_prob", true);
+  flag("attn_output_gate", true);
+  if (f.optional_integer("decoder_sparse_step", 1, kMaxLayers).value_or(1) != 1) refuse("decoder_sparse_step", "not 1");
+  for (const char* quantised : {"quantization_config.quant_method", "quantization_config.bits", "quantization.bits"}) {
+    if (f.has(quantised)) refuse(quantised, "given: the weights are quantised in a way");
+  }
+}
+
 void read_hugging_face(const Checkpoint& checkpoint, ModelConfig& c) {
   const Fields f = Fields::of_config(checkpoint, "text_config");
+  refuse_variants(checkpoint, f);
   c.n_layers = static_cast<int>(f.integer("num_hidden_layers", 1, kMaxLayers));
   c.d_model = f.integer("hidden_size", 1, kMaxDim);
   c.vocab_size = f.integer("vocab_size", 1, 1 << 24);
@@ -77,6 +104,11 @@ void read_hugging_face(const Checkpoint& checkpoint, ModelConfig& c) {
 
 void read_gguf(const Checkpoint& checkpoint, ModelConfig& c) {
   const Fields f = Fields::of_gguf(checkpoint, "qwen35moe.");
+  const std::string scaling = f.optional_text("rope.scaling.type").value_or("none");
+  if (scaling != "none") {
+    fail(Fault::unsupported, "{}: qwen35moe.rope.scaling.type is {}, which this version does not compute",
+         checkpoint.path(), scaling);
+  }
   const auto n_draft_layers = f.optional_integer("nextn_predict_layers", 0, kMaxLayers).value_or(0);
   c.n_layers = static_cast<int>(f.integer("block_count", n_draft_layers + 1, kMaxLayers) - n_draft_layers);
   c.name = Fields::of_gguf(checkpoint, "general.").optional_text("name").value_or("");
@@ -130,6 +162,8 @@ class Qwen35Moe final : public Family {
     check(checkpoint, config_);
     if (gguf_) {
       tied_ = checkpoint.find("output.weight") == nullptr;
+      n_draft_layers_ =
+          Fields::of_gguf(checkpoint, "qwen35moe.").optional_integer("nextn_predict_layers", 0, kMaxLayers).value_or(0);
     } else {
       tied_ = Fields::of_config(checkpoint, "text_config").optional_flag("tie_word_embeddings").value_or(false);
     }
@@ -181,6 +215,7 @@ class Qwen35Moe final : public Family {
 
   bool gguf_;
   bool tied_ = false;
+  int64_t n_draft_layers_ = 0;
   ModelConfig config_;
   MatrixView embedding_, lm_head_;  // [vocab_size, d_model]
   std::span<const float> final_norm_;
@@ -252,7 +287,7 @@ void Qwen35Moe::bind_gguf(Binder& b, ExpertTable& experts) {
     b.stacked_experts(experts, {p + "ffn_gate_exps.weight", p + "ffn_up_exps.weight", p + "ffn_down_exps.weight"},
                       c.d_ff_expert, c.d_model);
   }
-  b.ignore(fmt::format("blk.{}.", c.n_layers));  // draft head
+  for (int64_t i = 0; i < n_draft_layers_; ++i) b.ignore(fmt::format("blk.{}.", c.n_layers + i));
 }
 
 void Qwen35Moe::bind_gguf_layer(Binder& b, const std::string& p, LayerWeights& w) {

@@ -37,7 +37,8 @@ class MemoryPlannerTest : public testing::Test {
   }
 
   Placement plan(uint64_t available_bytes) {
-    return plan_memory({config_, experts_, 1500 * kMiB, 100 * kMiB, 4096, options_, {available_bytes, "a test"}});
+    return plan_memory({config_, experts_, 1500 * kMiB, 100 * kMiB, 4096, prompt_tokens_, 1024, options_,
+                        {available_bytes, "a test"}});
   }
   uint64_t given(const Placement& placement, const std::string& name) {
     for (const Allotment& a : placement.plan.allotments) {
@@ -50,6 +51,7 @@ class MemoryPlannerTest : public testing::Test {
   ModelConfig config_;
   ExpertTable experts_;
   EngineOptions options_;
+  int64_t prompt_tokens_ = 100;
 };
 
 TEST_F(MemoryPlannerTest, NeverPlansMoreThanTheLimit) {
@@ -131,6 +133,24 @@ TEST_F(MemoryPlannerTest, HonoursContextAndChunk) {
   EXPECT_GE(given(p, "kv_cache"), KvCache::bytes(config_, KvFormat::f16, 100000));
   options_.context_tokens = 300000;
   EXPECT_THROW(plan(16 * kGiB), Error);
+}
+
+TEST_F(MemoryPlannerTest, AnAutomaticContextHoldsThePrompt) {
+  EXPECT_EQ(plan(16 * kGiB).context_tokens, 8192);
+  prompt_tokens_ = 50000;
+  EXPECT_EQ(plan(16 * kGiB).context_tokens, 51024);
+  prompt_tokens_ = 262144;
+  EXPECT_EQ(plan(16 * kGiB).context_tokens, 262144);
+  for (const int context_tokens : {0, 4096}) {
+    prompt_tokens_ = context_tokens + (context_tokens == 0 ? 262145 : 1);
+    options_.context_tokens = context_tokens;
+    try {
+      plan(16 * kGiB);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::input);
+    }
+  }
 }
 
 TEST_F(MemoryPlannerTest, ExactModeKeepsKeysAndValuesInF32) {

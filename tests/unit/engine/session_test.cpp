@@ -59,7 +59,11 @@ TEST_F(SessionTest, FillsTheContextToTheLastToken) {
   session->prefill(ids_);
   const Generation answer = session->generate({});
   if (answer.reason == StopReason::context_full) {
-    EXPECT_EQ(answer.ids.size(), 15U);  // the last one needs no room
+    EXPECT_EQ(answer.ids.size(), 14U);
+    EXPECT_EQ(session->n_tokens(), 24);
+    const Generation more = session->generate({});  // nothing left to give
+    EXPECT_EQ(more.reason, StopReason::context_full);
+    EXPECT_TRUE(more.ids.empty());
   } else {
     EXPECT_EQ(answer.reason, StopReason::end_of_turn);
   }
@@ -137,11 +141,16 @@ TEST_F(SessionTest, AnInterruptionInPrefillEndsTheSession) {
 
 TEST_F(SessionTest, AnInterruptedAnswerIsKept) {
   const auto engine = open();
-  const auto session = engine->new_session();
-  session->prefill(ids_);
   GenerateOptions options;
   options.max_tokens = 20;
   options.sampling.temperature = 2;
+  for (;; ++options.sampling.seed) {  // until an answer does not end by itself
+    const auto session = engine->new_session();
+    session->prefill(ids_);
+    if (session->generate(options).reason == StopReason::max_tokens) break;
+  }
+  const auto session = engine->new_session();
+  session->prefill(ids_);
   layers_left_ = 4 * 5 + 1;  // five tokens of four layers, and one layer of the sixth
   const Generation answer = session->generate(options);
   EXPECT_EQ(answer.reason, StopReason::interrupted);
