@@ -9,8 +9,23 @@
 #include "quant/bf16.h"
 #include "quant/f16.h"
 #include "quant/f32.h"
+#include "quant/iq1_m.h"
+#include "quant/iq1_s.h"
+#include "quant/iq2_s.h"
+#include "quant/iq2_xs.h"
+#include "quant/iq2_xxs.h"
+#include "quant/iq3_s.h"
+#include "quant/iq3_xxs.h"
+#include "quant/iq4_nl.h"
+#include "quant/iq4_xs.h"
+#include "quant/mxfp4.h"
+#include "quant/q2_k.h"
+#include "quant/q3_k.h"
 #include "quant/q4_0.h"
+#include "quant/q4_1.h"
 #include "quant/q4_k.h"
+#include "quant/q5_0.h"
+#include "quant/q5_1.h"
 #include "quant/q5_k.h"
 #include "quant/q6_k.h"
 #include "quant/q8_0.h"
@@ -28,6 +43,21 @@ constexpr std::array<FormatInfo, kFormatCount> kFormats = {{
     {Format::q4_k, "Q4_K", BlockQ4_K::kValues, sizeof(BlockQ4_K), 12, nullptr, false, decode_q4_k},
     {Format::q5_k, "Q5_K", BlockQ5_K::kValues, sizeof(BlockQ5_K), 13, nullptr, false, decode_q5_k},
     {Format::q6_k, "Q6_K", BlockQ6_K::kValues, sizeof(BlockQ6_K), 14, nullptr, false, decode_q6_k},
+    {Format::q4_1, "Q4_1", BlockQ4_1::kValues, sizeof(BlockQ4_1), 3, nullptr, false, decode_q4_1},
+    {Format::q5_0, "Q5_0", BlockQ5_0::kValues, sizeof(BlockQ5_0), 6, nullptr, false, decode_q5_0},
+    {Format::q5_1, "Q5_1", BlockQ5_1::kValues, sizeof(BlockQ5_1), 7, nullptr, false, decode_q5_1},
+    {Format::q2_k, "Q2_K", BlockQ2_K::kValues, sizeof(BlockQ2_K), 10, nullptr, false, decode_q2_k},
+    {Format::q3_k, "Q3_K", BlockQ3_K::kValues, sizeof(BlockQ3_K), 11, nullptr, false, decode_q3_k},
+    {Format::iq1_s, "IQ1_S", BlockIQ1_S::kValues, sizeof(BlockIQ1_S), 19, nullptr, false, decode_iq1_s},
+    {Format::iq1_m, "IQ1_M", BlockIQ1_M::kValues, sizeof(BlockIQ1_M), 29, nullptr, false, decode_iq1_m},
+    {Format::iq2_xxs, "IQ2_XXS", BlockIQ2_XXS::kValues, sizeof(BlockIQ2_XXS), 16, nullptr, false, decode_iq2_xxs},
+    {Format::iq2_xs, "IQ2_XS", BlockIQ2_XS::kValues, sizeof(BlockIQ2_XS), 17, nullptr, false, decode_iq2_xs},
+    {Format::iq2_s, "IQ2_S", BlockIQ2_S::kValues, sizeof(BlockIQ2_S), 22, nullptr, false, decode_iq2_s},
+    {Format::iq3_xxs, "IQ3_XXS", BlockIQ3_XXS::kValues, sizeof(BlockIQ3_XXS), 18, nullptr, false, decode_iq3_xxs},
+    {Format::iq3_s, "IQ3_S", BlockIQ3_S::kValues, sizeof(BlockIQ3_S), 21, nullptr, false, decode_iq3_s},
+    {Format::iq4_nl, "IQ4_NL", BlockIQ4_NL::kValues, sizeof(BlockIQ4_NL), 20, nullptr, false, decode_iq4_nl},
+    {Format::iq4_xs, "IQ4_XS", BlockIQ4_XS::kValues, sizeof(BlockIQ4_XS), 23, nullptr, false, decode_iq4_xs},
+    {Format::mxfp4, "MXFP4", BlockMXFP4::kValues, sizeof(BlockMXFP4), 39, nullptr, false, decode_mxfp4},
 }};
 
 // Every id the GGUF format has given out.

@@ -8,8 +8,16 @@
 
 namespace flashmoe {
 
-enum class Format : uint8_t { f32, f16, bf16, q8_0, q4_0, q4_k, q5_k, q6_k };
-inline constexpr int kFormatCount = 8;
+// clang-format off
+enum class Format : uint8_t {
+  f32, f16, bf16,
+  q8_0, q4_0, q4_k, q5_k, q6_k,
+  q4_1, q5_0, q5_1, q2_k, q3_k,
+  iq1_s, iq1_m, iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, iq4_nl, iq4_xs,
+  mxfp4,
+};
+// clang-format on
+inline constexpr int kFormatCount = 23;
 
 struct FormatInfo {
   Format format;
@@ -27,7 +35,7 @@ const FormatInfo& format_info(Format format);
 std::optional<Format> format_from_gguf(uint32_t gguf_type);
 std::optional<Format> format_from_safetensors(std::string_view dtype);
 
-// What people call a GGUF type this build does not run ("IQ2_XXS"), or "type 99".
+// What people call a GGUF type this build does not run ("TQ1_0"), or "type 99".
 std::string_view gguf_type_name(uint32_t gguf_type);
 
 // Bytes of n_values (a multiple of block_values).

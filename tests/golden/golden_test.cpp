@@ -1,4 +1,6 @@
 // The forward pass against the reference implementation, through every kernel table this machine runs.
+#include "support/golden.h"
+
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -6,7 +8,6 @@
 #include <map>
 #include <set>
 
-#include "support/golden.h"
 #include "support/loaded_model.h"
 #include "support/shared_data.h"
 
@@ -35,7 +36,8 @@ std::vector<Case> cases() {
         found.push_back({name, folder, folder / "golden.safetensors"});
       }
     }
-    for (const char* type : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K"}) {
+    for (const char* type : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_M", "Q4_K_M",
+                             "Q5_K_M", "Q6_K", "IQ3_S", "IQ4_XS", "MXFP4"}) {
       const fs::path model = root / "gguf" / (std::string(type) + ".gguf");
       if (fs::exists(model) && names.insert(type).second) {
         found.push_back({type, model, root / "gguf" / (std::string(type) + ".golden.safetensors")});
@@ -90,7 +92,8 @@ TEST_P(GoldenTest, ExactModeEqualsTheReference) {
   for (const auto& [index, reference] : golden.hidden) {
     EXPECT_LE(relative_error(seen.hidden_[index], reference), kExactBound) << "hidden." << index;
   }
-  for (const auto& [layer, reference] : golden.router_topk) EXPECT_EQ(seen.picks_[layer], reference) << "layer " << layer;
+  for (const auto& [layer, reference] : golden.router_topk)
+    EXPECT_EQ(seen.picks_[layer], reference) << "layer " << layer;
   EXPECT_LE(relative_error(logits, golden.logits), kExactBound);
   EXPECT_EQ(model.greedy(golden.input_ids, golden.greedy.size()), golden.greedy);
 }

@@ -2,14 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <cstring>
 
+#include "base/check.h"
 #include "quant/f16.h"
-#include "quant/q4_0.h"
-#include "quant/q4_k.h"
-#include "quant/q5_k.h"
-#include "quant/q6_k.h"
-#include "quant/q8_0.h"
 
 namespace flashmoe::testing_support {
 namespace {
@@ -41,12 +38,7 @@ std::vector<MatmulCase> make_cases() {
   return cases;
 }
 
-template <typename Block>
-Block* block_at(std::byte* bytes, int64_t i) {
-  return reinterpret_cast<Block*>(bytes) + i;
-}
-
-void write_f16(uint8_t* to, float value) {
+void write_f16(std::byte* to, float value) {
   const uint16_t half = f32_to_f16(value);
   std::memcpy(to, &half, sizeof(half));
 }
@@ -62,37 +54,44 @@ void fill_floats(std::mt19937& random, Format format, int64_t n, std::byte* to) 
   }
 }
 
-void set_scales(std::mt19937& random, Format format, int64_t n_blocks, std::byte* to) {
-  std::uniform_real_distribution<float> magnitude(0.005f, 0.015f);
-  for (int64_t i = 0; i < n_blocks; ++i) {
-    const float scale = i % 5 == 4 ? -magnitude(random) : magnitude(random), min = magnitude(random);
-    switch (format) {
-      case Format::q8_0:
-        write_f16(block_at<BlockQ8_0>(to, i)->d, scale);
-        break;
-      case Format::q4_0:
-        write_f16(block_at<BlockQ4_0>(to, i)->d, scale);
-        break;
-      case Format::q4_k:
-        write_f16(block_at<BlockQ4_K>(to, i)->d, scale);
-        write_f16(block_at<BlockQ4_K>(to, i)->dmin, min);
-        break;
-      case Format::q5_k:
-        write_f16(block_at<BlockQ5_K>(to, i)->d, scale);
-        write_f16(block_at<BlockQ5_K>(to, i)->dmin, min);
-        break;
-      case Format::q6_k:
-        write_f16(block_at<BlockQ6_K>(to, i)->d, scale);
-        break;
-      case Format::f32:
-      case Format::f16:
-      case Format::bf16:
-        break;
-    }
-  }
-}
+// Where a block has its f16 scale, and its minimum if it has one.
+struct ScaleOffsets {
+  Format format;
+  int scale, min;
+};
+constexpr ScaleOffsets kScaleOffsets[] = {
+    {Format::q8_0, 0, -1},   {Format::q4_0, 0, -1},   {Format::q4_k, 0, 2},   {Format::q5_k, 0, 2},
+    {Format::q6_k, 208, -1}, {Format::q4_1, 0, 2},    {Format::q5_0, 0, -1},  {Format::q5_1, 0, 2},
+    {Format::q2_k, 80, 82},  {Format::q3_k, 108, -1}, {Format::iq1_s, 0, -1}, {Format::iq2_xxs, 0, -1},
+    {Format::iq2_xs, 0, -1}, {Format::iq2_s, 0, -1},  {Format::iq3_s, 0, -1}, {Format::iq3_xxs, 0, -1},
+    {Format::iq4_nl, 0, -1}, {Format::iq4_xs, 0, -1},
+};
 
 }  // namespace
+
+void set_block_scales(Format format, float scale, float min, std::byte* block) {
+  if (format == Format::mxfp4) {  // only powers of two
+    int exponent = 0;
+    std::frexp(scale, &exponent);
+    *block = static_cast<std::byte>(127 + exponent);
+    return;
+  }
+  if (format == Format::iq1_m) {  // a nibble in each of the last four words
+    const uint16_t half = f32_to_f16(scale);
+    for (int k = 0; k < 4; ++k) {
+      std::byte& upper = block[49 + 2 * k];
+      upper = (upper & std::byte{15}) | static_cast<std::byte>((half >> 4 * k & 15) << 4);
+    }
+    return;
+  }
+  for (const ScaleOffsets& offsets : kScaleOffsets) {
+    if (offsets.format != format) continue;
+    write_f16(block + offsets.scale, scale);
+    if (offsets.min >= 0) write_f16(block + offsets.min, min);
+    return;
+  }
+  CHECK(!"a format without scales");
+}
 
 std::string MatmulCase::name() const {
   return fmt::format("{} {}x{} n{} rows {}..{} +{}", format_info(format).name, rows, cols, n, row_begin, row_end,
@@ -129,7 +128,11 @@ TestMatrix::TestMatrix(Format format, int64_t rows, int64_t cols, uint32_t seed,
     fill_floats(random, format, rows * cols, data);
   } else {
     for (int64_t i = 0; i < n_bytes; ++i) data[i] = static_cast<std::byte>(random() >> 24);
-    set_scales(random, format, n_bytes / info.block_bytes, data);
+    std::uniform_real_distribution<float> magnitude(0.005f, 0.015f);
+    for (int64_t i = 0; i < n_bytes / info.block_bytes; ++i) {
+      const float scale = i % 5 == 4 ? -magnitude(random) : magnitude(random), min = magnitude(random);
+      set_block_scales(format, scale, min, data + i * info.block_bytes);
+    }
   }
   view_ = {data, rows, cols, format};
 }

@@ -28,6 +28,10 @@ std::vector<const KernelTable*> available_tables();
 
 std::vector<float> random_floats(std::mt19937& random, int64_t n, float scale = 1.0f);
 
+// Sets the scale of one block, and the minimum of formats that have one. MXFP4 takes the power of two above |scale|
+// / 2.
+void set_block_scales(Format format, float scale, float min, std::byte* block);
+
 // Random valid weights: any bits in the quants, block scales near 0.01 of both signs.
 class TestMatrix {
  public:

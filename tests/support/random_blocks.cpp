@@ -58,6 +58,50 @@ float spread(int n) { return std::sqrt(static_cast<float>(n * n - 1) / 12.0f); }
 
 constexpr float kMeanScale = 40;
 
+// Formats whose values lie evenly about zero when all bits but those of the f16 scale are random.
+struct RandomBits {
+  Format format;
+  int before, after;  // bytes before and after the scale
+  float deviation;    // standard deviation of the values where the scale is 1
+};
+constexpr RandomBits kRandomBits[] = {
+    {Format::q5_0, 0, 20, 9.24f},      {Format::q3_k, 108, 0, 43.2f},   {Format::iq1_s, 0, 48, 7.19f},
+    {Format::iq2_xxs, 0, 64, 53.2f},   {Format::iq2_xs, 0, 72, 56.1f},  {Format::iq2_s, 0, 80, 56.4f},
+    {Format::iq3_xxs, 0, 96, 142.6f},  {Format::iq3_s, 0, 108, 140.4f}, {Format::iq4_nl, 0, 16, 67.5f},
+    {Format::iq4_xs, 0, 134, 1243.4f},
+};
+constexpr float kIq1MDeviation = 7.19f, kMxfp4Deviation = 5.85f, kQ2KDeviation = 9.84f;
+
+// Either sign: what the levels' mean misses zero by cancels out.
+uint16_t random_scale(float magnitude, Random& random) {
+  return half_of(random.below(2) == 0 ? magnitude : -magnitude);
+}
+
+// A 4-bit scale and the same 4-bit minimum for each group.
+void append_q2_k(std::string& out, float sigma, Random& random) {
+  for (int i = 0; i < 16; ++i) append(out, static_cast<uint8_t>(random.below(16) * 17));
+  append_random(out, random, 64);
+  append(out, half_of(sigma / kQ2KDeviation));
+  append(out, half_of(1.5f * sigma / kQ2KDeviation));
+}
+
+void append_iq1_m(std::string& out, float sigma, Random& random) {
+  append_random(out, random, 48);
+  const uint16_t d = random_scale(sigma / kIq1MDeviation, random);
+  for (int i = 0; i < 4; ++i) {
+    append(out, static_cast<uint16_t>(random.below(1 << 12) | static_cast<uint64_t>(d >> 4 * i & 15) << 12));
+  }
+}
+
+// The scale is a power of two: the two beside the one that is wanted, in such shares that the variance is right.
+void append_mxfp4(std::string& out, float sigma, Random& random) {
+  int exponent = 0;
+  const float fraction = 2 * std::frexp(sigma / kMxfp4Deviation, &exponent);  // in [1, 2)
+  const bool is_upper = random.uniform() < (fraction * fraction - 1) / 3;
+  append(out, static_cast<uint8_t>(128 + exponent - 1 + (is_upper ? 1 : 0)));
+  append_random(out, random, 16);
+}
+
 void append_block(std::string& out, Format format, float sigma, Random& random) {
   switch (format) {
     case Format::f32:
@@ -94,8 +138,29 @@ void append_block(std::string& out, Format format, float sigma, Random& random) 
         append(out, static_cast<int8_t>(random.below(2) == 0 ? scale : -scale));
       }
       return append(out, half_of(sigma / (kMeanScale * spread(64))));
+    case Format::q4_1:
+    case Format::q5_1: {
+      const int n_levels = format == Format::q4_1 ? 16 : 32;
+      const float d = sigma / spread(n_levels);
+      append(out, half_of(d));
+      append(out, half_of(-0.5f * static_cast<float>(n_levels - 1) * d));
+      return append_random(out, random, format == Format::q4_1 ? 16 : 20);
+    }
+    case Format::q2_k:
+      return append_q2_k(out, sigma, random);
+    case Format::iq1_m:
+      return append_iq1_m(out, sigma, random);
+    case Format::mxfp4:
+      return append_mxfp4(out, sigma, random);
+    default:
+      break;
   }
-  CHECK(!"a format without random blocks");
+  const auto* bits = std::find_if(std::begin(kRandomBits), std::end(kRandomBits),
+                                  [format](const RandomBits& one) { return one.format == format; });
+  CHECK(bits != std::end(kRandomBits));
+  append_random(out, random, bits->before);
+  append(out, random_scale(sigma / bits->deviation, random));
+  append_random(out, random, bits->after);
 }
 
 }  // namespace

@@ -33,10 +33,10 @@ GgufWriter small_gguf() {
   writer.add_array("bools", GgufKind::boolean, 3, std::string("\1\0\1", 3));
   writer.add_strings("strings", {"", "x", "a string longer than fifteen bytes"});
   writer.add_strings("no strings", {});
-  constexpr uint32_t kF32 = 0, kQ8_0 = 8, kIq4Nl = 20;
+  constexpr uint32_t kF32 = 0, kQ8_0 = 8, kTq1_0 = 34;
   writer.add_tensor("a", {2, 3}, kF32, std::string(24, '\1'));
   writer.add_tensor("b", {4, 64}, kQ8_0, std::string(4 * 2 * 34, '\2'));
-  writer.add_tensor("c", {32}, kIq4Nl, std::string(18, '\3'));
+  writer.add_tensor("c", {256}, kTq1_0, std::string(54, '\3'));
   return writer;
 }
 

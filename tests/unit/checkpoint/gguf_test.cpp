@@ -86,8 +86,8 @@ TEST(Gguf, KeepsTensorsOfOtherFormatsApart) {
   const auto model = Checkpoint::open(folder.write("m.gguf", writer.bytes()));
   ASSERT_EQ(model->unsupported_tensors().size(), 2u);
   EXPECT_EQ(model->unsupported_tensors()[0].name, "c");
-  EXPECT_EQ(model->unsupported_tensors()[0].format, "IQ4_NL");
-  EXPECT_EQ(model->unsupported_tensors()[0].bytes, 18u);
+  EXPECT_EQ(model->unsupported_tensors()[0].format, "TQ1_0");
+  EXPECT_EQ(model->unsupported_tensors()[0].bytes, 54u);
   EXPECT_EQ(model->unsupported_tensors()[1].name, "d");
   EXPECT_NE(model->unsupported_tensors()[1].format, "");
   EXPECT_EQ(model->unsupported_tensors()[1].bytes, 0u);

@@ -120,13 +120,8 @@ TEST_P(EveryTable, MatmulsHoldTheExtremes) {
       constexpr int64_t kCols = 512;
       std::vector<std::byte> bytes(static_cast<size_t>(format_bytes(format, kCols)), static_cast<std::byte>(pattern));
       const int64_t block_bytes = format_info(format).block_bytes;
-      for (int64_t b = 0; b < kCols / format_info(format).block_values; ++b) {  // scales 1: f16 0x3c00
-        const auto set_one = [&](int64_t at) {
-          bytes[static_cast<size_t>(b * block_bytes + at)] = std::byte{0x00};
-          bytes[static_cast<size_t>(b * block_bytes + at + 1)] = std::byte{0x3c};
-        };
-        set_one(format == Format::q6_k ? 208 : 0);
-        if (format == Format::q4_k || format == Format::q5_k) set_one(2);
+      for (int64_t b = 0; b < kCols / format_info(format).block_values; ++b) {
+        testing_support::set_block_scales(format, 1, 1, bytes.data() + b * block_bytes);
       }
       for (const int sign : {-1, 1}) {
         const std::vector<int8_t> q8(kCols, static_cast<int8_t>(127 * sign));

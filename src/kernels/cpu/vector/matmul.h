@@ -9,8 +9,23 @@
 #include "quant/bf16.h"
 #include "quant/f16.h"
 #include "quant/f32.h"
+#include "quant/iq1_m.h"
+#include "quant/iq1_s.h"
+#include "quant/iq2_s.h"
+#include "quant/iq2_xs.h"
+#include "quant/iq2_xxs.h"
+#include "quant/iq3_s.h"
+#include "quant/iq3_xxs.h"
+#include "quant/iq4_nl.h"
+#include "quant/iq4_xs.h"
+#include "quant/mxfp4.h"
+#include "quant/q2_k.h"
+#include "quant/q3_k.h"
 #include "quant/q4_0.h"
+#include "quant/q4_1.h"
 #include "quant/q4_k.h"
+#include "quant/q5_0.h"
+#include "quant/q5_1.h"
 #include "quant/q5_k.h"
 #include "quant/q6_k.h"
 #include "quant/q8_0.h"
@@ -125,6 +140,21 @@ inline void set_exact_matmuls(KernelTable& table) {
   set(Format::q4_k, matmul<DecodeDot<BlockQ4_K, decode_q4_k>>);
   set(Format::q5_k, matmul<DecodeDot<BlockQ5_K, decode_q5_k>>);
   set(Format::q6_k, matmul<DecodeDot<BlockQ6_K, decode_q6_k>>);
+  set(Format::q4_1, matmul<DecodeDot<BlockQ4_1, decode_q4_1>>);
+  set(Format::q5_0, matmul<DecodeDot<BlockQ5_0, decode_q5_0>>);
+  set(Format::q5_1, matmul<DecodeDot<BlockQ5_1, decode_q5_1>>);
+  set(Format::q2_k, matmul<DecodeDot<BlockQ2_K, decode_q2_k>>);
+  set(Format::q3_k, matmul<DecodeDot<BlockQ3_K, decode_q3_k>>);
+  set(Format::iq1_s, matmul<DecodeDot<BlockIQ1_S, decode_iq1_s>>);
+  set(Format::iq1_m, matmul<DecodeDot<BlockIQ1_M, decode_iq1_m>>);
+  set(Format::iq2_xxs, matmul<DecodeDot<BlockIQ2_XXS, decode_iq2_xxs>>);
+  set(Format::iq2_xs, matmul<DecodeDot<BlockIQ2_XS, decode_iq2_xs>>);
+  set(Format::iq2_s, matmul<DecodeDot<BlockIQ2_S, decode_iq2_s>>);
+  set(Format::iq3_xxs, matmul<DecodeDot<BlockIQ3_XXS, decode_iq3_xxs>>);
+  set(Format::iq3_s, matmul<DecodeDot<BlockIQ3_S, decode_iq3_s>>);
+  set(Format::iq4_nl, matmul<DecodeDot<BlockIQ4_NL, decode_iq4_nl>>);
+  set(Format::iq4_xs, matmul<DecodeDot<BlockIQ4_XS, decode_iq4_xs>>);
+  set(Format::mxfp4, matmul<DecodeDot<BlockMXFP4, decode_mxfp4>>);
   for (const Format format : {Format::f32, Format::f16, Format::bf16}) {
     table.matmul_fast[static_cast<int>(format)] = table.matmul_exact[static_cast<int>(format)];
   }

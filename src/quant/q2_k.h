@@ -1,0 +1,35 @@
+// Q2_K: 256 two-bit values in 16 groups of 16, each with a 4-bit scale (low nibble) and a 4-bit minimum (high nibble).
+// w = (d * scale) * q - dmin * min. Value 32 r + j of each half of 128 values is at bit 2 r of byte j of its 32 bytes.
+#pragma once
+
+#include "quant/f16.h"
+
+namespace flashmoe {
+
+struct BlockQ2_K {
+  static constexpr int kValues = 256;
+  uint8_t scales[16];
+  uint8_t q[64];
+  uint8_t d[2];     // f16
+  uint8_t dmin[2];  // f16
+};
+static_assert(sizeof(BlockQ2_K) == 84 && alignof(BlockQ2_K) == 1);
+
+static inline void decode_q2_k(const std::byte* blocks, int64_t n_values, float* __restrict out) noexcept {
+  const auto* block = reinterpret_cast<const BlockQ2_K*>(blocks);
+  for (int64_t i = 0; i < n_values; i += BlockQ2_K::kValues, ++block) {
+    const float d = load_f16(block->d), dmin = load_f16(block->dmin);
+    for (int group = 0; group < 16; ++group) {
+      const float scale = d * static_cast<float>(block->scales[group] & 15);
+      const float min = dmin * static_cast<float>(block->scales[group] >> 4);
+      const uint8_t* q = block->q + group / 8 * 32 + group % 2 * 16;
+      const int shift = group / 2 % 4 * 2;
+      float* __restrict to = out + i + group * 16;
+      uint8_t values[16];  // bytes first: both loops vectorise, their combination does not
+      for (int j = 0; j < 16; ++j) values[j] = static_cast<uint8_t>(q[j] >> shift & 3);
+      for (int j = 0; j < 16; ++j) to[j] = scale * static_cast<float>(values[j]) - min;
+    }
+  }
+}
+
+}  // namespace flashmoe
