@@ -37,9 +37,24 @@ void set_entries(KernelTable& table) {
   const auto set = [&table](Format format, Matmul entry) { table.matmul_fast[static_cast<int>(format)] = entry; };
   set(Format::q8_0, matmul<BlockDot<BlockQ8_0>>);
   set(Format::q4_0, matmul<BlockDot<BlockQ4_0>>);
+  set(Format::q4_1, matmul<BlockDot<BlockQ4_1>>);
+  set(Format::q5_0, matmul<BlockDot<BlockQ5_0>>);
+  set(Format::q5_1, matmul<BlockDot<BlockQ5_1>>);
+  set(Format::iq4_nl, matmul<BlockDot<BlockIQ4_NL>>);
+  set(Format::mxfp4, matmul<BlockDot<BlockMXFP4>>);
+  set(Format::q2_k, matmul<SuperblockDot<BlockQ2_K>>);
+  set(Format::q3_k, matmul<SuperblockDot<BlockQ3_K>>);
   set(Format::q4_k, matmul<SuperblockDot<BlockQ4_K>>);
   set(Format::q5_k, matmul<SuperblockDot<BlockQ5_K>>);
   set(Format::q6_k, matmul<SuperblockDot<BlockQ6_K>>);
+  set(Format::iq1_s, matmul<SuperblockDot<BlockIQ1_S>>);
+  set(Format::iq1_m, matmul<SuperblockDot<BlockIQ1_M>>);
+  set(Format::iq2_xxs, matmul<SuperblockDot<BlockIQ2_XXS>>);
+  set(Format::iq2_xs, matmul<SuperblockDot<BlockIQ2_XS>>);
+  set(Format::iq2_s, matmul<SuperblockDot<BlockIQ2_S>>);
+  set(Format::iq3_xxs, matmul<SuperblockDot<BlockIQ3_XXS>>);
+  set(Format::iq3_s, matmul<SuperblockDot<BlockIQ3_S>>);
+  set(Format::iq4_xs, matmul<SuperblockDot<BlockIQ4_XS>>);
 }
 
 }  // namespace flashmoe::avx512

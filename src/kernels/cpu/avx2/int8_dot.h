@@ -1,0 +1,76 @@
+// Dot products of int8 activations with unpacked weights, AVX2.
+//
+// Weights are unpacked 32 to a register, as bytes. vpmaddubsw multiplies unsigned by signed bytes and sums pairs in 16
+// bits with saturation, which is never met: |x| <= 127 and unsigned weights are at most 31, while signed weights go in
+// as |w| <= 128 with their sign moved to x, and 2 * 128 * 127 < 2^15. A lane ends up with the dot product of 4 values.
+// Formats with a minimum keep weights unsigned, and the minimum meets the sum of the activations.
+#pragma once
+
+#include "kernels/cpu/avx2/vec.h"
+
+namespace flashmoe::avx2 {
+
+inline __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+inline __m256i load32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline float half_at(const uint8_t* p) {
+  uint16_t half;
+  __builtin_memcpy(&half, p, sizeof(half));
+  return _cvtsh_ss(half);
+}
+inline uint32_t word_at(const uint8_t* p) {
+  uint32_t word;
+  __builtin_memcpy(&word, p, sizeof(word));
+  return word;
+}
+inline uint64_t long_at(const uint8_t* p) {
+  uint64_t word;
+  __builtin_memcpy(&word, p, sizeof(word));
+  return word;
+}
+inline __m128i eight_bytes(uint64_t bytes) { return _mm_cvtsi64_si128(static_cast<long long>(bytes)); }
+inline __m128i sixteen_bytes(uint64_t low, uint64_t high) {
+  return _mm_set_epi64x(static_cast<long long>(high), static_cast<long long>(low));
+}
+
+// Sums of fours of w (unsigned) times x (signed), as f32.
+inline __m256 dot4(__m256i w, __m256i x) {
+  return _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+}
+inline __m256 signed_dot4(__m256i w, __m256i x) { return dot4(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)); }
+
+// 0xff in byte j where bit j is set.
+inline __m256i bytes_of_bits(uint32_t bits) {
+  const __m256i each =
+      _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)),
+                          _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
+  const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
+  return _mm256_cmpeq_epi8(_mm256_and_si256(each, bit), bit);
+}
+
+// The scales of 16 groups of 16 values, out of 16 or 8 steps: step * d, or (step * slope + start) * d.
+inline void store_scales(__m128i steps, float d, float to[16]) {
+  const __m256 factor = _mm256_set1_ps(d);
+  const __m256i low = _mm256_cvtepi8_epi32(steps), high = _mm256_cvtepi8_epi32(_mm_srli_si128(steps, 8));
+  _mm256_storeu_ps(to, _mm256_mul_ps(_mm256_cvtepi32_ps(low), factor));
+  _mm256_storeu_ps(to + 8, _mm256_mul_ps(_mm256_cvtepi32_ps(high), factor));
+}
+inline __m256 affine(__m256i steps, float slope, float start, float d) {
+  const __m256 factors = _mm256_fmadd_ps(_mm256_cvtepi32_ps(steps), _mm256_set1_ps(slope), _mm256_set1_ps(start));
+  return _mm256_mul_ps(factors, _mm256_set1_ps(d));
+}
+inline void store_scales(__m128i steps, float slope, float start, float d, float to[16]) {
+  _mm256_storeu_ps(to, affine(_mm256_cvtepu8_epi32(steps), slope, start, d));
+  _mm256_storeu_ps(to + 8, affine(_mm256_cvtepu8_epi32(_mm_srli_si128(steps, 8)), slope, start, d));
+}
+inline void store_scales(__m256i eight_steps, float slope, float start, float d, float to[16]) {
+  const __m256 scales = affine(eight_steps, slope, start, d);
+  const __m256 low = _mm256_unpacklo_ps(scales, scales), high = _mm256_unpackhi_ps(scales, scales);
+  _mm256_storeu_ps(to, _mm256_permute2f128_ps(low, high, 0x20));
+  _mm256_storeu_ps(to + 8, _mm256_permute2f128_ps(low, high, 0x31));
+}
+// Two groups of 16 values: 4 lanes each.
+inline __m256 two_scales(const float scales[2]) {
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_broadcast_ss(scales)), _mm_broadcast_ss(scales + 1), 1);
+}
+
+}  // namespace flashmoe::avx2

@@ -1,0 +1,152 @@
+// The IQ formats of 256 values unpacked to bytes, AVX2: signed_run and group_scales as in unpack_k.h.
+//
+// Codebook entries are loaded one by one: gathers are microcode on some machines and slowed down by mitigations on
+// others.
+#pragma once
+
+#include "kernels/cpu/avx2/int8_dot.h"
+#include "quant/iq1_m.h"
+#include "quant/iq1_s.h"
+#include "quant/iq2_s.h"
+#include "quant/iq2_xs.h"
+#include "quant/iq2_xxs.h"
+#include "quant/iq3_s.h"
+#include "quant/iq3_xxs.h"
+#include "quant/iq4_xs.h"
+
+namespace flashmoe::avx2 {
+
+constexpr uint64_t kLowNibbles = 0x0f0f0f0f0f0f0f0f;
+
+// 4 entries of 8 values: entry(k), k = 0..3.
+template <typename Entry>
+inline __m256i four_entries(Entry entry) {
+  const auto at = [&](int k) { return static_cast<long long>(entry(k)); };
+  return _mm256_set_epi64x(at(3), at(2), at(1), at(0));
+}
+// 8 entries of 4 values.
+template <typename Entry>
+inline __m256i eight_entries(Entry entry) {
+  return four_entries([&](int k) { return entry(2 * k) | static_cast<uint64_t>(entry(2 * k + 1)) << 32; });
+}
+
+inline __m256i negate(__m256i q, uint32_t signs) {
+  const __m256i mask = bytes_of_bits(signs);
+  return _mm256_sub_epi8(_mm256_xor_si256(q, mask), mask);
+}
+
+// even_signs of 4 bytes at once.
+inline uint32_t four_even_signs(uint32_t sevens) {
+  uint32_t parity = sevens ^ sevens >> 4;  // only the lowest bit of each byte is used
+  parity ^= parity >> 2;
+  parity ^= parity >> 1;
+  return sevens | (parity & 0x01010101) << 7;
+}
+// The signs of 32 values out of the low 28 bits of a word.
+inline uint32_t signs_of_word(uint32_t word) {
+  return four_even_signs((word & 0x7f) | (word << 1 & 0x7f00) | (word << 2 & 0x7f0000) | (word << 3 & 0x7f000000));
+}
+
+// Bytes out of nibbles, the low one first.
+inline __m128i sixteen_nibbles(const uint8_t packed[8]) {
+  const uint64_t both = long_at(packed);
+  return _mm_unpacklo_epi8(eight_bytes(both & kLowNibbles), eight_bytes(both >> 4 & kLowNibbles));
+}
+inline __m128i eight_nibbles(const uint8_t packed[4]) {
+  const uint64_t both = word_at(packed);
+  return _mm_unpacklo_epi8(eight_bytes(both & kLowNibbles), eight_bytes(both >> 4 & kLowNibbles));
+}
+
+inline __m256i signed_run(const BlockIQ2_XXS& block, int run) {
+  const uint8_t* q = block.q[run];
+  return negate(four_entries([&](int k) { return kIq2XxsGrid.entries[q[k]]; }), signs_of_word(word_at(q + 4)));
+}
+inline void group_scales(const BlockIQ2_XXS& block, float to[16]) {
+  const __m256 low = _mm256_castsi256_ps(load32(block.q)), high = _mm256_castsi256_ps(load32(block.q + 4));
+  // Odd words of both; the shuffle leaves pairs as 0 1 4 5 | 2 3 6 7.
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xdd)), 0xd8);
+  store_scales(_mm256_srli_epi32(words, 28), 0.25f, 0.125f, half_at(block.d), to);
+}
+
+inline __m256i signed_run(const BlockIQ2_XS& block, int run) {
+  const uint8_t(*q)[2] = block.q + 4 * run;
+  const __m128i sevens = _mm_srli_epi16(eight_bytes(long_at(q[0])), 9);
+  const auto packed = static_cast<uint32_t>(_mm_cvtsi128_si32(_mm_packus_epi16(sevens, sevens)));
+  return negate(four_entries([&](int k) { return kIq2XsGrid.entries[load_u16(q[k]) & 511]; }), four_even_signs(packed));
+}
+inline void group_scales(const BlockIQ2_XS& block, float to[16]) {
+  store_scales(sixteen_nibbles(block.scales), 0.25f, 0.125f, half_at(block.d), to);
+}
+
+inline __m256i signed_run(const BlockIQ2_S& block, int run) {
+  const uint8_t* q = block.q + 4 * run;
+  const int high = block.high[run];
+  const __m256i entries = four_entries([&](int k) { return kIq2SGrid.entries[q[k] | (high << (8 - k * 2) & 0x300)]; });
+  return negate(entries, word_at(block.signs + 4 * run));
+}
+inline void group_scales(const BlockIQ2_S& block, float to[16]) {
+  store_scales(sixteen_nibbles(block.scales), 0.25f, 0.125f, half_at(block.d), to);
+}
+
+inline __m256i signed_run(const BlockIQ3_XXS& block, int run) {
+  const uint8_t* q = block.q + 8 * run;
+  const __m256i entries = eight_entries([&](int k) { return kIq3XxsGrid.entries[q[k]]; });
+  return negate(entries, signs_of_word(word_at(block.words[run])));
+}
+inline void group_scales(const BlockIQ3_XXS& block, float to[16]) {
+  store_scales(_mm256_srli_epi32(load32(block.words), 28), 0.5f, 0.25f, half_at(block.d), to);
+}
+
+inline __m256i signed_run(const BlockIQ3_S& block, int run) {
+  const uint8_t* q = block.q + 8 * run;
+  const int high = block.high[run];
+  const __m256i entries = eight_entries([&](int k) { return kIq3SGrid.entries[q[k] | (high << (8 - k) & 0x100)]; });
+  return negate(entries, word_at(block.signs + 4 * run));
+}
+inline void group_scales(const BlockIQ3_S& block, float to[16]) {
+  store_scales(_mm256_cvtepu8_epi32(eight_nibbles(block.scales)), 2, 1, half_at(block.d), to);
+}
+
+inline __m256i signed_run(const BlockIQ1_S& block, int run) {
+  const uint8_t* q = block.q + 4 * run;
+  const uint32_t word = load_u16(block.words[run]);
+  const __m256i entries = four_entries([&](int k) { return kIq1Grid.entries[q[k] | (word >> 3 * k << 8 & 0x700)]; });
+  return _mm256_add_epi8(entries, _mm256_set1_epi8(word >> 15 != 0 ? -1 : 1));
+}
+inline void group_scales(const BlockIQ1_S& block, float to[16]) {
+  const __m256i words = _mm256_cvtepu16_epi32(load16(block.words));
+  const __m256i steps = _mm256_and_si256(_mm256_srli_epi32(words, 12), _mm256_set1_epi32(7));
+  store_scales(steps, 0.25f, 0.125f, half_at(block.d), to);
+}
+
+inline __m256i signed_run(const BlockIQ1_M& block, int run) {
+  const uint8_t* q = block.q + 4 * run;
+  const uint32_t high = load_u16(block.high + 2 * run);
+  const __m256i entries = four_entries([&](int k) { return kIq1Grid.entries[q[k] | (high >> 4 * k << 8 & 0x700)]; });
+  // Bit 3 of each nibble: 0 or -2 in each of its 8 bytes.
+  const __m256i nibbles =
+      _mm256_srlv_epi64(_mm256_set1_epi64x(static_cast<long long>(high)), _mm256_setr_epi64x(0, 4, 8, 12));
+  const __m256i is_down = _mm256_cmpeq_epi64(_mm256_and_si256(nibbles, _mm256_set1_epi64x(8)), _mm256_set1_epi64x(8));
+  return _mm256_add_epi8(entries, _mm256_or_si256(is_down, _mm256_set1_epi8(1)));
+}
+inline void group_scales(const BlockIQ1_M& block, float to[16]) {
+  const uint64_t scales = long_at(block.scales[0]), steps = _pext_u64(scales, 0x0fff0fff0fff0fff);
+  constexpr uint64_t kThrees = 0x0707070707070707;
+  const float d = _cvtsh_ss(static_cast<uint16_t>(_pext_u64(scales, 0xf000f000f000f000)));
+  store_scales(sixteen_bytes(_pdep_u64(steps, kThrees), _pdep_u64(steps >> 24, kThrees)), 0.25f, 0.125f, d, to);
+}
+
+inline __m256i signed_run(const BlockIQ4_XS& block, int run) {
+  const __m128i both = load16(block.q + 16 * run);
+  const __m256i nibbles = _mm256_and_si256(_mm256_setr_m128i(both, _mm_srli_epi16(both, 4)), _mm256_set1_epi8(15));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(kIq4Levels)), nibbles);
+}
+inline void group_scales(const BlockIQ4_XS& block, float to[16]) {
+  const __m256i shift = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
+  const __m256i high = _mm256_srlv_epi32(_mm256_set1_epi32(load_u16(block.scales_high)), shift);
+  const __m256i upper = _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4);
+  const __m256i steps = _mm256_or_si256(_mm256_cvtepu8_epi32(eight_nibbles(block.scales_low)), upper);
+  store_scales(steps, 1, -32, half_at(block.d), to);
+}
+
+}  // namespace flashmoe::avx2
