@@ -1,7 +1,8 @@
 // The IQ formats of 256 values unpacked to bytes, AVX-512.
 //
-// Codebook entries are loaded one by one: gathers are microcode on some machines and slowed down by mitigations on
-// others.
+// Codebooks are looked up 32 entries at a time in their stored form, two bytes an entry, by permutes over the whole
+// table: gathers are microcode on some machines and slowed down by mitigations on others, and entries loaded one by one
+// cost more to put together than the permutes.
 #pragma once
 
 #include "kernels/cpu/avx512/int8_dot.h"
@@ -18,16 +19,49 @@ namespace flashmoe::avx512 {
 
 constexpr uint64_t kLowNibbles = 0x0f0f0f0f0f0f0f0f;
 
-// 8 entries of 8 values: entry(k), k = 0..7.
-template <typename Entry>
-inline __m512i eight_entries(Entry entry) {
-  const auto at = [&](int k) { return static_cast<long long>(entry(k)); };
-  return _mm512_set_epi64(at(7), at(6), at(5), at(4), at(3), at(2), at(1), at(0));
+// 32 entries of a codebook of kEntries.
+template <int kEntries>
+inline __m512i look_up(const uint16_t* book, __m512i index) {
+  if constexpr (kEntries == 64) {
+    return _mm512_permutex2var_epi16(_mm512_loadu_si512(book), index, _mm512_loadu_si512(book + 32));
+  } else {
+    constexpr int kHalf = kEntries / 2;
+    const __mmask32 upper = _mm512_test_epi16_mask(index, _mm512_set1_epi16(kHalf));
+    return _mm512_mask_blend_epi16(upper, look_up<kHalf>(book, index), look_up<kHalf>(book + kHalf, index));
+  }
 }
-// 16 entries of 4 values.
-template <typename Entry>
-inline __m512i sixteen_entries(Entry entry) {
-  return eight_entries([&](int k) { return entry(2 * k) | static_cast<uint64_t>(entry(2 * k + 1)) << 32; });
+template <int kEntries>
+inline __m512i look_up(const uint16_t (&book)[kEntries], __m512i index) {
+  return look_up<kEntries>(static_cast<const uint16_t*>(book), index);
+}
+
+// The levels of a codebook, for vpshufb.
+template <size_t kLevels>
+inline __m512i level_table(const int8_t (&levels)[kLevels], int factor = 1) {
+  alignas(16) int8_t padded[16] = {};
+  for (size_t i = 0; i < kLevels; ++i) padded[i] = static_cast<int8_t>(levels[i] * factor);
+  return _mm512_broadcast_i32x4(load16(padded));
+}
+
+// 32 entries of 8 values of 2 bits.
+inline void expand_eights(__m512i entries, __m512i levels, __m512i q[4]) {
+  alignas(64) uint16_t stored[32];
+  _mm512_store_si512(stored, entries);
+  const __m512i shifts = _mm512_set1_epi64(0x0e0c0a0806040200);
+  for (int g = 0; g < 4; ++g) {
+    const __m512i bits = _mm512_multishift_epi64_epi8(shifts, _mm512_cvtepu16_epi64(load16(stored + 8 * g)));
+    q[g] = _mm512_shuffle_epi8(levels, _mm512_and_si512(bits, _mm512_set1_epi8(3)));
+  }
+}
+// 32 entries of 4 values of 4 bits.
+inline void expand_fours(__m512i entries, __m512i levels, __m512i q[2]) {
+  alignas(64) uint16_t stored[32];
+  _mm512_store_si512(stored, entries);
+  const __m512i shifts = _mm512_set1_epi64(0x2c2824200c080400);
+  for (int g = 0; g < 2; ++g) {
+    const __m512i bits = _mm512_multishift_epi64_epi8(shifts, _mm512_cvtepu16_epi32(load32(stored + 16 * g)));
+    q[g] = _mm512_shuffle_epi8(levels, _mm512_and_si512(bits, _mm512_set1_epi8(15)));
+  }
 }
 
 inline __m512i negate(__m512i q, uint64_t signs) { return _mm512_mask_sub_epi8(q, signs, _mm512_setzero_si512(), q); }
@@ -61,12 +95,13 @@ inline __m512i sixteen_nibbles(const uint8_t packed[8]) {
 
 inline SignedWeights unpack(const BlockIQ2_XXS& block) {
   SignedWeights to;
-  const __m256i words = _mm512_cvtepi64_epi32(_mm512_srli_epi64(_mm512_loadu_si512(block.q), 32));
+  const __m512i groups = _mm512_loadu_si512(block.q);
+  const __m256i words = _mm512_cvtepi64_epi32(_mm512_srli_epi64(groups, 32));
   to.scale = step_scales(_mm256_srli_epi32(words, 28), 0.25f, 0.125f, half_at(block.d));
+  const __m512i index = _mm512_cvtepu8_epi16(_mm512_cvtepi64_epi32(groups));
+  expand_eights(look_up(kIq2XxsEntries, index), level_table(kIq2XxsLevels), to.q);
   for (int g = 0; g < 4; ++g) {
-    const uint8_t(*q)[8] = block.q + 2 * g;
-    const __m512i entries = eight_entries([&](int k) { return kIq2XxsGrid.entries[q[k / 4][k % 4]]; });
-    to.q[g] = negate(entries, even_signs(word_at(q[0] + 4), word_at(q[1] + 4)));
+    to.q[g] = negate(to.q[g], even_signs(word_at(block.q[2 * g] + 4), word_at(block.q[2 * g + 1] + 4)));
   }
   set_starts(to);
   return to;
@@ -75,13 +110,11 @@ inline SignedWeights unpack(const BlockIQ2_XXS& block) {
 inline SignedWeights unpack(const BlockIQ2_XS& block) {
   SignedWeights to;
   to.scale = step_scales(sixteen_nibbles(block.scales), 0.25f, 0.125f, half_at(block.d));
-  for (int g = 0; g < 4; ++g) {
-    const uint8_t(*q)[2] = block.q + 8 * g;
-    const __m512i entries = eight_entries([&](int k) { return kIq2XsGrid.entries[load_u16(q[k]) & 511]; });
-    const __m128i sevens = _mm_srli_epi16(load16(q), 9);
-    const auto packed = static_cast<uint64_t>(_mm_cvtsi128_si64(_mm_packus_epi16(sevens, sevens)));
-    to.q[g] = negate(entries, even_signs(packed));
-  }
+  const __m512i words = _mm512_loadu_si512(block.q);  // look_up takes the lower bits
+  expand_eights(look_up(kIq2XsEntries, words), level_table(kIq2XsLevels), to.q);
+  alignas(32) uint64_t sevens[4];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(sevens), _mm512_cvtepi16_epi8(_mm512_srli_epi16(words, 9)));
+  for (int g = 0; g < 4; ++g) to.q[g] = negate(to.q[g], even_signs(sevens[g]));
   set_starts(to);
   return to;
 }
@@ -89,12 +122,16 @@ inline SignedWeights unpack(const BlockIQ2_XS& block) {
 inline SignedWeights unpack(const BlockIQ2_S& block) {
   SignedWeights to;
   to.scale = step_scales(sixteen_nibbles(block.scales), 0.25f, 0.125f, half_at(block.d));
-  for (int g = 0; g < 4; ++g) {
-    const uint8_t *q = block.q + 8 * g, *high = block.high + 2 * g;
-    const __m512i entries =
-        eight_entries([&](int k) { return kIq2SGrid.entries[q[k] | (high[k / 4] << (8 - k % 4 * 2) & 0x300)]; });
-    to.q[g] = negate(entries, long_at(block.signs + 8 * g));
-  }
+  // Byte k / 4 of `high` in lane k, its two bits moved to 8 and 9.
+  const __m512i bytes = _mm512_cvtepu8_epi64(eight_bytes(long_at(block.high)));
+  const __m512i lanes =
+      _mm512_shuffle_epi8(bytes, _mm512_set4_epi32(static_cast<int>(0x80088008), static_cast<int>(0x80088008),
+                                                   static_cast<int>(0x80008000), static_cast<int>(0x80008000)));
+  const __m512i upper = _mm512_sllv_epi16(lanes, _mm512_set1_epi64(0x0002000400060008));
+  const __m512i low = _mm512_cvtepu8_epi16(load32(block.q));
+  const __m512i index = _mm512_or_si512(low, _mm512_and_si512(upper, _mm512_set1_epi16(0x300)));
+  expand_eights(look_up(kIq2SEntries, index), level_table(kIq2SLevels), to.q);
+  for (int g = 0; g < 4; ++g) to.q[g] = negate(to.q[g], long_at(block.signs + 8 * g));
   set_starts(to);
   return to;
 }
@@ -102,10 +139,12 @@ inline SignedWeights unpack(const BlockIQ2_S& block) {
 inline SignedWeights unpack(const BlockIQ3_XXS& block) {
   SignedWeights to;
   to.scale = step_scales(_mm256_srli_epi32(load32(block.words), 28), 0.5f, 0.25f, half_at(block.d));
+  for (int half = 0; half < 2; ++half) {
+    const __m512i index = _mm512_cvtepu8_epi16(load32(block.q + 32 * half));
+    expand_fours(look_up(kIq3XxsEntries, index), level_table(kIq3XxsLevels), to.q + 2 * half);
+  }
   for (int g = 0; g < 4; ++g) {
-    const uint8_t* q = block.q + 16 * g;
-    const __m512i entries = sixteen_entries([&](int k) { return kIq3XxsGrid.entries[q[k]]; });
-    to.q[g] = negate(entries, even_signs(word_at(block.words[2 * g]), word_at(block.words[2 * g + 1])));
+    to.q[g] = negate(to.q[g], even_signs(word_at(block.words[2 * g]), word_at(block.words[2 * g + 1])));
   }
   set_starts(to);
   return to;
@@ -115,17 +154,23 @@ inline SignedWeights unpack(const BlockIQ3_S& block) {
   SignedWeights to;
   const __m256i steps = _mm256_cvtepu8_epi32(eight_bytes(_pdep_u64(word_at(block.scales), kLowNibbles)));
   to.scale = step_scales(steps, 2, 1, half_at(block.d));
-  for (int g = 0; g < 4; ++g) {
-    const uint8_t *q = block.q + 16 * g, *high = block.high + 2 * g;
-    const __m512i entries =
-        sixteen_entries([&](int k) { return kIq3SGrid.entries[q[k] | (high[k / 8] << (8 - k % 8) & 0x100)]; });
-    to.q[g] = negate(entries, long_at(block.signs + 8 * g));
+  for (int half = 0; half < 2; ++half) {
+    const __m512i low = _mm512_cvtepu8_epi16(load32(block.q + 32 * half));
+    const __m512i index = _mm512_mask_add_epi16(low, word_at(block.high + 4 * half), low, _mm512_set1_epi16(0x100));
+    expand_fours(look_up(kIq3SEntries, index), level_table(kIq3SLevels), to.q + 2 * half);
   }
+  for (int g = 0; g < 4; ++g) to.q[g] = negate(to.q[g], long_at(block.signs + 8 * g));
   set_starts(to);
   return to;
 }
 
-// Entries in eighths, moved by one: down where `down` is set.
+// Entries of 11 bits out of their low bytes and, in each lane, their upper three bits at `shift`; in eighths.
+inline void expand_iq1(const uint8_t q[32], __m512i lanes, __m512i shift, __m512i to[4]) {
+  const __m512i upper = _mm512_and_si512(_mm512_srlv_epi16(lanes, shift), _mm512_set1_epi16(7));
+  const __m512i index = _mm512_or_si512(_mm512_cvtepu8_epi16(load32(q)), _mm512_slli_epi16(upper, 8));
+  expand_eights(look_up(kIq1Entries, index), level_table(kIq1Levels, 8), to);
+}
+// Moved by one: down where `down` is set.
 inline __m512i move_by_one(__m512i entries, uint64_t down) {
   const __m512i up = _mm512_add_epi8(entries, _mm512_set1_epi8(1));
   return _mm512_mask_sub_epi8(up, down, entries, _mm512_set1_epi8(1));
@@ -133,17 +178,16 @@ inline __m512i move_by_one(__m512i entries, uint64_t down) {
 
 inline SignedWeights unpack(const BlockIQ1_S& block) {
   SignedWeights to;
-  const __m256i words = _mm256_cvtepu16_epi32(load16(block.words));
-  const __m256i steps = _mm256_and_si256(_mm256_srli_epi32(words, 12), _mm256_set1_epi32(7));
+  const __m128i words = load16(block.words);
+  const __m256i wide = _mm256_cvtepu16_epi32(words);
+  const __m256i steps = _mm256_and_si256(_mm256_srli_epi32(wide, 12), _mm256_set1_epi32(7));
   to.scale = step_scales(steps, 0.25f, 0.125f, half_at(block.d));
+  // Word k / 4 in lane k.
+  const __m512i lanes = _mm512_mullo_epi64(_mm512_cvtepu16_epi64(words), _mm512_set1_epi64(0x0001000100010001));
+  expand_iq1(block.q, lanes, _mm512_set1_epi64(0x0009000600030000), to.q);
+  const auto down = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))));
   for (int g = 0; g < 4; ++g) {
-    const uint8_t* q = block.q + 8 * g;
-    const uint32_t first = load_u16(block.words[2 * g]), second = load_u16(block.words[2 * g + 1]);
-    const __m512i entries = eight_entries(
-        [&](int k) { return kIq1Grid.entries[q[k] | ((k < 4 ? first : second) >> k % 4 * 3 << 8 & 0x700)]; });
-    const uint64_t down = (0 - static_cast<uint64_t>(first >> 15)) >> 32 | (0 - static_cast<uint64_t>(second >> 15))
-                                                                               << 32;
-    to.q[g] = move_by_one(entries, down);
+    to.q[g] = move_by_one(to.q[g], _pdep_u64(down >> 2 * g, 0x0000000100000001) * 0xffffffff);
   }
   set_starts(to);
   return to;
@@ -156,12 +200,13 @@ inline SignedWeights unpack(const BlockIQ1_M& block) {
   const __m128i bytes = sixteen_bytes(_pdep_u64(steps, kThrees), _pdep_u64(steps >> 24, kThrees));
   const float d = _cvtsh_ss(static_cast<uint16_t>(_pext_u64(scales, 0xf000f000f000f000)));
   to.scale = step_scales(_mm512_cvtepu8_epi32(bytes), 0.25f, 0.125f, d);
+  // Byte k / 2 of `high` in lane k.
+  const __m512i wide = _mm512_cvtepu8_epi32(load16(block.high));
+  const __m512i lanes = _mm512_or_si512(wide, _mm512_slli_epi32(wide, 16));
+  expand_iq1(block.q, lanes, _mm512_set1_epi32(0x00040000), to.q);
   for (int g = 0; g < 4; ++g) {
-    const uint8_t *q = block.q + 8 * g, *high = block.high + 4 * g;
-    const __m512i entries =
-        eight_entries([&](int k) { return kIq1Grid.entries[q[k] | (high[k / 2] << (8 - k % 2 * 4) & 0x700)]; });
-    const uint64_t nibbles = _pdep_u64(word_at(high), kLowNibbles);
-    to.q[g] = move_by_one(entries, (nibbles >> 3 & 0x0101010101010101) * 255);
+    const uint64_t nibbles = _pdep_u64(word_at(block.high + 4 * g), kLowNibbles);
+    to.q[g] = move_by_one(to.q[g], (nibbles >> 3 & 0x0101010101010101) * 255);
   }
   set_starts(to);
   return to;
