@@ -41,7 +41,8 @@ std::string safetensors_header(uint64_t rows, uint64_t vocab_size) {
 }
 
 int write_logits(LogitsOptions& options) {
-  if (options.out_file == "-") throw Error(Fault::usage, "--out -: logits are written to a file, not to standard output");
+  if (options.out_file == "-")
+    throw Error(Fault::usage, "--out -: logits are written to a file, not to standard output");
   check_writable(options.out_file);
   const std::vector<int32_t> ids = parse_ids(read_text(options.ids_file), shown_path(options.ids_file));
   ProgressLine progress;

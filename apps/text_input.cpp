@@ -27,8 +27,8 @@ std::string read_descriptor(int descriptor, const std::string& path) {
     if (n > 0) {
       text.append(piece, static_cast<size_t>(n));
       if (text.size() > kMostBytes) {
-        throw Error(Fault::input, fmt::format("{}: more than {} MiB, too long for any model", shown_path(path),
-                                              kMostBytes >> 20U));
+        throw Error(Fault::input,
+                    fmt::format("{}: more than {} MiB, too long for any model", shown_path(path), kMostBytes >> 20U));
       }
     } else if (errno != EINTR) {
       throw Error(Fault::io, fmt::format("cannot read {}: {}", shown_path(path), std::strerror(errno)));

@@ -25,22 +25,22 @@ struct FormatBytes {
 // What a checkpoint holds, told without loading it.
 struct ModelReport {
   std::string path;
-  std::string name;        // as the file names itself; may be empty
-  std::string container;   // "GGUF v3", "safetensors"
-  std::string family;      // "qwen3_5_moe"
+  std::string name;       // as the file names itself; may be empty
+  std::string container;  // "GGUF v3", "safetensors"
+  std::string family;     // "qwen3_5_moe"
   int n_layers = 0, n_attention_layers = 0;
   int64_t d_model = 0, d_ff_expert = 0, d_ff_shared = 0, vocab_size = 0, context_tokens = 0;
   int n_experts = 0, n_experts_used = 0;
   int n_heads = 0, n_kv_heads = 0, d_head = 0;
   int n_key_heads = 0, n_value_heads = 0, d_key = 0, d_value = 0;  // Gated DeltaNet
   uint64_t file_bytes = 0, n_tensors = 0, n_parameters = 0;
-  uint64_t trunk_bytes = 0, expert_bytes = 0;       // whole model
-  uint64_t bytes_per_expert = 0;                    // largest record
-  uint64_t trunk_bytes_per_token = 0;               // read from RAM for each decoded token
-  uint64_t expert_bytes_per_token = 0;              // at full top-k; from disk when nothing is cached
-  uint64_t kv_bytes_per_token = 0, state_bytes = 0; // f16 KV; delta-net state of one sequence
+  uint64_t trunk_bytes = 0, expert_bytes = 0;        // whole model
+  uint64_t bytes_per_expert = 0;                     // largest record
+  uint64_t trunk_bytes_per_token = 0;                // read from RAM for each decoded token
+  uint64_t expert_bytes_per_token = 0;               // at full top-k; from disk when nothing is cached
+  uint64_t kv_bytes_per_token = 0, state_bytes = 0;  // f16 KV; delta-net state of one sequence
   std::vector<FormatBytes> formats;
-  std::vector<std::string> unused_tensors;          // in the file, but bound to nothing
+  std::vector<std::string> unused_tensors;  // in the file, but bound to nothing
   bool has_tokenizer = false, has_chat_template = false;
 };
 

@@ -14,9 +14,9 @@ struct Allotment {
 };
 
 struct MemoryPlan {
-  uint64_t limit_bytes = 0;   // what the process may use, and
-  std::string limit_source;   // who says so: "--ram", "cgroup /sys/fs/...", "available memory"
-  uint64_t floor_bytes = 0;   // sum of the floors
+  uint64_t limit_bytes = 0;  // what the process may use, and
+  std::string limit_source;  // who says so: "--ram", "cgroup /sys/fs/...", "available memory"
+  uint64_t floor_bytes = 0;  // sum of the floors
   std::vector<Allotment> allotments;
   bool experts_resident = false;
   uint64_t experts_total_bytes = 0;

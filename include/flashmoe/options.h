@@ -10,9 +10,9 @@ namespace flashmoe {
 
 enum class KernelChoice { automatic, scalar, avx2, avx512 };
 enum class IoChoice { automatic, uring, pread };
-enum class DirectChoice { automatic, on, off };           // O_DIRECT
+enum class DirectChoice { automatic, on, off };  // O_DIRECT
 enum class ExpertsChoice { automatic, resident, streamed };
-enum class KvChoice { automatic, f16, f32 };              // automatic: f16, and f32 with exact
+enum class KvChoice { automatic, f16, f32 };  // automatic: f16, and f32 with exact
 
 // A rate-limited report while something takes long. `done` and `total` are bytes when loading, tokens in prefill.
 struct Progress {
@@ -23,12 +23,12 @@ struct Progress {
 };
 
 struct EngineOptions {
-  std::string model_path;       // a GGUF file (any part of a split), or a folder of safetensors
-  uint64_t ram_bytes = 0;       // total for the process; 0: what the cgroup and the machine have free
-  int n_threads = 0;            // 0: the CPUs this process may use
-  int context_tokens = 0;       // longest sequence; 0: 8192 or what load() is told, at most the model's own limit
-  int prefill_chunk = 0;        // rows per prefill step, rounded up to a multiple of 64; 0: chosen by the planner
-  bool exact = false;           // f32 activations end to end
+  std::string model_path;  // a GGUF file (any part of a split), or a folder of safetensors
+  uint64_t ram_bytes = 0;  // total for the process; 0: what the cgroup and the machine have free
+  int n_threads = 0;       // 0: the CPUs this process may use
+  int context_tokens = 0;  // longest sequence; 0: 8192 or what load() is told, at most the model's own limit
+  int prefill_chunk = 0;   // rows per prefill step, rounded up to a multiple of 64; 0: chosen by the planner
+  bool exact = false;      // f32 activations end to end
   KernelChoice kernels = KernelChoice::automatic;
   IoChoice io = IoChoice::automatic;
   DirectChoice direct = DirectChoice::automatic;
@@ -42,18 +42,18 @@ struct EngineOptions {
 };
 
 struct SamplingOptions {
-  float temperature = 0;          // 0: greedy
-  int top_k = 0;                  // 0: off
-  float top_p = 1;                // 1: off
-  float min_p = 0;                // 0: off
-  float repetition_penalty = 1;   // 1: off; divides positive, multiplies negative logits of tokens seen so far
-  float presence_penalty = 0;     // 0: off; subtracted once from every generated token
-  float frequency_penalty = 0;    // 0: off; subtracted once per occurrence
-  uint64_t seed = 0;              // the same seed gives the same text
+  float temperature = 0;         // 0: greedy
+  int top_k = 0;                 // 0: off
+  float top_p = 1;               // 1: off
+  float min_p = 0;               // 0: off
+  float repetition_penalty = 1;  // 1: off; divides positive, multiplies negative logits of tokens seen so far
+  float presence_penalty = 0;    // 0: off; subtracted once from every generated token
+  float frequency_penalty = 0;   // 0: off; subtracted once per occurrence
+  uint64_t seed = 0;             // the same seed gives the same text
 };
 
 struct GenerateOptions {
-  int max_tokens = 0;             // 0: until the model stops or the context is full
+  int max_tokens = 0;  // 0: until the model stops or the context is full
   SamplingOptions sampling;
   std::vector<std::string> stop;  // text that ends the answer; it is not part of it
 };

@@ -45,7 +45,7 @@ struct PhaseStats {
 
 struct Stats {
   double load_s = 0;
-  double ttft_s = 0;   // from the start of prefill to the first token
+  double ttft_s = 0;  // from the start of prefill to the first token
   PhaseStats prompt;
   PhaseStats decode;
   CacheStats cache;

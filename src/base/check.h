@@ -7,5 +7,4 @@ namespace flashmoe {
 
 }  // namespace flashmoe
 
-#define CHECK(condition) \
-  ((condition) ? static_cast<void>(0) : ::flashmoe::check_failed(#condition, __FILE__, __LINE__))
+#define CHECK(condition) ((condition) ? static_cast<void>(0) : ::flashmoe::check_failed(#condition, __FILE__, __LINE__))

@@ -147,9 +147,9 @@ void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
   pool_ = std::make_unique<ThreadPool>(choose_threads(options_.n_threads));
   auto queue = make_queue(options_.io);
   const uint32_t alignment = direct_alignment(*model_.checkpoint, options_.direct);
-  placement_ = plan_memory({config, model_.experts, report_.trunk_bytes, resident_set_bytes(),
-                            std::max<uint32_t>(alignment, 1), prompt_tokens, answer_tokens, options_,
-                            detect_memory_limit()});
+  placement_ =
+      plan_memory({config, model_.experts, report_.trunk_bytes, resident_set_bytes(), std::max<uint32_t>(alignment, 1),
+                   prompt_tokens, answer_tokens, options_, detect_memory_limit()});
   apply(placement_.plan, budget_);
   load_weights(std::move(queue), alignment);
   workspace_ = std::make_unique<Workspace>(
@@ -167,21 +167,22 @@ void CheckpointEngine::load_weights(std::unique_ptr<ReadQueue> queue, uint32_t a
   const bool direct = alignment != 0 && (!plan.experts_resident || options_.direct == DirectChoice::on);
   trunk_.load(*model_.binder, checkpoint, *queue, direct, budget_, progress.part());
   if (plan.experts_resident) {
-    experts_ = make_resident_experts(model_.experts, checkpoint.files(), std::move(queue), direct, budget_, progress.part());
+    experts_ =
+        make_resident_experts(model_.experts, checkpoint.files(), std::move(queue), direct, budget_, progress.part());
     return;
   }
   if (!direct) {
     for (const auto& file : checkpoint.files()) file->drop_page_cache();
   }
-  experts_ = make_streamed_experts(model_.experts, checkpoint.files(), std::move(queue), direct,
-                                   direct ? alignment : 1, budget_);
+  experts_ = make_streamed_experts(model_.experts, checkpoint.files(), std::move(queue), direct, direct ? alignment : 1,
+                                   budget_);
 }
 
 void CheckpointEngine::collect_notes() {
   if (!report_.unused_tensors.empty()) {
     const auto n = report_.unused_tensors.size();
-    notes_.push_back(fmt::format("{} tensor{} in the file {} not used (first: {}); see flashmoe inspect", n, n == 1 ? "" : "s",
-                                 n == 1 ? "is" : "are", report_.unused_tensors.front()));
+    notes_.push_back(fmt::format("{} tensor{} in the file {} not used (first: {}); see flashmoe inspect", n,
+                                 n == 1 ? "" : "s", n == 1 ? "is" : "are", report_.unused_tensors.front()));
   }
 }
 
@@ -203,10 +204,12 @@ std::string CheckpointEngine::detokenize(std::span<const int32_t> ids) const {
 std::vector<int32_t> CheckpointEngine::chat_prompt(std::string_view request_json) const {
   const Tokenizer& words = tokenizer();
   if (chat_template_ == nullptr) {
-    fail(Fault::unsupported, "{}: the checkpoint has no chat template; give the prompt as it is with --raw", report_.path);
+    fail(Fault::unsupported, "{}: the checkpoint has no chat template; give the prompt as it is with --raw",
+         report_.path);
   }
   const auto shallow = [](int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&) {
-    if (depth > kDeepestRequest) fail(Fault::input, "the chat request is nested more than {} levels deep", kDeepestRequest);
+    if (depth > kDeepestRequest)
+      fail(Fault::input, "the chat request is nested more than {} levels deep", kDeepestRequest);
     return true;
   };
   try {
@@ -224,9 +227,8 @@ std::unique_ptr<Session> CheckpointEngine::new_session() {
   base.kernels = kernels_->name;
   base.n_threads = pool_->size();
   base.exact = options_.exact;
-  return make_session({*forward_, tokenizer_.get(), *experts_, budget_, placement_.kv_format,
-                       placement_.context_tokens, placement_.prefill_chunk, base, options_.on_progress,
-                       options_.keep_going, &session_in_use_});
+  return make_session({*forward_, tokenizer_.get(), *experts_, budget_, placement_.kv_format, placement_.context_tokens,
+                       placement_.prefill_chunk, base, options_.on_progress, options_.keep_going, &session_in_use_});
 }
 
 }  // namespace
@@ -237,7 +239,9 @@ ModelReport Engine::inspect(const std::string& model_path) {
   return CheckpointEngine(options).report();
 }
 
-std::unique_ptr<Engine> Engine::open(const EngineOptions& options) { return std::make_unique<CheckpointEngine>(options); }
+std::unique_ptr<Engine> Engine::open(const EngineOptions& options) {
+  return std::make_unique<CheckpointEngine>(options);
+}
 
 std::string builtin_model_path() {
   std::error_code error;

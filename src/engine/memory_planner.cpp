@@ -17,8 +17,8 @@ namespace {
 constexpr int64_t kDefaultContext = 8192;
 constexpr int64_t kLeastContext = 1024;
 constexpr std::array<int64_t, 4> kPrefillChunks = {512, 256, 128, 64};
-constexpr uint64_t kWorkspaceShare = 16;  // an automatic chunk takes at most this part of the limit
-constexpr uint64_t kContextShare = 8;     // so does the KV cache of an automatic context
+constexpr uint64_t kWorkspaceShare = 16;       // an automatic chunk takes at most this part of the limit
+constexpr uint64_t kContextShare = 8;          // so does the KV cache of an automatic context
 constexpr uint64_t kProgramBytes = 24 * kMiB;  // code, stacks, heap beyond what was counted when planning
 constexpr uint64_t kPageTableShare = 256;      // page tables are 1/512 of small pages; the rest is the kernel's own
 constexpr uint64_t kLimitSlack = 32;           // --ram may exceed the measured limit by this part of it

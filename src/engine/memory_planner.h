@@ -15,12 +15,12 @@ struct PlanRequest {
   const ModelConfig& config;
   const ExpertTable& experts;
   uint64_t trunk_bytes = 0;
-  uint64_t program_bytes = 0;       // what the process holds already: metadata, tokenizer
-  uint32_t read_alignment = 1;      // of streamed reads
-  int64_t prompt_tokens = 0;        // a sequence of these must fit the context,
-  int64_t answer_tokens = 0;        // and these more should
+  uint64_t program_bytes = 0;   // what the process holds already: metadata, tokenizer
+  uint32_t read_alignment = 1;  // of streamed reads
+  int64_t prompt_tokens = 0;    // a sequence of these must fit the context,
+  int64_t answer_tokens = 0;    // and these more should
   const EngineOptions& options;
-  MemoryLimit limit;                // of the machine or cgroup
+  MemoryLimit limit;  // of the machine or cgroup
 };
 
 // A plan and the settings it stands for.

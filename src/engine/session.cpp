@@ -47,10 +47,10 @@ class SequenceSession final : public Session {
   SessionParts parts_;
   Sequence sequence_;
   Stats stats_;
-  std::vector<int32_t> history_;      // every token so far; the sequence may lag one behind
-  std::vector<float> next_logits_;    // [vocab_size] after the last token; empty when it was not fed yet
-  bool lost_ = false;                 // a step failed half-way
-  Progress feeding_;                  // of what feed() feeds; total 0 when it does not
+  std::vector<int32_t> history_;    // every token so far; the sequence may lag one behind
+  std::vector<float> next_logits_;  // [vocab_size] after the last token; empty when it was not fed yet
+  bool lost_ = false;               // a step failed half-way
+  Progress feeding_;                // of what feed() feeds; total 0 when it does not
   uint64_t feed_start_ns_ = 0;
   std::optional<uint64_t> prefill_start_ns_;  // until the first token
 };
@@ -60,12 +60,14 @@ void SequenceSession::check_ids(std::span<const int32_t> ids) const {
   const int64_t vocab_size = parts_.forward.config().vocab_size;
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] >= 0 && ids[i] < vocab_size) continue;
-    fail(Fault::input, "token id {} at position {} is out of range; this model has ids 0 to {}", ids[i], i, vocab_size - 1);
+    fail(Fault::input, "token id {} at position {} is out of range; this model has ids 0 to {}", ids[i], i,
+         vocab_size - 1);
   }
   const int64_t total = n_tokens() + static_cast<int64_t>(ids.size());
   if (total <= parts_.context_tokens) return;
   fail(Fault::input, "the prompt needs {} tokens, but the context holds {}; {}", total, parts_.context_tokens,
-       parts_.context_tokens < parts_.forward.config().context_tokens ? "raise it with --ctx" : "that is all this model can take");
+       parts_.context_tokens < parts_.forward.config().context_tokens ? "raise it with --ctx"
+                                                                      : "that is all this model can take");
 }
 
 void SequenceSession::take(std::span<const int32_t> ids) {
@@ -125,7 +127,8 @@ void SequenceSession::prefill(std::span<const int32_t> ids) {
 
 Generation SequenceSession::generate(const GenerateOptions& options,
                                      const std::function<bool(std::string_view)>& on_text) {
-  if (parts_.tokenizer == nullptr) fail(Fault::unsupported, "this checkpoint has no tokenizer, so it cannot produce text");
+  if (parts_.tokenizer == nullptr)
+    fail(Fault::unsupported, "this checkpoint has no tokenizer, so it cannot produce text");
   check_usable();
   if (history_.empty()) fail(Fault::usage, "generate needs a prompt first");
   if (next_logits_.empty()) {

@@ -18,10 +18,10 @@ struct SessionParts {
   KvFormat kv_format;
   int64_t context_tokens;
   int64_t prefill_chunk;
-  Stats base;                  // load time, budget, kernels, threads
+  Stats base;  // load time, budget, kernels, threads
   std::function<void(const Progress&)> on_progress;
   std::function<bool()> keep_going;
-  bool* in_use;                // set while the session lives
+  bool* in_use;  // set while the session lives
 };
 
 std::unique_ptr<Session> make_session(const SessionParts& parts);

@@ -31,9 +31,9 @@ class ReadQueue {
   // Reads that are done and were not handed out before, in order of completion. With `block`, at least one, unless
   // none is pending. The span is valid until the next call.
   virtual std::span<const ReadDone> wait(bool block) = 0;
-  virtual int pending() const = 0;      // submitted and not yet handed out
-  virtual const char* name() const = 0; // "io_uring", "pread"
-  virtual int depth() const = 0;        // most reads in flight at once
+  virtual int pending() const = 0;       // submitted and not yet handed out
+  virtual const char* name() const = 0;  // "io_uring", "pread"
+  virtual int depth() const = 0;         // most reads in flight at once
 };
 
 // Throws Error{unsupported} where the kernel or a sandbox forbids io_uring.

@@ -13,7 +13,7 @@ namespace flashmoe {
 // Lay out twice with the same calls: first without a buffer to learn used_bytes(), then with one of that size.
 class Arena {
  public:
-  Arena() = default;                                         // counts only: take() gives null spans
+  Arena() = default;  // counts only: take() gives null spans
   explicit Arena(Buffer& buffer) : base_(buffer.data()), capacity_(buffer.size()) {}
 
   // n values of T, 64-byte-aligned, uninitialised.

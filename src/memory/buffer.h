@@ -29,7 +29,9 @@ class Buffer {
   uint64_t capacity() const { return capacity_; }  // reserved bytes
   std::span<std::byte> span() const { return {data_, size_}; }
   template <typename T>
-  T* as() const { return reinterpret_cast<T*>(data_); }
+  T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
 
  private:
   void free() noexcept;

@@ -94,7 +94,8 @@ void Binder::single_experts(ExpertTable& table, const std::string& prefix, int64
     const TensorInfo* up = require(fmt::format("{}{}.up_proj.weight", prefix, e), {d_ff, d_model});
     const TensorInfo* down = require(fmt::format("{}{}.down_proj.weight", prefix, e), {d_model, d_ff});
     if (gate == nullptr || up == nullptr || down == nullptr) continue;
-    table.records.push_back({slice(*gate, 0, d_ff, d_model), slice(*up, 0, d_ff, d_model), slice(*down, 0, d_model, d_ff)});
+    table.records.push_back(
+        {slice(*gate, 0, d_ff, d_model), slice(*up, 0, d_ff, d_model), slice(*down, 0, d_model, d_ff)});
   }
 }
 

@@ -20,10 +20,10 @@ class Family {
   // Asks the binder for every tensor; fills `experts` [n_layers, n_experts]. Called once, before forward_layer.
   virtual void bind(Binder& binder, ExpertTable& experts) = 0;
 
-  virtual const MatrixView& embedding() const = 0;             // [vocab_size, d_model]
-  virtual std::span<const float> final_norm() const = 0;       // [d_model]
-  virtual const MatrixView& lm_head() const = 0;               // [vocab_size, d_model]
-  virtual void forward_layer(int layer, Step& step) const = 0; // x -> x
+  virtual const MatrixView& embedding() const = 0;              // [vocab_size, d_model]
+  virtual std::span<const float> final_norm() const = 0;        // [d_model]
+  virtual const MatrixView& lm_head() const = 0;                // [vocab_size, d_model]
+  virtual void forward_layer(int layer, Step& step) const = 0;  // x -> x
 };
 
 // The family of a checkpoint, its dimensions read and checked. Throws Error{unsupported} that names the checkpoint's

@@ -33,7 +33,7 @@ class Fields {
   explicit Fields(const Checkpoint& checkpoint) : checkpoint_(&checkpoint) {}
   std::optional<MetaValue> find(const std::string& name) const;
   const Checkpoint* checkpoint_;
-  std::string prefix_;                   // gguf
+  std::string prefix_;                     // gguf
   const nlohmann::json* inner_ = nullptr;  // hugging_face
   const nlohmann::json* outer_ = nullptr;
 };

@@ -15,8 +15,8 @@ KvCache::KvCache(const ModelConfig& config, KvFormat format, int64_t context_tok
     : format_(format), width_(config.attention.n_kv_heads * config.attention.d_head) {
   const uint64_t capacity = bytes_of(context_tokens);
   for (int i = 0; i < config.n_attention_layers(); ++i) {
-    layers_.push_back({Buffer::reserve(budget, Allotted::kv_cache, capacity),
-                       Buffer::reserve(budget, Allotted::kv_cache, capacity)});
+    layers_.push_back(
+        {Buffer::reserve(budget, Allotted::kv_cache, capacity), Buffer::reserve(budget, Allotted::kv_cache, capacity)});
   }
 }
 
@@ -36,7 +36,9 @@ void KvCache::reserve_positions(int64_t n_tokens) {
   const uint64_t wanted = bytes_of(n_tokens);
   for (Layer& layer : layers_) {
     if (layer.keys.grow(wanted) && layer.values.grow(wanted)) continue;
-    fail(Fault::memory_floor, "the KV cache's allotment is used up at {} tokens; give more memory with --ram or plan a longer context with --ctx",
+    fail(Fault::memory_floor,
+         "the KV cache's allotment is used up at {} tokens; give more memory with --ram or plan a longer context with "
+         "--ctx",
          n_tokens);
   }
 }

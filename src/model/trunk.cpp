@@ -22,14 +22,18 @@ uint64_t vector_span(const TensorInfo& tensor) {
 
 float transformed(float value, Transform transform) {
   switch (transform) {
-    case Transform::one_plus: return 1.0F + value;
-    case Transform::negative_exp: return -std::exp(value);
-    case Transform::none: break;
+    case Transform::one_plus:
+      return 1.0F + value;
+    case Transform::negative_exp:
+      return -std::exp(value);
+    case Transform::none:
+      break;
   }
   return value;
 }
 
-std::span<const float> load_vector(const Binder::VectorRequest& request, const Checkpoint& checkpoint, std::byte* dest) {
+std::span<const float> load_vector(const Binder::VectorRequest& request, const Checkpoint& checkpoint,
+                                   std::byte* dest) {
   const TensorInfo& tensor = *request.tensor;
   std::vector<std::byte> raw(tensor.bytes);
   checkpoint.files()[tensor.file]->read(tensor.offset, raw);

@@ -83,8 +83,8 @@ uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
   moe.shared_up_proj = e.take<float>(n * config.d_ff_shared);
   moe.shared_act = take_activations(e, n, config.d_ff_shared, true, q8);
   moe.shared_out = e.take<float>(n * d_model);
-  return std::max({delta_phase.used_bytes(), attention_phase.used_bytes(), expert_phase.used_bytes(),
-                   logits_phase.used_bytes()});
+  return std::max(
+      {delta_phase.used_bytes(), attention_phase.used_bytes(), expert_phase.used_bytes(), logits_phase.used_bytes()});
 }
 
 uint64_t Workspace::bytes(const ModelConfig& config, const WorkspaceShape& shape) {

@@ -33,9 +33,9 @@ struct ActivationBuffer {
 struct MatmulTask {
   MatrixView w;
   Activations x;
-  float* y = nullptr;    // [x.n, w.rows] with y_stride
+  float* y = nullptr;  // [x.n, w.rows] with y_stride
   int64_t y_stride = 0;
-  bool exact = false;    // f32 activations whatever the mode: routers
+  bool exact = false;  // f32 activations whatever the mode: routers
 };
 
 class Workspace {
@@ -54,42 +54,42 @@ class Workspace {
 
   // Gated DeltaNet.
   struct {
-    std::span<float> qkv;               // [n, conv_channels] projected
-    std::span<float> conv;              // [n, conv_channels] after the convolution
-    std::span<float> z;                 // [n, value_width]
-    std::span<float> alpha, beta;       // [n, n_value_heads] log decay and update strength
-    std::span<float> scratch;           // [n_value_heads, delta_scratch_floats]
-    ActivationBuffer out;               // [n, value_width]
-    std::span<float> y;                 // [n, d_model]
+    std::span<float> qkv;          // [n, conv_channels] projected
+    std::span<float> conv;         // [n, conv_channels] after the convolution
+    std::span<float> z;            // [n, value_width]
+    std::span<float> alpha, beta;  // [n, n_value_heads] log decay and update strength
+    std::span<float> scratch;      // [n_value_heads, delta_scratch_floats]
+    ActivationBuffer out;          // [n, value_width]
+    std::span<float> y;            // [n, d_model]
   } delta;
 
   // Full attention.
   struct {
-    std::span<float> q_gate;            // [n, n_heads, q d_head | gate d_head]
-    std::span<float> q;                 // [n, n_heads, d_head]
-    std::span<float> k, v;              // [n, n_kv_heads, d_head]
-    ActivationBuffer out;               // [n, n_heads * d_head]
-    std::span<float> y;                 // [n, d_model]
+    std::span<float> q_gate;  // [n, n_heads, q d_head | gate d_head]
+    std::span<float> q;       // [n, n_heads, d_head]
+    std::span<float> k, v;    // [n, n_kv_heads, d_head]
+    ActivationBuffer out;     // [n, n_heads * d_head]
+    std::span<float> y;       // [n, d_model]
   } attention;
 
   // Mixture of experts. A slot is one (row, pick); slots are sorted by expert, then row.
   struct {
-    std::span<float> router_logits;     // [n, n_experts]
-    std::span<int32_t> experts;         // [n, k] picks, best first
-    std::span<float> weights;           // [n, k]
-    std::span<int32_t> slot_of;         // [n, k]
-    std::span<int32_t> row_of;          // [n * k] by slot
-    std::span<int32_t> distinct;        // [n_experts] expert ids that were picked, ascending
-    std::span<int32_t> group_begin;     // [n_experts + 1] first slot of distinct[i]
-    std::span<int32_t> arrived;         // [n_experts]
-    ActivationBuffer gathered;          // [n * k, d_model] rows of h by slot, where a group has several
-    std::span<float> gate, up;          // [n * k, d_ff_expert]
-    ActivationBuffer act;               // [n * k, d_ff_expert]
-    std::span<float> out;               // [n * k, d_model]
-    std::span<float> shared_gate;       // [n]
+    std::span<float> router_logits;                     // [n, n_experts]
+    std::span<int32_t> experts;                         // [n, k] picks, best first
+    std::span<float> weights;                           // [n, k]
+    std::span<int32_t> slot_of;                         // [n, k]
+    std::span<int32_t> row_of;                          // [n * k] by slot
+    std::span<int32_t> distinct;                        // [n_experts] expert ids that were picked, ascending
+    std::span<int32_t> group_begin;                     // [n_experts + 1] first slot of distinct[i]
+    std::span<int32_t> arrived;                         // [n_experts]
+    ActivationBuffer gathered;                          // [n * k, d_model] rows of h by slot, where a group has several
+    std::span<float> gate, up;                          // [n * k, d_ff_expert]
+    ActivationBuffer act;                               // [n * k, d_ff_expert]
+    std::span<float> out;                               // [n * k, d_model]
+    std::span<float> shared_gate;                       // [n]
     std::span<float> shared_gate_proj, shared_up_proj;  // [n, d_ff_shared]
-    ActivationBuffer shared_act;        // [n, d_ff_shared]
-    std::span<float> shared_out;        // [n, d_model]
+    ActivationBuffer shared_act;                        // [n, d_ff_shared]
+    std::span<float> shared_out;                        // [n, d_model]
   } moe;
 
  private:

@@ -115,8 +115,8 @@ void JsonReader::read_merges() {
   for (size_t i = 0; i + 1 < merges.size(); i += 2) {
     const auto rule = merge_rule(ids_, merges[i], merges[i + 1]);
     if (!rule) {
-      bad(fmt::format("has merge {} (\"{}\" with \"{}\"), of which a part or the result is not in the vocabulary", i / 2,
-                      merges[i], merges[i + 1]));
+      bad(fmt::format("has merge {} (\"{}\" with \"{}\"), of which a part or the result is not in the vocabulary",
+                      i / 2, merges[i], merges[i + 1]));
     }
     parts_.merges.push_back(*rule);
   }

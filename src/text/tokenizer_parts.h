@@ -31,7 +31,8 @@ struct TokenizerParts {
 
 inline constexpr int64_t kMaxTokens = int64_t{1} << 24;
 
-// The merge of two tokens into the token that joins their texts; nothing when one of the three is not in the vocabulary.
+// The merge of two tokens into the token that joins their texts; nothing when one of the three is not in the
+// vocabulary.
 std::optional<MergeRule> merge_rule(const TokenIds& ids, std::string_view left, std::string_view right);
 
 TokenizerParts parts_from_json(std::string_view tokenizer_json, const std::string& source);

@@ -14,7 +14,7 @@ struct ToolCall {
 };
 
 struct ToolCalls {
-  std::string text;                  // before the first call, without the white space at its end
+  std::string text;  // before the first call, without the white space at its end
   std::vector<ToolCall> calls;
   std::vector<std::string> faults;   // a line for each call, or text between calls, that cannot be read; not in `calls`
   std::vector<std::string> misfits;  // a line for each name or value in `calls` that no definition allows

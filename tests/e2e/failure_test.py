@@ -72,8 +72,33 @@ class Models(Case):
             at = model.index(name) + len(name)
             n_dimensions = struct.unpack_from("<I", model, at)[0]
             at += 4 + 8 * n_dimensions
-            return model[:at] + struct.pack("<I", 16) + model[at + 4:]  # IQ2_XXS
-        self.assert_fails(flashmoe("run", *ASK, "-m", self.broken(retype)), 1, "IQ2_XXS")
+            return model[:at] + struct.pack("<I", 34) + model[at + 4:]  # TQ1_0
+        self.assert_fails(flashmoe("run", *ASK, "-m", self.broken(retype)), 1, "TQ1_0")
+
+    def test_bytes_of_a_file_do_not_steer_the_terminal(self):
+        family = b"qwen35moe"
+        path = self.broken(lambda model: model.replace(family, b"q\x1b[2J\x00abc", 1))
+        run = flashmoe("inspect", path)
+        self.assertEqual(run.code, 1, run.err)
+        self.assertNotIn("\x1b", run.err)
+        self.assertIn("\\x1b[2J\\x00", run.err)
+
+    def test_requests_nested_without_end(self):
+        request = self.folder / "deep.json"
+        request.write_text('{"messages": [{"role": "user", "content": "x"}], "tools": ' + "[" * 100000 + "]" * 100000 + "}")
+        self.assert_fails(flashmoe("run", "--chat", request), 1, "nested")
+
+    def test_tokenising_loads_no_weights(self):
+        limit = 100 << 20
+        run = flashmoe("tokenize", "hello", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+        self.assert_done(run)
+
+    def test_threads_the_system_refuses(self):
+        limit = 400 << 20
+        run = flashmoe("run", *ASK, "--threads", 200,
+                       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+        self.assertIn(run.code, (1, 3), run.err)
+        self.assertTrue(run.err.startswith("flashmoe: "), run.err)
 
     def test_file_that_shrinks_in_mid_run(self):
         path = self.broken(lambda model: model)
@@ -145,6 +170,14 @@ class Outputs(Case):
             self.assert_fails(flashmoe("run", "-p", QUESTION, *SLOW, "--stats-json", path), 1, path)
             self.assert_fails(flashmoe("logits", "--ids", "-", "--out", path, stdin=b"1"), 1, path)
         self.assertLess(time.monotonic() - began, 10)
+
+    def test_statistics_survive_a_standard_error_that_is_full(self):
+        stats = self.folder / "stats.json"
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([BINARY, "run", *map(str, ASK), "--stats-json", stats], stdout=subprocess.DEVNULL,
+                                  stderr=full, stdin=subprocess.DEVNULL, timeout=120)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("load_s", json.loads(stats.read_text()))
 
     def test_closed_outputs(self):
         run = subprocess.run(["bash", "-c", f'"{BINARY}" run --quiet -n 3 -p x >&-'], capture_output=True, timeout=60,

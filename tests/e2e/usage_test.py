@@ -50,6 +50,18 @@ class WrongUsage(Case):
         self.assert_usage("--no-think", "run", "-p", "x", "--raw", "--no-think")
         self.assert_usage("--timing", "run", "-p", "x", "--quiet", "--timing")
 
+    def test_empty_paths_are_not_a_wish_for_the_default(self):
+        for arguments in (["-p", "x", "-m", ""], ["-p", "x", "--stats-json", ""], ["--file", ""], ["--chat", ""]):
+            self.assert_usage("path", "run", *arguments, stdin=b"x")
+        self.assert_usage("path", "inspect", "")
+
+    def test_names_of_subcommands_are_words_too(self):
+        self.assert_usage("inspect", "run", "-p", "x", "inspect")
+        self.assertNotIn("family", self.assert_done(flashmoe("tokenize", "inspect")).out)
+
+    def test_logits_need_a_file(self):
+        self.assert_usage("--out", "logits", "--ids", "-", "--out", "-", stdin=b"1")
+
     def test_given_twice(self):
         self.assert_usage("--tokens", "run", "-p", "x", "-n", "1", "-n", "2")
 

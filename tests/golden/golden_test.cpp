@@ -1,4 +1,6 @@
 // The forward pass against the reference implementation, through every kernel table this machine runs.
+#include "support/golden.h"
+
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -6,7 +8,6 @@
 #include <map>
 #include <set>
 
-#include "support/golden.h"
 #include "support/loaded_model.h"
 #include "support/shared_data.h"
 
@@ -91,7 +92,8 @@ TEST_P(GoldenTest, ExactModeEqualsTheReference) {
   for (const auto& [index, reference] : golden.hidden) {
     EXPECT_LE(relative_error(seen.hidden_[index], reference), kExactBound) << "hidden." << index;
   }
-  for (const auto& [layer, reference] : golden.router_topk) EXPECT_EQ(seen.picks_[layer], reference) << "layer " << layer;
+  for (const auto& [layer, reference] : golden.router_topk)
+    EXPECT_EQ(seen.picks_[layer], reference) << "layer " << layer;
   EXPECT_LE(relative_error(logits, golden.logits), kExactBound);
   EXPECT_EQ(model.greedy(golden.input_ids, golden.greedy.size()), golden.greedy);
 }

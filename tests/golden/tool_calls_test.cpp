@@ -1,4 +1,6 @@
 // The built-in model calls tools as it was trained to: 256 held-out requests, greedy.
+#include "text/tool_calls.h"
+
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -7,7 +9,6 @@
 
 #include "flashmoe/engine.h"
 #include "flashmoe/session.h"
-#include "text/tool_calls.h"
 
 namespace flashmoe {
 namespace {

@@ -1,46 +1,15 @@
-// The token loop allocates nothing after warm-up: counted by replacing operator new for this program.
+// The token loop allocates nothing after warm-up.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <iostream>
-#include <new>
 
 #include "flashmoe/error.h"
 #include "sampling/sampler.h"
+#include "support/allocation_count.h"
 #include "support/loaded_model.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 #include "text/text_stream.h"
-
-namespace {
-std::atomic<int64_t> n_allocations{0};
-
-void* counted(std::size_t bytes, std::size_t alignment) {
-  n_allocations.fetch_add(1, std::memory_order_relaxed);
-  const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  void* memory = alignment > alignof(std::max_align_t) ? std::aligned_alloc(alignment, rounded) : std::malloc(bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-}  // namespace
-
-void* operator new(std::size_t bytes) { return counted(bytes, 1); }
-void* operator new[](std::size_t bytes) { return counted(bytes, 1); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return counted(bytes, static_cast<std::size_t>(alignment));
-}
-void* operator new[](std::size_t bytes, std::align_val_t alignment) {
-  return counted(bytes, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace flashmoe {
 namespace {
@@ -87,9 +56,9 @@ TEST_P(AllocationTest, TheTokenLoopAllocatesNothingAfterWarmUp) {
       text_bytes += stream.push(id).size();
     };
     for (int i = 0; i < 100; ++i) token();
-    const int64_t before = n_allocations;
+    const uint64_t before = test::allocation_count();
     for (int i = 0; i < 200; ++i) token();
-    EXPECT_EQ(n_allocations - before, 0) << queue;
+    EXPECT_EQ(test::allocation_count() - before, 0U) << queue;
     EXPECT_GT(text_bytes, 0U);
   }
 }

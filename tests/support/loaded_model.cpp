@@ -24,8 +24,7 @@ LoadedModel::LoadedModel(const std::string& path, const LoadOptions& options)
   } else {
     experts_ = make_resident_experts(table, files, make_queue(), options.direct, budget_, {});
   }
-  workspace_ =
-      std::make_unique<Workspace>(config(), workspace_shape(table, options.max_rows, options.exact), budget_);
+  workspace_ = std::make_unique<Workspace>(config(), workspace_shape(table, options.max_rows, options.exact), budget_);
   const auto kernels = kernels_by_name(options.kernels);
   if (!kernels) throw std::runtime_error("this machine cannot run the kernels " + options.kernels);
   forward_ = std::make_unique<Forward>(*bound_.family, **kernels, pool_, *experts_, *workspace_, options.exact);

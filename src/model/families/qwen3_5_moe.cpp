@@ -21,12 +21,12 @@ constexpr int64_t kMaxLayers = 1024;
 constexpr int64_t kMaxExperts = 65536;
 
 struct LayerWeights {
-  std::span<const float> mixer_norm;   // [d_model]
+  std::span<const float> mixer_norm;  // [d_model]
   bool is_attention = false;
   AttentionWeights attention;
   DeltaNetWeights delta_net;
-  std::span<const float> experts_norm; // [d_model]
-  MatrixView router;                   // [n_experts, d_model]
+  std::span<const float> experts_norm;  // [d_model]
+  MatrixView router;                    // [n_experts, d_model]
   SharedExpertWeights shared;
 };
 
@@ -117,8 +117,7 @@ void read_gguf(const Checkpoint& checkpoint, ModelConfig& c) {
   c.norm_eps = static_cast<float>(f.real("attention.layer_norm_rms_epsilon", 0, 1));
   c.attention.n_heads = f.integer("attention.head_count", 1, kMaxDim);
   c.attention.n_kv_heads = f.integer("attention.head_count_kv", 1, kMaxDim);
-  c.attention.d_head =
-      f.optional_integer("attention.key_length", 1, kMaxDim).value_or(c.d_model / c.attention.n_heads);
+  c.attention.d_head = f.optional_integer("attention.key_length", 1, kMaxDim).value_or(c.d_model / c.attention.n_heads);
   c.attention.rope_theta = f.real("rope.freq_base", 1, 1e12);
   c.attention.rotary_dims = f.integer("rope.dimension_count", 0, c.attention.d_head);
   c.delta_net.n_key_heads = f.integer("ssm.group_count", 1, kMaxDim);
@@ -152,7 +151,8 @@ void check(const Checkpoint& checkpoint, const ModelConfig& c) {
   require(c.delta_net.d_value >= 1, "the width of a value head");
   // A token's activations are of the order of these; beyond this the file is damaged, not large.
   require(c.attention.n_heads * c.attention.d_head <= kMaxDim && c.delta_net.value_width() <= kMaxDim &&
-              c.delta_net.key_width() <= kMaxDim, "heads times head width");
+              c.delta_net.key_width() <= kMaxDim,
+          "heads times head width");
 }
 
 class Qwen35Moe final : public Family {
@@ -325,6 +325,8 @@ void Qwen35Moe::bind_gguf_layer(Binder& b, const std::string& p, LayerWeights& w
 
 }  // namespace
 
-std::unique_ptr<Family> make_qwen3_5_moe(const Checkpoint& checkpoint) { return std::make_unique<Qwen35Moe>(checkpoint); }
+std::unique_ptr<Family> make_qwen3_5_moe(const Checkpoint& checkpoint) {
+  return std::make_unique<Qwen35Moe>(checkpoint);
+}
 
 }  // namespace flashmoe

@@ -48,10 +48,11 @@ std::unique_ptr<Family> make_family(const Checkpoint& checkpoint) {
     std::string known;
     for (const Row& candidate : kFamilies) {
       const std::string name = gguf ? candidate.gguf_architecture : candidate.model_type;
-      if (known.find(name + " ") == std::string::npos && !known.ends_with(name)) known += (known.empty() ? "" : ", ") + name;
+      if (known.find(name + " ") == std::string::npos && !known.ends_with(name))
+        known += (known.empty() ? "" : ", ") + name;
     }
-    fail(Fault::unsupported, "{}: the model family '{}' is not supported; this version runs: {}", checkpoint.path(), family,
-         known);
+    fail(Fault::unsupported, "{}: the model family '{}' is not supported; this version runs: {}", checkpoint.path(),
+         family, known);
   }
   return row->make(checkpoint);
 }

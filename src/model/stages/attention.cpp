@@ -60,7 +60,8 @@ void attend(Step& step, const AttentionWeights& w, const Run& run, int64_t row, 
   (kv.format() == KvFormat::f16 ? step.kernels.attention_f16 : step.kernels.attention_f32)(head);
   for (int64_t i = first_head; i < first_head + group; ++i) {
     const int64_t at = row * c.n_heads + i;
-    step.kernels.sigmoid_mul(ws.q_gate.data() + at * 2 * c.d_head + c.d_head, c.d_head, ws.out.f32.data() + at * c.d_head);
+    step.kernels.sigmoid_mul(ws.q_gate.data() + at * 2 * c.d_head + c.d_head, c.d_head,
+                             ws.out.f32.data() + at * c.d_head);
   }
 }
 
@@ -75,8 +76,8 @@ void prepare_rope(Step& step) {
       const int64_t at = (run.first_row + i) * half;
       for (int64_t j = 0; j < half; ++j) {
         // The reference keeps frequency and angle in f32.
-        const auto frequency =
-            static_cast<float>(std::pow(c.rope_theta, -2.0 * static_cast<double>(j) / static_cast<double>(c.rotary_dims)));
+        const auto frequency = static_cast<float>(
+            std::pow(c.rope_theta, -2.0 * static_cast<double>(j) / static_cast<double>(c.rotary_dims)));
         const double angle = static_cast<double>(position * frequency);
         step.ws.rope_cos[static_cast<size_t>(at + j)] = static_cast<float>(std::cos(angle));
         step.ws.rope_sin[static_cast<size_t>(at + j)] = static_cast<float>(std::sin(angle));

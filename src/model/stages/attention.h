@@ -7,11 +7,11 @@
 namespace flashmoe {
 
 struct AttentionWeights {
-  int slot = 0;                          // counts attention layers: which part of KvCache is this layer's
-  MatrixView q_gate;                     // [n_heads * 2 d_head, d_model], outputs per head [q | gate]
-  MatrixView k, v;                       // [n_kv_heads * d_head, d_model]
-  MatrixView out;                        // [d_model, n_heads * d_head]
-  std::span<const float> q_norm, k_norm; // [d_head]
+  int slot = 0;                           // counts attention layers: which part of KvCache is this layer's
+  MatrixView q_gate;                      // [n_heads * 2 d_head, d_model], outputs per head [q | gate]
+  MatrixView k, v;                        // [n_kv_heads * d_head, d_model]
+  MatrixView out;                         // [d_model, n_heads * d_head]
+  std::span<const float> q_norm, k_norm;  // [d_head]
 };
 
 void attention(Step& step, const AttentionWeights& w);

@@ -37,7 +37,14 @@ class MemoryPlannerTest : public testing::Test {
   }
 
   Placement plan(uint64_t available_bytes) {
-    return plan_memory({config_, experts_, 1500 * kMiB, 100 * kMiB, 4096, prompt_tokens_, 1024, options_,
+    return plan_memory({config_,
+                        experts_,
+                        1500 * kMiB,
+                        100 * kMiB,
+                        4096,
+                        prompt_tokens_,
+                        1024,
+                        options_,
                         {available_bytes, "a test"}});
   }
   uint64_t given(const Placement& placement, const std::string& name) {
@@ -80,7 +87,8 @@ TEST_F(MemoryPlannerTest, RefusesBelowTheFloorWithATable) {
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::memory_floor);
     const std::string text = error.what();
-    for (const char* row : {"trunk", "kv_cache", "delta_state", "workspace", "expert_cache", "total", "limit", "--ram"}) {
+    for (const char* row :
+         {"trunk", "kv_cache", "delta_state", "workspace", "expert_cache", "total", "limit", "--ram"}) {
       EXPECT_NE(text.find(row), std::string::npos) << row;
     }
   }

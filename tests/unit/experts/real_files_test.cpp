@@ -12,7 +12,7 @@
 #include "experts/streamed.h"
 #include "flashmoe/error.h"
 #include "support/fake_experts.h"
-#include "unit/experts/allocation_count.h"
+#include "support/allocation_count.h"
 
 namespace flashmoe {
 namespace {

@@ -24,7 +24,8 @@ std::string error_of(const std::string& path, Fault fault) {
 }
 
 // Renames a tensor in a GGUF by replacing bytes of equal length.
-std::string with_replaced(const TempDir& dir, const std::string& path, std::vector<std::pair<std::string, std::string>> edits) {
+std::string with_replaced(const TempDir& dir, const std::string& path,
+                          std::vector<std::pair<std::string, std::string>> edits) {
   std::string bytes = read_bytes(path);
   for (const auto& [from, to] : edits) {
     EXPECT_EQ(from.size(), to.size());
@@ -51,9 +52,9 @@ TEST(BinderTest, BindsEveryTensorOfAFullModel) {
 
 TEST(BinderTest, ListsAllMissingTensorsAtOnce) {
   const TempDir dir;
-  const auto path = with_replaced(dir, write_tiny_model(dir.path(), {}),
-                                  {{"blk.0.ssm_norm.weight", "blk.0.ssm_nope.weight"},
-                                   {"blk.3.attn_k.weight", "blk.3.attn_x.weight"}});
+  const auto path = with_replaced(
+      dir, write_tiny_model(dir.path(), {}),
+      {{"blk.0.ssm_norm.weight", "blk.0.ssm_nope.weight"}, {"blk.3.attn_k.weight", "blk.3.attn_x.weight"}});
   const std::string message = error_of(path, Fault::input);
   EXPECT_NE(message.find("blk.0.ssm_norm.weight is missing"), std::string::npos) << message;
   EXPECT_NE(message.find("blk.3.attn_k.weight is missing"), std::string::npos) << message;
@@ -63,8 +64,8 @@ TEST(BinderTest, ReportsTensorsThatNothingUses) {
   const TempDir dir;
   TinyModelOptions tiny;
   tiny.with_mtp = true;
-  const BoundModel model = bind_model(
-      with_replaced(dir, write_tiny_model(dir.path(), tiny), {{"blk.4.nextn.enorm.weight", "blk.9.strange.one.weight"}}));
+  const BoundModel model = bind_model(with_replaced(dir, write_tiny_model(dir.path(), tiny),
+                                                    {{"blk.4.nextn.enorm.weight", "blk.9.strange.one.weight"}}));
   ASSERT_EQ(model.binder->unused(), std::vector<std::string>{"blk.9.strange.one.weight"});
 }
 
@@ -98,10 +99,13 @@ TEST(BinderTest, RefusesAbsurdDimensions) {
   tiny.layout = TinyLayout::hf_stacked;
   const std::string folder = write_tiny_model(dir.path(), tiny);
   const std::string good = read_bytes(dir / "config.json");
-  for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{
-           {"hidden_size", "-1"}, {"num_hidden_layers", "99999999"}, {"num_experts_per_tok", "99"},
-           {"num_attention_heads", "3"}, {"head_dim", "1e30"}, {"vocab_size", "\"many\""},
-           {"linear_conv_kernel_dim", "5"}}) {
+  for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{{"hidden_size", "-1"},
+                                                                                   {"num_hidden_layers", "99999999"},
+                                                                                   {"num_experts_per_tok", "99"},
+                                                                                   {"num_attention_heads", "3"},
+                                                                                   {"head_dim", "1e30"},
+                                                                                   {"vocab_size", "\"many\""},
+                                                                                   {"linear_conv_kernel_dim", "5"}}) {
     std::string config = good;
     const size_t at = config.find("\"" + key + "\"");
     ASSERT_NE(at, std::string::npos) << key;
@@ -110,6 +114,27 @@ TEST(BinderTest, RefusesAbsurdDimensions) {
     dir.write("config.json", config);
     const std::string message = error_of(folder, Fault::input);
     EXPECT_NE(message.find(dir.path()), std::string::npos) << message;
+  }
+}
+
+TEST(BinderTest, RefusesSettingsThatChangeTheArithmetic) {
+  const TempDir dir;
+  TinyModelOptions tiny;
+  tiny.layout = TinyLayout::hf_stacked;
+  const std::string folder = write_tiny_model(dir.path(), tiny);
+  const std::string good = read_bytes(dir / "config.json");
+  for (const std::string setting :
+       {R"("hidden_act": "gelu")", R"("rope_parameters": {"rope_type": "yarn"})",
+        R"("rope_scaling": {"type": "linear"})", R"("attention_bias": true)", R"("norm_topk_prob": false)",
+        R"("attn_output_gate": false)", R"("quantization_config": {"quant_method": "fp8"})",
+        R"("quantization": {"bits": 4})"}) {
+    const std::string name = setting.substr(0, setting.find(':'));
+    std::string config = good;
+    for (size_t at = 0; (at = config.find(name, at)) != std::string::npos; ++at) config.replace(at, 2, "\"x");
+    config.insert(config.find('{') + 1, setting + ",");
+    dir.write("config.json", config);
+    const std::string message = error_of(folder, Fault::unsupported);
+    EXPECT_NE(message.find(name.substr(1, name.size() - 2)), std::string::npos) << message;
   }
 }
 

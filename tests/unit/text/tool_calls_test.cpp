@@ -87,7 +87,8 @@ TEST(ToolCalls, CallsThatNoDefinitionAllowsAreReadAndReported) {
 }
 
 TEST(ToolCalls, AFaultDoesNotHideTheNextCall) {
-  const ToolCalls parsed = parse_tool_calls("<tool_call>\nf()\n</tool_call>\n" + call("f", parameter("i", "3")), kTools);
+  const ToolCalls parsed =
+      parse_tool_calls("<tool_call>\nf()\n</tool_call>\n" + call("f", parameter("i", "3")), kTools);
   EXPECT_EQ(parsed.faults.size(), 1U);
   ASSERT_EQ(parsed.calls.size(), 1U);
   EXPECT_EQ(parsed.calls[0].arguments, R"({"i":3})");

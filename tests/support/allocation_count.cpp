@@ -1,5 +1,5 @@
 // Replaces the global operator new. In a file of its own: inlined, malloc and delete would look mismatched.
-#include "unit/experts/allocation_count.h"
+#include "support/allocation_count.h"
 
 #include <atomic>
 #include <cstdlib>

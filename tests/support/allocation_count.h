@@ -1,3 +1,4 @@
+// Counts calls of operator new, which a program that asks for the count has replaced.
 #pragma once
 
 #include <cstdint>
