@@ -36,7 +36,13 @@ inline __m128i sixteen_bytes(uint64_t low, uint64_t high) {
 inline __m256 dot4(__m256i w, __m256i x) {
   return _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
 }
-inline __m256 signed_dot4(__m256i w, __m256i x) { return dot4(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)); }
+
+// 32 signed weights: bytes up to 128, and bytes whose signs they have.
+struct SignedBytes {
+  __m256i magnitude, sign;
+};
+inline SignedBytes signed_bytes_of(__m256i q) { return {_mm256_abs_epi8(q), q}; }
+inline __m256 dot4(const SignedBytes& w, __m256i x) { return dot4(w.magnitude, _mm256_sign_epi8(x, w.sign)); }
 
 // 0xff in byte j where bit j is set.
 inline __m256i bytes_of_bits(uint32_t bits) {

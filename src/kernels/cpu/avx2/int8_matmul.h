@@ -61,10 +61,10 @@ struct SignedDot {
       float scales[16];
       group_scales(blocks[b], scales);
       for (int run = 0; run < 8; ++run) {
-        const __m256i q = signed_run(blocks[b], run);
+        const SignedBytes q = signed_run(blocks[b], run);
         const __m256 group_scale = two_scales(scales + 2 * run);
         for (int i = 0; i < N; ++i) {
-          const __m256 dots = signed_dot4(q, load32(q8 + i * x.cols + 32 * run));
+          const __m256 dots = dot4(q, load32(q8 + i * x.cols + 32 * run));
           const __m256 both = _mm256_mul_ps(group_scale, _mm256_broadcast_ss(scale + i * n_blocks * 8 + run));
           sums[i][run % 2] = _mm256_fmadd_ps(dots, both, sums[i][run % 2]);
         }
@@ -133,9 +133,9 @@ struct BlockDot {
           sums[i][chain] = _mm256_add_ps(_mm256_set1_ps(eighth * sum[i * n_blocks + b]), sums[i][chain]);
         }
       } else {
-        const __m256i q = signed_bytes(block);
+        const SignedBytes q = signed_bytes_of(signed_bytes(block));
         for (int i = 0; i < N; ++i) {
-          const __m256 dots = signed_dot4(q, load32(q8 + i * x.cols + b * kBlockValues));
+          const __m256 dots = dot4(q, load32(q8 + i * x.cols + b * kBlockValues));
           sums[i][chain] = _mm256_fmadd_ps(dots, _mm256_set1_ps(d * scale[i * n_blocks + b]), sums[i][chain]);
         }
       }

@@ -27,12 +27,13 @@ inline __m256i four_entries(Entry entry) {
 // 8 entries of 4 values.
 template <typename Entry>
 inline __m256i eight_entries(Entry entry) {
-  return four_entries([&](int k) { return entry(2 * k) | static_cast<uint64_t>(entry(2 * k + 1)) << 32; });
+  const auto at = [&](int k) { return static_cast<int>(entry(k)); };
+  return _mm256_set_epi32(at(7), at(6), at(5), at(4), at(3), at(2), at(1), at(0));
 }
 
-inline __m256i negate(__m256i q, uint32_t signs) {
-  const __m256i mask = bytes_of_bits(signs);
-  return _mm256_sub_epi8(_mm256_xor_si256(q, mask), mask);
+// Entries, and a bit for each value that is negative.
+inline SignedBytes with_signs(__m256i magnitude, uint32_t signs) {
+  return {magnitude, _mm256_or_si256(bytes_of_bits(signs), _mm256_set1_epi8(1))};
 }
 
 // even_signs of 4 bytes at once.
@@ -57,9 +58,9 @@ inline __m128i eight_nibbles(const uint8_t packed[4]) {
   return _mm_unpacklo_epi8(eight_bytes(both & kLowNibbles), eight_bytes(both >> 4 & kLowNibbles));
 }
 
-inline __m256i signed_run(const BlockIQ2_XXS& block, int run) {
+inline SignedBytes signed_run(const BlockIQ2_XXS& block, int run) {
   const uint8_t* q = block.q[run];
-  return negate(four_entries([&](int k) { return kIq2XxsGrid.entries[q[k]]; }), signs_of_word(word_at(q + 4)));
+  return with_signs(four_entries([&](int k) { return kIq2XxsGrid.entries[q[k]]; }), signs_of_word(word_at(q + 4)));
 }
 inline void group_scales(const BlockIQ2_XXS& block, float to[16]) {
   const __m256 low = _mm256_castsi256_ps(load32(block.q)), high = _mm256_castsi256_ps(load32(block.q + 4));
@@ -68,50 +69,53 @@ inline void group_scales(const BlockIQ2_XXS& block, float to[16]) {
   store_scales(_mm256_srli_epi32(words, 28), 0.25f, 0.125f, half_at(block.d), to);
 }
 
-inline __m256i signed_run(const BlockIQ2_XS& block, int run) {
+inline SignedBytes signed_run(const BlockIQ2_XS& block, int run) {
   const uint8_t(*q)[2] = block.q + 4 * run;
   const __m128i sevens = _mm_srli_epi16(eight_bytes(long_at(q[0])), 9);
   const auto packed = static_cast<uint32_t>(_mm_cvtsi128_si32(_mm_packus_epi16(sevens, sevens)));
-  return negate(four_entries([&](int k) { return kIq2XsGrid.entries[load_u16(q[k]) & 511]; }), four_even_signs(packed));
+  return with_signs(four_entries([&](int k) { return kIq2XsGrid.entries[load_u16(q[k]) & 511]; }),
+                    four_even_signs(packed));
 }
 inline void group_scales(const BlockIQ2_XS& block, float to[16]) {
   store_scales(sixteen_nibbles(block.scales), 0.25f, 0.125f, half_at(block.d), to);
 }
 
-inline __m256i signed_run(const BlockIQ2_S& block, int run) {
+inline SignedBytes signed_run(const BlockIQ2_S& block, int run) {
   const uint8_t* q = block.q + 4 * run;
   const int high = block.high[run];
   const __m256i entries = four_entries([&](int k) { return kIq2SGrid.entries[q[k] | (high << (8 - k * 2) & 0x300)]; });
-  return negate(entries, word_at(block.signs + 4 * run));
+  return with_signs(entries, word_at(block.signs + 4 * run));
 }
 inline void group_scales(const BlockIQ2_S& block, float to[16]) {
   store_scales(sixteen_nibbles(block.scales), 0.25f, 0.125f, half_at(block.d), to);
 }
 
-inline __m256i signed_run(const BlockIQ3_XXS& block, int run) {
+inline SignedBytes signed_run(const BlockIQ3_XXS& block, int run) {
   const uint8_t* q = block.q + 8 * run;
   const __m256i entries = eight_entries([&](int k) { return kIq3XxsGrid.entries[q[k]]; });
-  return negate(entries, signs_of_word(word_at(block.words[run])));
+  return with_signs(entries, signs_of_word(word_at(block.words[run])));
 }
 inline void group_scales(const BlockIQ3_XXS& block, float to[16]) {
   store_scales(_mm256_srli_epi32(load32(block.words), 28), 0.5f, 0.25f, half_at(block.d), to);
 }
 
-inline __m256i signed_run(const BlockIQ3_S& block, int run) {
-  const uint8_t* q = block.q + 8 * run;
-  const int high = block.high[run];
-  const __m256i entries = eight_entries([&](int k) { return kIq3SGrid.entries[q[k] | (high << (8 - k) & 0x100)]; });
-  return negate(entries, word_at(block.signs + 4 * run));
+inline SignedBytes signed_run(const BlockIQ3_S& block, int run) {
+  const __m128i bit = _mm_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m128i set = _mm_cmpeq_epi16(_mm_and_si128(_mm_set1_epi16(block.high[run]), bit), bit);
+  const __m128i low = _mm_cvtepu8_epi16(eight_bytes(long_at(block.q + 8 * run)));
+  alignas(16) uint16_t index[8];
+  _mm_store_si128(reinterpret_cast<__m128i*>(index), _mm_or_si128(low, _mm_and_si128(set, _mm_set1_epi16(0x100))));
+  return with_signs(eight_entries([&](int k) { return kIq3SGrid.entries[index[k]]; }), word_at(block.signs + 4 * run));
 }
 inline void group_scales(const BlockIQ3_S& block, float to[16]) {
   store_scales(_mm256_cvtepu8_epi32(eight_nibbles(block.scales)), 2, 1, half_at(block.d), to);
 }
 
-inline __m256i signed_run(const BlockIQ1_S& block, int run) {
+inline SignedBytes signed_run(const BlockIQ1_S& block, int run) {
   const uint8_t* q = block.q + 4 * run;
   const uint32_t word = load_u16(block.words[run]);
   const __m256i entries = four_entries([&](int k) { return kIq1Grid.entries[q[k] | (word >> 3 * k << 8 & 0x700)]; });
-  return _mm256_add_epi8(entries, _mm256_set1_epi8(word >> 15 != 0 ? -1 : 1));
+  return signed_bytes_of(_mm256_add_epi8(entries, _mm256_set1_epi8(word >> 15 != 0 ? -1 : 1)));
 }
 inline void group_scales(const BlockIQ1_S& block, float to[16]) {
   const __m256i words = _mm256_cvtepu16_epi32(load16(block.words));
@@ -119,7 +123,7 @@ inline void group_scales(const BlockIQ1_S& block, float to[16]) {
   store_scales(steps, 0.25f, 0.125f, half_at(block.d), to);
 }
 
-inline __m256i signed_run(const BlockIQ1_M& block, int run) {
+inline SignedBytes signed_run(const BlockIQ1_M& block, int run) {
   const uint8_t* q = block.q + 4 * run;
   const uint32_t high = load_u16(block.high + 2 * run);
   const __m256i entries = four_entries([&](int k) { return kIq1Grid.entries[q[k] | (high >> 4 * k << 8 & 0x700)]; });
@@ -127,7 +131,7 @@ inline __m256i signed_run(const BlockIQ1_M& block, int run) {
   const __m256i nibbles =
       _mm256_srlv_epi64(_mm256_set1_epi64x(static_cast<long long>(high)), _mm256_setr_epi64x(0, 4, 8, 12));
   const __m256i is_down = _mm256_cmpeq_epi64(_mm256_and_si256(nibbles, _mm256_set1_epi64x(8)), _mm256_set1_epi64x(8));
-  return _mm256_add_epi8(entries, _mm256_or_si256(is_down, _mm256_set1_epi8(1)));
+  return signed_bytes_of(_mm256_add_epi8(entries, _mm256_or_si256(is_down, _mm256_set1_epi8(1))));
 }
 inline void group_scales(const BlockIQ1_M& block, float to[16]) {
   const uint64_t scales = long_at(block.scales[0]), steps = _pext_u64(scales, 0x0fff0fff0fff0fff);
@@ -136,10 +140,10 @@ inline void group_scales(const BlockIQ1_M& block, float to[16]) {
   store_scales(sixteen_bytes(_pdep_u64(steps, kThrees), _pdep_u64(steps >> 24, kThrees)), 0.25f, 0.125f, d, to);
 }
 
-inline __m256i signed_run(const BlockIQ4_XS& block, int run) {
+inline SignedBytes signed_run(const BlockIQ4_XS& block, int run) {
   const __m128i both = load16(block.q + 16 * run);
   const __m256i nibbles = _mm256_and_si256(_mm256_setr_m128i(both, _mm_srli_epi16(both, 4)), _mm256_set1_epi8(15));
-  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(kIq4Levels)), nibbles);
+  return signed_bytes_of(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(kIq4Levels)), nibbles));
 }
 inline void group_scales(const BlockIQ4_XS& block, float to[16]) {
   const __m256i shift = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);

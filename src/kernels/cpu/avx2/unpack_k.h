@@ -44,12 +44,13 @@ inline void two_groups(const BlockQ5_K& block, int g, __m256i q[2]) {
                          _mm256_and_si256(_mm256_slli_epi16(high, 3), fifth));
 }
 
-inline __m256i signed_run(const BlockQ6_K& block, int run) {
+inline SignedBytes signed_run(const BlockQ6_K& block, int run) {
   const int half = run / 4, r = run % 4;
   const __m256i low = load32(block.low + 64 * half + 32 * (r % 2)), high = load32(block.high + 32 * half);
   const __m256i nibbles = _mm256_and_si256(_mm256_srli_epi16(low, r / 2 * 4), _mm256_set1_epi8(15));
   const __m256i bits = _mm256_and_si256(_mm256_srli_epi16(high, r * 2), _mm256_set1_epi8(3));
-  return _mm256_sub_epi8(_mm256_or_si256(nibbles, _mm256_slli_epi16(bits, 4)), _mm256_set1_epi8(32));
+  const __m256i q = _mm256_or_si256(nibbles, _mm256_slli_epi16(bits, 4));
+  return signed_bytes_of(_mm256_sub_epi8(q, _mm256_set1_epi8(32)));
 }
 inline void group_scales(const BlockQ6_K& block, float to[16]) {
   store_scales(load16(block.scales), half_at(block.d), to);
@@ -60,10 +61,10 @@ inline __m256i bit_pairs(const uint8_t q[64], int run) {
   return _mm256_and_si256(_mm256_srli_epi16(load32(q + run / 4 * 32), run % 4 * 2), _mm256_set1_epi8(3));
 }
 
-inline __m256i signed_run(const BlockQ3_K& block, int run) {
+inline SignedBytes signed_run(const BlockQ3_K& block, int run) {
   const __m256i third = _mm256_and_si256(_mm256_srli_epi16(load32(block.high), run), _mm256_set1_epi8(1));
   const __m256i q = _mm256_or_si256(bit_pairs(block.q, run), _mm256_slli_epi16(third, 2));
-  return _mm256_sub_epi8(q, _mm256_set1_epi8(4));
+  return signed_bytes_of(_mm256_sub_epi8(q, _mm256_set1_epi8(4)));
 }
 inline void group_scales(const BlockQ3_K& block, float to[16]) {
   const uint64_t low = long_at(block.scales), high = word_at(block.scales + 8);

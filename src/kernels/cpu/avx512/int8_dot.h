@@ -110,6 +110,23 @@ inline void add(const SignedWeights& w, const int8_t* q8, const float* scale, co
   }
 }
 
+// 256 weights as magnitudes and signs: the signs go to the activations.
+struct MaskedWeights {
+  __m512i q[4];
+  uint64_t negative[4];  // a bit for each value
+  __m512 scale;          // of the 16 groups of 16 values
+};
+
+inline void add(const MaskedWeights& w, const int8_t* q8, const float* scale, const float*, __m512 sums[2]) {
+  const __m512 scales = _mm512_mul_ps(w.scale, sixteen_scales(scale));
+  for (int g = 0; g < 4; ++g) {
+    const __m512i x = _mm512_loadu_si512(q8 + 64 * g);
+    const __m512i moved = _mm512_mask_sub_epi8(x, w.negative[g], _mm512_setzero_si512(), x);
+    const __m512 dots = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), w.q[g], moved));
+    sums[g % 2] = _mm512_fmadd_ps(dots, spread(scales, 4 * g, 4), sums[g % 2]);
+  }
+}
+
 // One or two blocks of 32 values: 64 activations, or 32 and zeros; and their scales (or sums), 8 lanes each.
 template <int kBlocks>
 inline __m512i load_blocks(const int8_t* q8) {

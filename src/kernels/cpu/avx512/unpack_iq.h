@@ -1,8 +1,8 @@
 // The IQ formats of 256 values unpacked to bytes, AVX-512.
 //
-// Codebooks are looked up 32 entries at a time in their stored form, two bytes an entry, by permutes over the whole
-// table: gathers are microcode on some machines and slowed down by mitigations on others, and entries loaded one by one
-// cost more to put together than the permutes.
+// Codebooks of up to 1024 entries are looked up 32 at a time in their stored form, two bytes an entry, by permutes over
+// the whole table: gathers are microcode on some machines and slowed down by mitigations on others, and entries loaded
+// one by one cost more to put together than the permutes. For IQ1's 2048 entries it is the other way round.
 #pragma once
 
 #include "kernels/cpu/avx512/int8_dot.h"
@@ -36,12 +36,18 @@ inline __m512i look_up(const uint16_t (&book)[kEntries], __m512i index) {
 }
 
 // The levels of a codebook, for vpshufb.
+struct LevelTable {
+  alignas(16) int8_t levels[16];
+  operator __m512i() const { return _mm512_broadcast_i32x4(load16(levels)); }
+};
 template <size_t kLevels>
-inline __m512i level_table(const int8_t (&levels)[kLevels], int factor = 1) {
-  alignas(16) int8_t padded[16] = {};
-  for (size_t i = 0; i < kLevels; ++i) padded[i] = static_cast<int8_t>(levels[i] * factor);
-  return _mm512_broadcast_i32x4(load16(padded));
+consteval LevelTable level_table(const int8_t (&levels)[kLevels]) {
+  LevelTable table = {};
+  for (size_t i = 0; i < kLevels; ++i) table.levels[i] = levels[i];
+  return table;
 }
+inline constexpr LevelTable kIq2Table = level_table(kIq2SLevels);
+inline constexpr LevelTable kIq3XxsTable = level_table(kIq3XxsLevels), kIq3STable = level_table(kIq3SLevels);
 
 // 32 entries of 8 values of 2 bits.
 inline void expand_eights(__m512i entries, __m512i levels, __m512i q[4]) {
@@ -63,8 +69,6 @@ inline void expand_fours(__m512i entries, __m512i levels, __m512i q[2]) {
     q[g] = _mm512_shuffle_epi8(levels, _mm512_and_si512(bits, _mm512_set1_epi8(15)));
   }
 }
-
-inline __m512i negate(__m512i q, uint64_t signs) { return _mm512_mask_sub_epi8(q, signs, _mm512_setzero_si512(), q); }
 
 // even_signs of 8 bytes at once.
 inline uint64_t even_signs(uint64_t sevens) {
@@ -93,34 +97,32 @@ inline __m512i sixteen_nibbles(const uint8_t packed[8]) {
   return _mm512_cvtepu8_epi32(_mm_unpacklo_epi8(low, high));
 }
 
-inline SignedWeights unpack(const BlockIQ2_XXS& block) {
-  SignedWeights to;
+inline MaskedWeights unpack(const BlockIQ2_XXS& block) {
+  MaskedWeights to;
   const __m512i groups = _mm512_loadu_si512(block.q);
   const __m256i words = _mm512_cvtepi64_epi32(_mm512_srli_epi64(groups, 32));
   to.scale = step_scales(_mm256_srli_epi32(words, 28), 0.25f, 0.125f, half_at(block.d));
   const __m512i index = _mm512_cvtepu8_epi16(_mm512_cvtepi64_epi32(groups));
-  expand_eights(look_up(kIq2XxsEntries, index), level_table(kIq2XxsLevels), to.q);
+  expand_eights(look_up(kIq2XxsEntries, index), kIq2Table, to.q);
   for (int g = 0; g < 4; ++g) {
-    to.q[g] = negate(to.q[g], even_signs(word_at(block.q[2 * g] + 4), word_at(block.q[2 * g + 1] + 4)));
+    to.negative[g] = even_signs(word_at(block.q[2 * g] + 4), word_at(block.q[2 * g + 1] + 4));
   }
-  set_starts(to);
   return to;
 }
 
-inline SignedWeights unpack(const BlockIQ2_XS& block) {
-  SignedWeights to;
+inline MaskedWeights unpack(const BlockIQ2_XS& block) {
+  MaskedWeights to;
   to.scale = step_scales(sixteen_nibbles(block.scales), 0.25f, 0.125f, half_at(block.d));
   const __m512i words = _mm512_loadu_si512(block.q);  // look_up takes the lower bits
-  expand_eights(look_up(kIq2XsEntries, words), level_table(kIq2XsLevels), to.q);
+  expand_eights(look_up(kIq2XsEntries, words), kIq2Table, to.q);
   alignas(32) uint64_t sevens[4];
   _mm256_store_si256(reinterpret_cast<__m256i*>(sevens), _mm512_cvtepi16_epi8(_mm512_srli_epi16(words, 9)));
-  for (int g = 0; g < 4; ++g) to.q[g] = negate(to.q[g], even_signs(sevens[g]));
-  set_starts(to);
+  for (int g = 0; g < 4; ++g) to.negative[g] = even_signs(sevens[g]);
   return to;
 }
 
-inline SignedWeights unpack(const BlockIQ2_S& block) {
-  SignedWeights to;
+inline MaskedWeights unpack(const BlockIQ2_S& block) {
+  MaskedWeights to;
   to.scale = step_scales(sixteen_nibbles(block.scales), 0.25f, 0.125f, half_at(block.d));
   // Byte k / 4 of `high` in lane k, its two bits moved to 8 and 9.
   const __m512i bytes = _mm512_cvtepu8_epi64(eight_bytes(long_at(block.high)));
@@ -130,45 +132,46 @@ inline SignedWeights unpack(const BlockIQ2_S& block) {
   const __m512i upper = _mm512_sllv_epi16(lanes, _mm512_set1_epi64(0x0002000400060008));
   const __m512i low = _mm512_cvtepu8_epi16(load32(block.q));
   const __m512i index = _mm512_or_si512(low, _mm512_and_si512(upper, _mm512_set1_epi16(0x300)));
-  expand_eights(look_up(kIq2SEntries, index), level_table(kIq2SLevels), to.q);
-  for (int g = 0; g < 4; ++g) to.q[g] = negate(to.q[g], long_at(block.signs + 8 * g));
-  set_starts(to);
+  expand_eights(look_up(kIq2SEntries, index), kIq2Table, to.q);
+  for (int g = 0; g < 4; ++g) to.negative[g] = long_at(block.signs + 8 * g);
   return to;
 }
 
-inline SignedWeights unpack(const BlockIQ3_XXS& block) {
-  SignedWeights to;
+inline MaskedWeights unpack(const BlockIQ3_XXS& block) {
+  MaskedWeights to;
   to.scale = step_scales(_mm256_srli_epi32(load32(block.words), 28), 0.5f, 0.25f, half_at(block.d));
   for (int half = 0; half < 2; ++half) {
     const __m512i index = _mm512_cvtepu8_epi16(load32(block.q + 32 * half));
-    expand_fours(look_up(kIq3XxsEntries, index), level_table(kIq3XxsLevels), to.q + 2 * half);
+    expand_fours(look_up(kIq3XxsEntries, index), kIq3XxsTable, to.q + 2 * half);
   }
   for (int g = 0; g < 4; ++g) {
-    to.q[g] = negate(to.q[g], even_signs(word_at(block.words[2 * g]), word_at(block.words[2 * g + 1])));
+    to.negative[g] = even_signs(word_at(block.words[2 * g]), word_at(block.words[2 * g + 1]));
   }
-  set_starts(to);
   return to;
 }
 
-inline SignedWeights unpack(const BlockIQ3_S& block) {
-  SignedWeights to;
+inline MaskedWeights unpack(const BlockIQ3_S& block) {
+  MaskedWeights to;
   const __m256i steps = _mm256_cvtepu8_epi32(eight_bytes(_pdep_u64(word_at(block.scales), kLowNibbles)));
   to.scale = step_scales(steps, 2, 1, half_at(block.d));
   for (int half = 0; half < 2; ++half) {
     const __m512i low = _mm512_cvtepu8_epi16(load32(block.q + 32 * half));
     const __m512i index = _mm512_mask_add_epi16(low, word_at(block.high + 4 * half), low, _mm512_set1_epi16(0x100));
-    expand_fours(look_up(kIq3SEntries, index), level_table(kIq3SLevels), to.q + 2 * half);
+    expand_fours(look_up(kIq3SEntries, index), kIq3STable, to.q + 2 * half);
   }
-  for (int g = 0; g < 4; ++g) to.q[g] = negate(to.q[g], long_at(block.signs + 8 * g));
-  set_starts(to);
+  for (int g = 0; g < 4; ++g) to.negative[g] = long_at(block.signs + 8 * g);
   return to;
 }
 
 // Entries of 11 bits out of their low bytes and, in each lane, their upper three bits at `shift`; in eighths.
 inline void expand_iq1(const uint8_t q[32], __m512i lanes, __m512i shift, __m512i to[4]) {
   const __m512i upper = _mm512_and_si512(_mm512_srlv_epi16(lanes, shift), _mm512_set1_epi16(7));
-  const __m512i index = _mm512_or_si512(_mm512_cvtepu8_epi16(load32(q)), _mm512_slli_epi16(upper, 8));
-  expand_eights(look_up(kIq1Entries, index), level_table(kIq1Levels, 8), to);
+  alignas(64) uint16_t index[32];
+  _mm512_store_si512(index, _mm512_or_si512(_mm512_cvtepu8_epi16(load32(q)), _mm512_slli_epi16(upper, 8)));
+  for (int g = 0; g < 4; ++g) {
+    const auto entry = [&](int k) { return static_cast<long long>(kIq1Grid.entries[index[8 * g + k]]); };
+    to[g] = _mm512_set_epi64(entry(7), entry(6), entry(5), entry(4), entry(3), entry(2), entry(1), entry(0));
+  }
 }
 // Moved by one: down where `down` is set.
 inline __m512i move_by_one(__m512i entries, uint64_t down) {
