@@ -62,9 +62,11 @@ static inline uint32_t load_u32(const uint8_t* bytes) noexcept {
 // out[j] = scale * entry[j], negative where bit j of `signs` is set.
 template <typename Entry>
 static inline void decode_entry(Entry entry, uint32_t signs, float scale, float* __restrict out) noexcept {
-  for (int j = 0; j < static_cast<int>(sizeof(Entry)); ++j) {
-    const int value = static_cast<int>(entry >> 8 * j & 255);
-    out[j] = scale * static_cast<float>((signs >> j & 1) != 0 ? -value : value);
+  uint8_t bytes[sizeof(Entry)];
+  std::memcpy(bytes, &entry, sizeof(entry));
+  for (unsigned j = 0; j < sizeof(Entry); ++j) {
+    const int flip = -static_cast<int>(signs >> j & 1);  // without a branch: signs are random
+    out[j] = scale * static_cast<float>((bytes[j] ^ flip) - flip);
   }
 }
 

@@ -19,15 +19,17 @@ static inline void decode_q2_k(const std::byte* blocks, int64_t n_values, float*
   const auto* block = reinterpret_cast<const BlockQ2_K*>(blocks);
   for (int64_t i = 0; i < n_values; i += BlockQ2_K::kValues, ++block) {
     const float d = load_f16(block->d), dmin = load_f16(block->dmin);
-    for (int group = 0; group < 16; ++group) {
-      const float scale = d * static_cast<float>(block->scales[group] & 15);
-      const float min = dmin * static_cast<float>(block->scales[group] >> 4);
-      const uint8_t* q = block->q + group / 8 * 32 + group % 2 * 16;
-      const int shift = group / 2 % 4 * 2;
-      float* __restrict to = out + i + group * 16;
-      uint8_t values[16];  // bytes first: both loops vectorise, their combination does not
-      for (int j = 0; j < 16; ++j) values[j] = static_cast<uint8_t>(q[j] >> shift & 3);
-      for (int j = 0; j < 16; ++j) to[j] = scale * static_cast<float>(values[j]) - min;
+    for (int run = 0; run < 8; ++run) {  // 32 values each
+      const uint8_t* q = block->q + run / 4 * 32;
+      const int shift = run % 4 * 2;
+      uint8_t values[32];  // bytes first: both loops vectorise, their combination does not
+      for (int j = 0; j < 32; ++j) values[j] = static_cast<uint8_t>(q[j] >> shift & 3);
+      for (int part = 0; part < 2; ++part) {  // 16 values each
+        const uint8_t packed = block->scales[run * 2 + part];
+        const float scale = d * static_cast<float>(packed & 15), min = dmin * static_cast<float>(packed >> 4);
+        float* __restrict to = out + i + run * 32 + part * 16;
+        for (int j = 0; j < 16; ++j) to[j] = scale * static_cast<float>(values[part * 16 + j]) - min;
+      }
     }
   }
 }

@@ -30,17 +30,18 @@ static inline void decode_q3_k(const std::byte* blocks, int64_t n_values, float*
     const float d = load_f16(block->d);
     int8_t scales[16];
     unpack_scales_q3_k(block->scales, scales);
-    for (int group = 0; group < 16; ++group) {
-      const float scale = d * static_cast<float>(scales[group]);
-      const uint8_t* q = block->q + group / 8 * 32 + group % 2 * 16;
-      const uint8_t* high = block->high + group % 2 * 16;
-      const int shift = group / 2 % 4 * 2, run = group / 2;
-      float* __restrict to = out + i + group * 16;
-      int8_t values[16];  // bytes first: both loops vectorise, their combination does not
-      for (int j = 0; j < 16; ++j) {
-        values[j] = static_cast<int8_t>(((q[j] >> shift & 3) | (high[j] >> run & 1) << 2) - 4);
+    for (int run = 0; run < 8; ++run) {  // 32 values each
+      const uint8_t* q = block->q + run / 4 * 32;
+      const int shift = run % 4 * 2;
+      int8_t values[32];  // bytes first: both loops vectorise, their combination does not
+      for (int j = 0; j < 32; ++j) {
+        values[j] = static_cast<int8_t>(((q[j] >> shift & 3) | (block->high[j] >> run & 1) << 2) - 4);
       }
-      for (int j = 0; j < 16; ++j) to[j] = scale * static_cast<float>(values[j]);
+      for (int part = 0; part < 2; ++part) {  // 16 values each
+        const float scale = d * static_cast<float>(scales[run * 2 + part]);
+        float* __restrict to = out + i + run * 32 + part * 16;
+        for (int j = 0; j < 16; ++j) to[j] = scale * static_cast<float>(values[part * 16 + j]);
+      }
     }
   }
 }

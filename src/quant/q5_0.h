@@ -17,10 +17,10 @@ static_assert(sizeof(BlockQ5_0) == 22 && alignof(BlockQ5_0) == 1);
 static inline void unpack_five_bits(const uint8_t high[4], const uint8_t q[16], uint8_t values[32]) noexcept {
   uint32_t bits;
   std::memcpy(&bits, high, sizeof(bits));
-  for (int j = 0; j < 16; ++j) {
-    values[j] = static_cast<uint8_t>((q[j] & 15) | (bits >> j & 1) << 4);
-    values[j + 16] = static_cast<uint8_t>(q[j] >> 4 | (bits >> (j + 16) & 1) << 4);
-  }
+  uint8_t fifth[32];  // in loops of their own: these vectorise, their combination does not
+  for (int j = 0; j < 32; ++j) fifth[j] = static_cast<uint8_t>((bits >> j & 1) << 4);
+  for (int j = 0; j < 16; ++j) values[j] = static_cast<uint8_t>((q[j] & 15) | fifth[j]);
+  for (int j = 0; j < 16; ++j) values[j + 16] = static_cast<uint8_t>(q[j] >> 4 | fifth[j + 16]);
 }
 
 static inline void decode_q5_0(const std::byte* blocks, int64_t n_values, float* __restrict out) noexcept {
