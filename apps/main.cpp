@@ -38,7 +38,7 @@ int exit_code(Fault fault) {
 }
 
 int complain(const std::string& message, int code) {
-  std::string text = without_controls(message);
+  std::string text = message;
   if (code != kExitMemoryFloor) std::replace(text.begin(), text.end(), '\n', ' ');  // that one brings a table
   write_error("flashmoe: " + text + "\n");
   return code;

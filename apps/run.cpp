@@ -129,7 +129,7 @@ void check(const RunOptions& run) {
   if (!run.stats_file.empty()) check_writable(run.stats_file);
 }
 
-void tell(const std::string& note) { write_error("flashmoe: note: " + without_controls(note) + "\n"); }
+void tell(const std::string& note) { write_error("flashmoe: note: " + note + "\n"); }
 
 // What was typed, before a model is there to turn it into tokens.
 struct Question {

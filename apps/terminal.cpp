@@ -79,16 +79,6 @@ void write_error(std::string_view text) {
   }
 }
 
-std::string without_controls(std::string_view text) {
-  std::string shown;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool control = (byte < 0x20 && c != '\n') || byte == 0x7F;
-    shown += control ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
-  }
-  return shown;
-}
-
 bool StandardOutput::write(std::string_view text) {
   if (!open_ || text.empty()) return open_;
   open_ = write_all(STDOUT_FILENO, text, "standard output");

@@ -20,9 +20,6 @@ bool write_all(int descriptor, std::string_view bytes, std::string_view name);
 // To standard error; a failure to write is not a failure of the run.
 void write_error(std::string_view text);
 
-// Text of unknown origin with control bytes other than newlines shown as \xNN: nothing in a file may steer a terminal.
-std::string without_controls(std::string_view text);
-
 // Unbuffered: each piece is seen at once.
 class StandardOutput {
  public:

@@ -20,7 +20,8 @@ enum class Fault {
 // option, what was expected and what to do.
 class Error : public std::runtime_error {
  public:
-  Error(Fault fault, const std::string& message) : std::runtime_error(message), fault_(fault) {}
+  // Control bytes in the message are shown as \xNN: names out of a file must not cut it short or steer a terminal.
+  Error(Fault fault, const std::string& message);
   Fault fault() const { return fault_; }
 
  private:

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/cpu_features.h"
 #include "base/error.h"
+#include "checkpoint/contents.h"
 #include "engine/memory_planner.h"
 #include "engine/peak_memory.h"
 #include "engine/report.h"
@@ -182,7 +183,7 @@ void CheckpointEngine::collect_notes() {
   if (!report_.unused_tensors.empty()) {
     const auto n = report_.unused_tensors.size();
     notes_.push_back(fmt::format("{} tensor{} in the file {} not used (first: {}); see flashmoe inspect", n,
-                                 n == 1 ? "" : "s", n == 1 ? "is" : "are", report_.unused_tensors.front()));
+                                 n == 1 ? "" : "s", n == 1 ? "is" : "are", printable(report_.unused_tensors.front())));
   }
 }
 
