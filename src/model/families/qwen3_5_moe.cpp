@@ -51,8 +51,12 @@ void refuse_variants(const Checkpoint& checkpoint, const Fields& f) {
   flag("norm_topk_prob", true);
   flag("attn_output_gate", true);
   if (f.optional_integer("decoder_sparse_step", 1, kMaxLayers).value_or(1) != 1) refuse("decoder_sparse_step", "not 1");
-  for (const char* quantised : {"quantization_config.quant_method", "quantization_config.bits", "quantization.bits"}) {
-    if (f.has(quantised)) refuse(quantised, "given: the weights are quantised in a way");
+  for (const char* part : {"quantization_config", "quantization"}) {
+    if (!f.has(std::string(part) + ".quant_method") && !f.has(std::string(part) + ".bits")) continue;
+    fail(Fault::unsupported,
+         "{}: config.json has a {}, so its weights are quantised in a way that this version does not read; take a GGUF "
+         "or the unquantised folder",
+         checkpoint.path(), part);
   }
 }
 
