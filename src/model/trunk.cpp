@@ -102,8 +102,6 @@ void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, ReadQueue& 
     *request.target = load_vector(request, checkpoint, buffer_.data() + at);
     at += vector_span(*request.tensor);
   }
-  if (direct) return;
-  for (const auto& file : checkpoint.files()) file->drop_page_cache();
 }
 
 }  // namespace flashmoe
