@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "fake_checkpoint.h"
 #include "fake_tokenizer.h"
 #include "flashmoe/error.h"
 
@@ -13,33 +14,6 @@ namespace flashmoe {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-class FakeCheckpoint final : public Checkpoint {
- public:
-  explicit FakeCheckpoint(Dialect dialect) : dialect_(dialect) {}
-  Dialect dialect() const override { return dialect_; }
-  const std::string& path() const override { return path_; }
-  std::string container() const override { return "fake"; }
-  const std::vector<std::shared_ptr<File>>& files() const override { return files_; }
-  const std::map<std::string, TensorInfo, std::less<>>& tensors() const override { return tensors_; }
-  const std::vector<UnsupportedTensor>& unsupported_tensors() const override { return unsupported_; }
-  const std::map<std::string, MetaValue, std::less<>>& metadata() const override { return meta; }
-  const nlohmann::json& config() const override { return config_; }
-  std::optional<std::string> side_file(std::string_view name) const override {
-    const auto found = side.find(name);
-    return found == side.end() ? std::nullopt : std::optional<std::string>(found->second);
-  }
-  std::map<std::string, MetaValue, std::less<>> meta;
-  std::map<std::string, std::string, std::less<>> side;
-
- private:
-  Dialect dialect_;
-  std::string path_ = "fake";
-  std::vector<std::shared_ptr<File>> files_;
-  std::map<std::string, TensorInfo, std::less<>> tensors_;
-  std::vector<UnsupportedTensor> unsupported_;
-  nlohmann::json config_;
-};
 
 const Json kHello = {{"messages", {{{"role", "user"}, {"content", "Hi"}}}}};
 
@@ -66,14 +40,14 @@ TEST(ChatTemplate, ComesFromEveryPlaceCheckpointsKeepIt) {
 
   FakeCheckpoint hf(Dialect::hugging_face);
   EXPECT_EQ(ChatTemplate::load(hf), nullptr);
-  hf.side["tokenizer_config.json"] = R"({"chat_template": "A{{ bos_token }}", "bos_token": {"content": "<b>"}})";
+  hf.side_files["tokenizer_config.json"] = R"({"chat_template": "A{{ bos_token }}", "bos_token": {"content": "<b>"}})";
   EXPECT_EQ(loaded(hf), "A<b>");
-  hf.side["tokenizer_config.json"] =
+  hf.side_files["tokenizer_config.json"] =
       R"({"chat_template": [{"name": "x", "template": "X"}, {"name": "default", "template": "D"}]})";
   EXPECT_EQ(loaded(hf), "D");
-  hf.side["chat_template.jinja"] = "J";
+  hf.side_files["chat_template.jinja"] = "J";
   EXPECT_EQ(loaded(hf), "J");
-  hf.side["tokenizer_config.json"] = "{";
+  hf.side_files["tokenizer_config.json"] = "{";
   expect_error([&] { ChatTemplate::load(hf); }, "tokenizer_config.json: not a JSON object");
 }
 
