@@ -17,6 +17,9 @@ struct AttentionConfig {
   int64_t n_heads = 0, n_kv_heads = 0, d_head = 0;
   int64_t rotary_dims = 0;
   double rope_theta = 0;
+  bool output_gate = false;  // q comes with a gate of its size, whose sigmoid scales the output
+  int64_t q_width() const { return n_heads * d_head; }
+  int64_t q_stride() const { return output_gate ? 2 * d_head : d_head; }  // from head to head as projected
 };
 
 struct DeltaNetConfig {
@@ -43,7 +46,8 @@ struct ModelConfig {
   AttentionConfig attention;
   DeltaNetConfig delta_net;
   int n_experts = 0, n_experts_used = 0;
-  int64_t d_ff_expert = 0, d_ff_shared = 0;
+  bool picks_sum_to_one = true;              // weights of a token's picks are renormalised
+  int64_t d_ff_expert = 0, d_ff_shared = 0;  // d_ff_shared 0: no shared expert
 
   int n_attention_layers() const;
   int n_delta_layers() const { return n_layers - n_attention_layers(); }

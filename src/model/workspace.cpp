@@ -46,7 +46,7 @@ uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
   Arena delta_phase = arena, attention_phase = arena, expert_phase = arena, logits_phase = arena;
   logits = logits_phase.take<float>(kLogitRows * config.vocab_size);
 
-  const DeltaNetConfig& d = config.delta_net;
+  const DeltaNetConfig d = config.n_delta_layers() > 0 ? config.delta_net : DeltaNetConfig();
   delta.qkv = delta_phase.take<float>(n * d.conv_channels());
   delta.conv = delta_phase.take<float>(n * d.conv_channels());
   delta.z = delta_phase.take<float>(n * d.value_width());
@@ -57,11 +57,11 @@ uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
   delta.y = delta_phase.take<float>(n * d_model);
 
   const AttentionConfig& a = config.attention;
-  attention.q_gate = attention_phase.take<float>(n * a.n_heads * a.d_head * 2);
-  attention.q = attention_phase.take<float>(n * a.n_heads * a.d_head);
+  attention.q_proj = attention_phase.take<float>(n * a.n_heads * a.q_stride());
+  attention.q = attention_phase.take<float>(n * a.q_width());
   attention.k = attention_phase.take<float>(n * a.n_kv_heads * a.d_head);
   attention.v = attention_phase.take<float>(n * a.n_kv_heads * a.d_head);
-  attention.out = take_activations(attention_phase, n, a.n_heads * a.d_head, true, q8);
+  attention.out = take_activations(attention_phase, n, a.q_width(), true, q8);
   attention.y = attention_phase.take<float>(n * d_model);
 
   Arena& e = expert_phase;
@@ -78,11 +78,12 @@ uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
   moe.up = e.take<float>(n * k * config.d_ff_expert);
   moe.act = take_activations(e, n * k, config.d_ff_expert, true, q8);
   moe.out = e.take<float>(n * k * d_model);
-  moe.shared_gate = e.take<float>(n);
+  const int64_t n_shared = config.d_ff_shared > 0 ? n : 0;
+  moe.shared_gate = e.take<float>(n_shared);
   moe.shared_gate_proj = e.take<float>(n * config.d_ff_shared);
   moe.shared_up_proj = e.take<float>(n * config.d_ff_shared);
-  moe.shared_act = take_activations(e, n, config.d_ff_shared, true, q8);
-  moe.shared_out = e.take<float>(n * d_model);
+  moe.shared_act = take_activations(e, n_shared, config.d_ff_shared, true, q8);
+  moe.shared_out = e.take<float>(n_shared * d_model);
   return std::max(
       {delta_phase.used_bytes(), attention_phase.used_bytes(), expert_phase.used_bytes(), logits_phase.used_bytes()});
 }

@@ -52,7 +52,7 @@ class Workspace {
   std::span<int64_t> piece_ends;        // [max tasks] of matmul.h
   std::span<MatmulTask> tasks;          // [max tasks]
 
-  // Gated DeltaNet.
+  // Gated DeltaNet; empty where no layer is one.
   struct {
     std::span<float> qkv;          // [n, conv_channels] projected
     std::span<float> conv;         // [n, conv_channels] after the convolution
@@ -65,7 +65,7 @@ class Workspace {
 
   // Full attention.
   struct {
-    std::span<float> q_gate;  // [n, n_heads, q d_head | gate d_head]
+    std::span<float> q_proj;  // [n, n_heads, q_stride] as projected: q d_head, then gate d_head if there is one
     std::span<float> q;       // [n, n_heads, d_head]
     std::span<float> k, v;    // [n, n_kv_heads, d_head]
     ActivationBuffer out;     // [n, n_heads * d_head]
@@ -86,7 +86,7 @@ class Workspace {
     std::span<float> gate, up;                          // [n * k, d_ff_expert]
     ActivationBuffer act;                               // [n * k, d_ff_expert]
     std::span<float> out;                               // [n * k, d_model]
-    std::span<float> shared_gate;                       // [n]
+    std::span<float> shared_gate;                       // [n]; this and the rest: empty without a shared expert
     std::span<float> shared_gate_proj, shared_up_proj;  // [n, d_ff_shared]
     ActivationBuffer shared_act;                        // [n, d_ff_shared]
     std::span<float> shared_out;                        // [n, d_model]

@@ -163,6 +163,7 @@ class Qwen35Moe final : public Family {
  public:
   explicit Qwen35Moe(const Checkpoint& checkpoint) : gguf_(checkpoint.dialect() == Dialect::gguf) {
     gguf_ ? read_gguf(checkpoint, config_) : read_hugging_face(checkpoint, config_);
+    config_.attention.output_gate = true;
     check(checkpoint, config_);
     if (gguf_) {
       tied_ = checkpoint.find("output.weight") == nullptr;
@@ -253,7 +254,7 @@ void Qwen35Moe::bind_hugging_face_layer(Binder& b, const std::string& p, LayerWe
   b.vector(w.mixer_norm, p + "input_layernorm.weight", {d}, Transform::one_plus);
   if (w.is_attention) {
     AttentionWeights& a = w.attention;
-    b.matrix(a.q_gate, p + "self_attn.q_proj.weight", heads * d_head * 2, d);
+    b.matrix(a.q, p + "self_attn.q_proj.weight", heads * d_head * 2, d);
     b.matrix(a.k, p + "self_attn.k_proj.weight", c.attention.n_kv_heads * d_head, d);
     b.matrix(a.v, p + "self_attn.v_proj.weight", c.attention.n_kv_heads * d_head, d);
     b.matrix(a.out, p + "self_attn.o_proj.weight", d, heads * d_head);
@@ -300,7 +301,7 @@ void Qwen35Moe::bind_gguf_layer(Binder& b, const std::string& p, LayerWeights& w
   b.vector(w.mixer_norm, p + "attn_norm.weight", {d});
   if (w.is_attention) {
     AttentionWeights& a = w.attention;
-    b.matrix(a.q_gate, p + "attn_q.weight", heads * d_head * 2, d);
+    b.matrix(a.q, p + "attn_q.weight", heads * d_head * 2, d);
     b.matrix(a.k, p + "attn_k.weight", c.attention.n_kv_heads * d_head, d);
     b.matrix(a.v, p + "attn_v.weight", c.attention.n_kv_heads * d_head, d);
     b.matrix(a.out, p + "attn_output.weight", d, heads * d_head);

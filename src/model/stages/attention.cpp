@@ -10,7 +10,7 @@
 namespace flashmoe {
 namespace {
 
-// Norms, rotates and separates one row: q_gate -> q, k -> k, then k and v go to the cache.
+// Norms, rotates and separates one row: q_proj -> q, k -> k, then k and v go to the cache.
 void prepare_row(Step& step, const AttentionWeights& w, const Run& run, int64_t row) {
   const AttentionConfig& c = step.config.attention;
   auto& ws = step.ws.attention;
@@ -18,9 +18,9 @@ void prepare_row(Step& step, const AttentionWeights& w, const Run& run, int64_t 
   const int64_t width = c.n_kv_heads * c.d_head, half = c.rotary_dims / 2;
   float* q = ws.q.data() + row * c.n_heads * c.d_head;
   float* k = ws.k.data() + row * width;
-  const float* q_gate = ws.q_gate.data() + row * c.n_heads * c.d_head * 2;
+  const float* q_proj = ws.q_proj.data() + row * c.n_heads * c.q_stride();
   for (int64_t head = 0; head < c.n_heads; ++head) {
-    step.kernels.rmsnorm(q_gate + head * 2 * c.d_head, w.q_norm.data(), 1, c.d_head, eps, q + head * c.d_head);
+    step.kernels.rmsnorm(q_proj + head * c.q_stride(), w.q_norm.data(), 1, c.d_head, eps, q + head * c.d_head);
   }
   step.kernels.rmsnorm(k, w.k_norm.data(), c.n_kv_heads, c.d_head, eps, k);
   const float* cos = step.ws.rope_cos.data() + row * half;
@@ -40,7 +40,7 @@ void prepare_row(Step& step, const AttentionWeights& w, const Run& run, int64_t 
   }
 }
 
-// All query heads of one key/value head of one row, gate applied.
+// All query heads of one key/value head of one row, the gate applied if there is one.
 void attend(Step& step, const AttentionWeights& w, const Run& run, int64_t row, int64_t kv_head) {
   const AttentionConfig& c = step.config.attention;
   auto& ws = step.ws.attention;
@@ -58,9 +58,10 @@ void attend(Step& step, const AttentionWeights& w, const Run& run, int64_t row, 
   head.kv_stride = kv.width();
   head.scale = 1.0F / std::sqrt(static_cast<float>(c.d_head));
   (kv.format() == KvFormat::f16 ? step.kernels.attention_f16 : step.kernels.attention_f32)(head);
+  if (!c.output_gate) return;
   for (int64_t i = first_head; i < first_head + group; ++i) {
     const int64_t at = row * c.n_heads + i;
-    step.kernels.sigmoid_mul(ws.q_gate.data() + at * 2 * c.d_head + c.d_head, c.d_head,
+    step.kernels.sigmoid_mul(ws.q_proj.data() + at * c.q_stride() + c.d_head, c.d_head,
                              ws.out.f32.data() + at * c.d_head);
   }
 }
@@ -92,9 +93,8 @@ void attention(Step& step, const AttentionWeights& w) {
   auto& ws = step.ws.attention;
   const int64_t width = c.n_kv_heads * c.d_head;
   const Activations h = step.ws.h.rows(0, step.n());
-  const MatmulTask projections[] = {{w.q_gate, h, ws.q_gate.data(), c.n_heads * c.d_head * 2},
-                                    {w.k, h, ws.k.data(), width},
-                                    {w.v, h, ws.v.data(), width}};
+  const MatmulTask projections[] = {
+      {w.q, h, ws.q_proj.data(), c.n_heads * c.q_stride()}, {w.k, h, ws.k.data(), width}, {w.v, h, ws.v.data(), width}};
   matmul(step, projections);
   for (const Run& run : step.batch.runs) {
     step.pool.parallel_for(run.n_rows, grain_for(c.n_heads * c.d_head * 8), [&](int64_t begin, int64_t end) {

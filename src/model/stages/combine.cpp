@@ -15,6 +15,7 @@ void combine(Step& step) {
         const auto pick = static_cast<size_t>(row * k + j);
         step.kernels.add_scaled(moe.out.data() + moe.slot_of[pick] * d_model, moe.weights[pick], d_model, x);
       }
+      if (step.config.d_ff_shared == 0) continue;
       step.kernels.add_scaled(moe.shared_out.data() + row * d_model, moe.shared_gate[static_cast<size_t>(row)], d_model,
                               x);
     }

@@ -1,4 +1,4 @@
-// Stage 8, last part: x += sum over picks of weight * expert + shared weight * shared expert.
+// Stage 8, last part: x += sum over picks of weight * expert + shared weight * shared expert, if there is one.
 #pragma once
 
 #include "model/step.h"

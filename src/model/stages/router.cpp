@@ -1,5 +1,8 @@
 #include "model/stages/router.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "model/matmul.h"
 
 namespace flashmoe {
@@ -33,6 +36,15 @@ int group_by_expert(Step& step) {
   return static_cast<int>(n_distinct);
 }
 
+// Weights [k] of one row that sum to 1 become their part of the softmax over all logits [n].
+void scale_to_softmax(std::span<const float> logits, std::span<const int32_t> experts, std::span<float> weights) {
+  const double largest = logits[static_cast<size_t>(experts[0])];
+  double all = 0, picked = 0;
+  for (const float logit : logits) all += std::exp(logit - largest);
+  for (const int32_t e : experts) picked += std::exp(logits[static_cast<size_t>(e)] - largest);
+  for (float& weight : weights) weight *= static_cast<float>(picked / all);
+}
+
 }  // namespace
 
 int route(Step& step, int layer, const MatrixView& router) {
@@ -45,6 +57,10 @@ int route(Step& step, int layer, const MatrixView& router) {
     for (int64_t i = begin; i < end; ++i) {
       step.kernels.route_topk(moe.router_logits.data() + i * n_experts, n_experts, k, moe.experts.data() + i * k,
                               moe.weights.data() + i * k);
+      if (step.config.picks_sum_to_one) continue;
+      const auto row = static_cast<size_t>(i), n_picked = static_cast<size_t>(k);
+      scale_to_softmax({moe.router_logits.data() + i * n_experts, static_cast<size_t>(n_experts)},
+                       moe.experts.subspan(row * n_picked, n_picked), moe.weights.subspan(row * n_picked, n_picked));
     }
   });
   const auto n_picks = static_cast<size_t>(step.n() * k);
