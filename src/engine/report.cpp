@@ -29,7 +29,7 @@ std::vector<FormatBytes> sum_formats(const Checkpoint& checkpoint) {
 // Bytes of trunk weights that one decoded token reads: all but the embedding, of which it reads a row.
 uint64_t trunk_bytes_per_token(const BoundModel& model) {
   uint64_t total = 0;
-  for (const auto& request : model.binder->matrices()) total += request.tensor->bytes;
+  for (const auto& request : model.binder->matrices()) total += request.bytes();
   const MatrixView& embedding = model.family->embedding();
   const bool tied = &embedding == &model.family->lm_head();
   return tied ? total : total - static_cast<uint64_t>(embedding.bytes() - embedding.row_bytes());

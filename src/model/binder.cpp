@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "base/error.h"
 
 namespace flashmoe {
@@ -47,16 +48,34 @@ const TensorInfo* Binder::require(const std::string& name, std::initializer_list
   return tensor;
 }
 
-void Binder::matrix(MatrixView& target, const std::string& name, int64_t rows, int64_t cols) {
+const TensorInfo* Binder::require_matrix(const std::string& name, int64_t rows, int64_t cols) {
   const TensorInfo* tensor = require(name, {rows, cols});
-  if (tensor == nullptr) return;
-  if (cols % format_info(tensor->format).block_values != 0) {
+  if (tensor != nullptr && cols % format_info(tensor->format).block_values != 0) {
     complaints_.push_back(fmt::format("{} has rows of {} values, not a multiple of {}'s block", name, cols,
                                       format_info(tensor->format).name));
-    return;
+    return nullptr;
+  }
+  return tensor;
+}
+
+void Binder::matrix(MatrixView& target, const std::string& name, int64_t rows, int64_t cols) {
+  const TensorInfo* tensor = require_matrix(name, rows, cols);
+  if (tensor == nullptr) return;
+  target = {nullptr, rows, cols, tensor->format};
+  matrices_.push_back({&target, tensor, {}});
+}
+
+void Binder::matrix_of_rows(MatrixView& target, const std::string& name, int64_t stored_rows, int64_t cols,
+                            std::vector<RowRange> ranges) {
+  const TensorInfo* tensor = require_matrix(name, stored_rows, cols);
+  if (tensor == nullptr) return;
+  int64_t rows = 0;
+  for (const RowRange& range : ranges) {
+    CHECK(range.first >= 0 && range.n > 0 && range.first + range.n <= stored_rows);
+    rows += range.n;
   }
   target = {nullptr, rows, cols, tensor->format};
-  matrices_.push_back({&target, tensor});
+  matrices_.push_back({&target, tensor, std::move(ranges)});
 }
 
 void Binder::vector(std::span<const float>& target, const std::string& name, std::initializer_list<int64_t> shape,

@@ -23,12 +23,20 @@ enum class Transform {
   negative_exp,  // -exp(w): A_log
 };
 
+// Rows [first, first + n) of a stored matrix.
+struct RowRange {
+  int64_t first = 0, n = 0;
+};
+
 class Binder {
  public:
   explicit Binder(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
 
   // A weight matrix [rows, cols] that stays in the file's format. `target` is filled by Trunk::load and must not move.
   void matrix(MatrixView& target, const std::string& name, int64_t rows, int64_t cols);
+  // The same out of some rows of a stored matrix [stored_rows, cols]: the ranges, each inside it, one after the other.
+  void matrix_of_rows(MatrixView& target, const std::string& name, int64_t stored_rows, int64_t cols,
+                      std::vector<RowRange> ranges);
   // A small tensor as f32, row-major; unit dimensions of the file's shape do not count.
   void vector(std::span<const float>& target, const std::string& name, std::initializer_list<int64_t> shape,
               Transform transform = Transform::none);
@@ -54,8 +62,11 @@ class Binder {
   std::vector<std::string> unused() const;
 
   struct MatrixRequest {
-    MatrixView* target;
+    MatrixView* target;  // its shape and format are known, its data is not
     const TensorInfo* tensor;
+    std::vector<RowRange> ranges;  // empty: all rows as they lie
+
+    uint64_t bytes() const { return static_cast<uint64_t>(target->bytes()); }
   };
   struct VectorRequest {
     std::span<const float>* target;
@@ -66,6 +77,7 @@ class Binder {
   const std::vector<VectorRequest>& vectors() const { return vectors_; }
 
  private:
+  const TensorInfo* require_matrix(const std::string& name, int64_t rows, int64_t cols);
   const TensorInfo* require(const std::string& name, std::initializer_list<int64_t> shape);
   const Checkpoint& checkpoint_;
   std::vector<MatrixRequest> matrices_;

@@ -15,7 +15,13 @@ namespace {
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kReadBytes = 4 * kMiB;
 
-uint64_t matrix_span(const TensorInfo& tensor) { return round_up(tensor.offset % kPage + tensor.bytes, kPage); }
+// Rows that are put together from several places are read through the page cache, which needs no alignment.
+uint64_t offset_in_page(const Binder::MatrixRequest& request) {
+  return request.ranges.empty() ? request.tensor->offset % kPage : 0;
+}
+uint64_t matrix_span(const Binder::MatrixRequest& request) {
+  return round_up(offset_in_page(request) + request.bytes(), kPage);
+}
 uint64_t vector_span(const TensorInfo& tensor) {
   return round_up(static_cast<uint64_t>(tensor.n_values()) * sizeof(float), 64);
 }
@@ -50,11 +56,48 @@ std::span<const float> load_vector(const Binder::VectorRequest& request, const C
   return {values, static_cast<size_t>(n)};
 }
 
+// What is read of one file, in pieces.
+struct Source {
+  int fd = -1;
+  uint64_t first = 0, end = 0;  // bytes of the file
+  uint64_t read_end = 0;        // as far as reads go: the end, or that of its last page
+};
+
+void add_reads(std::vector<ReadRequest>& reads, const Source& from, std::byte* dest) {
+  for (uint64_t at = from.first; at < from.end; at += kReadBytes) {
+    const uint64_t to = std::min(from.read_end, at + kReadBytes);
+    reads.push_back({from.fd, at, to - at, std::min(to, from.end) - at, dest + (at - from.first), reads.size()});
+  }
+}
+
+// Puts the matrix at `base` (page-aligned, matrix_span() bytes) once the reads are done.
+void add_matrix(std::vector<ReadRequest>& reads, const Binder::MatrixRequest& request, const File& file, bool direct,
+                std::byte* base) {
+  const TensorInfo& tensor = *request.tensor;
+  request.target->data = base + offset_in_page(request);
+  if (request.ranges.empty()) {
+    const bool direct_file = direct && file.direct_fd() >= 0;
+    const uint64_t end = tensor.offset + tensor.bytes;
+    add_reads(reads,
+              {direct_file ? file.direct_fd() : file.buffered_fd(), round_down(tensor.offset, kPage), end,
+               round_up(end, kPage)},
+              base);
+    return;
+  }
+  const auto row_bytes = static_cast<uint64_t>(request.target->row_bytes());
+  for (const RowRange& range : request.ranges) {
+    const uint64_t first = tensor.offset + static_cast<uint64_t>(range.first) * row_bytes;
+    const uint64_t bytes = static_cast<uint64_t>(range.n) * row_bytes;
+    add_reads(reads, {file.buffered_fd(), first, first + bytes, first + bytes}, base);
+    base += bytes;
+  }
+}
+
 }  // namespace
 
 uint64_t Trunk::bytes(const Binder& binder) {
   uint64_t total = 0;
-  for (const auto& request : binder.matrices()) total += matrix_span(*request.tensor);
+  for (const auto& request : binder.matrices()) total += matrix_span(request);
   for (const auto& request : binder.vectors()) total += vector_span(*request.tensor);
   return total;
 }
@@ -66,19 +109,9 @@ void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, ReadQueue& 
   std::vector<ReadRequest> reads;
   std::vector<const TensorInfo*> owner;  // [reads]
   for (const auto& request : binder.matrices()) {
-    const TensorInfo& tensor = *request.tensor;
-    const File& file = *checkpoint.files()[tensor.file];
-    const bool direct_file = direct && file.direct_fd() >= 0;
-    std::byte* base = buffer_.data() + at;  // page-aligned, holds the file from `first` on
-    const uint64_t first = round_down(tensor.offset, kPage), end = tensor.offset + tensor.bytes;
-    request.target->data = base + (tensor.offset - first);
-    for (uint64_t from = first; from < end; from += kReadBytes) {
-      const uint64_t to = std::min(round_up(end, kPage), from + kReadBytes);
-      reads.push_back({direct_file ? file.direct_fd() : file.buffered_fd(), from, to - from, std::min(to, end) - from,
-                       base + (from - first), owner.size()});
-      owner.push_back(&tensor);
-    }
-    at += matrix_span(tensor);
+    add_matrix(reads, request, *checkpoint.files()[request.tensor->file], direct, buffer_.data() + at);
+    owner.resize(reads.size(), request.tensor);
+    at += matrix_span(request);
   }
   uint64_t done_bytes = 0;
   size_t submitted = 0;
