@@ -196,6 +196,7 @@ class ResidentExperts final : public ExpertSource {
   }
 
   int max_picks() const override { return table_.n_layers * table_.n_experts; }
+  bool always_ready() const override { return true; }
   CacheStats cache_stats() const override { return stats_; }
   IoStats io_stats() const override { return io_; }
 

@@ -76,6 +76,8 @@ class ExpertSource {
   // At most max_picks() experts over all live leases. Never evicts what a live lease holds.
   virtual Lease acquire(int layer, std::span<const int32_t> experts) = 0;
   virtual int max_picks() const = 0;
+  // No pick ever has to be waited for: there is nothing to do meanwhile.
+  virtual bool always_ready() const { return false; }
 
   // Picks that may come soon. May be ignored; never changes results.
   virtual void guess(int layer, std::span<const int32_t> experts) { (void)layer, (void)experts; }

@@ -7,8 +7,8 @@
 
 namespace flashmoe {
 
-// Runs all tasks as one parallel loop. Allocates nothing.
-void matmul(Step& step, std::span<const MatmulTask> tasks);
+// Runs all tasks as one parallel loop, the gated ones first. Allocates nothing.
+void matmul(Step& step, std::span<const MatmulTask> tasks, std::span<const GatedTask> gated = {});
 
 // Makes the int8 form of rows [first, first + n) from the f32 rows; does nothing in exact mode.
 void quantise(Step& step, ActivationBuffer& x, int64_t first, int64_t n);

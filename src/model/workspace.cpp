@@ -38,9 +38,10 @@ uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
   h = take_activations(arena, n, d_model, true, q8);
   rope_cos = arena.take<float>(n * config.attention.rotary_dims / 2);
   rope_sin = arena.take<float>(n * config.attention.rotary_dims / 2);
-  const int64_t max_tasks = 2 * static_cast<int64_t>(config.n_experts) + 8;
-  piece_ends = arena.take<int64_t>(max_tasks);
+  const int64_t max_tasks = static_cast<int64_t>(config.n_experts) + 8;
+  piece_ends = arena.take<int64_t>(2 * max_tasks);
   tasks = arena.take<MatmulTask>(max_tasks);
+  gated = arena.take<GatedTask>(max_tasks);
 
   // From here on four phases share the same bytes: a layer's mixer of either kind, its experts, and the logits.
   Arena delta_phase = arena, attention_phase = arena, expert_phase = arena, logits_phase = arena;

@@ -38,6 +38,17 @@ struct MatmulTask {
   bool exact = false;  // f32 activations whatever the mode: routers
 };
 
+// The first half of an expert: act = silu(gate x) * (up x), in f32 and, unless exact, int8. A piece computes the same
+// rows of gate and up and makes that part of act at once, so nothing waits for the whole of either.
+struct GatedTask {
+  MatrixView gate, up;  // [d_ff, x.cols]
+  Activations x;
+  float* gate_y = nullptr;          // [x.n, d_ff] scratch
+  float* up_y = nullptr;            // [x.n, d_ff] scratch
+  ActivationBuffer* act = nullptr;  // rows [first, first + x.n) are written
+  int64_t first = 0;
+};
+
 class Workspace {
  public:
   static uint64_t bytes(const ModelConfig& config, const WorkspaceShape& shape);
@@ -51,6 +62,7 @@ class Workspace {
   std::span<float> logits;              // [kLogitRows, vocab_size]
   std::span<int64_t> piece_ends;        // [max tasks] of matmul.h
   std::span<MatmulTask> tasks;          // [max tasks]
+  std::span<GatedTask> gated;           // [max tasks]
 
   // Gated DeltaNet; empty where no layer is one.
   struct {
@@ -74,19 +86,19 @@ class Workspace {
 
   // Mixture of experts. A slot is one (row, pick); slots are sorted by expert, then row.
   struct {
-    std::span<float> router_logits;                     // [n, n_experts]
-    std::span<int32_t> experts;                         // [n, k] picks, best first
-    std::span<float> weights;                           // [n, k]
-    std::span<int32_t> slot_of;                         // [n, k]
-    std::span<int32_t> row_of;                          // [n * k] by slot
-    std::span<int32_t> distinct;                        // [n_experts] expert ids that were picked, ascending
-    std::span<int32_t> group_begin;                     // [n_experts + 1] first slot of distinct[i]
-    std::span<int32_t> arrived;                         // [n_experts]
-    ActivationBuffer gathered;                          // [n * k, d_model] rows of h by slot, where a group has several
-    std::span<float> gate, up;                          // [n * k, d_ff_expert]
-    ActivationBuffer act;                               // [n * k, d_ff_expert]
-    std::span<float> out;                               // [n * k, d_model]
-    std::span<float> shared_gate;                       // [n]; this and the rest: empty without a shared expert
+    std::span<float> router_logits;  // [n, n_experts]
+    std::span<int32_t> experts;      // [n, k] picks, best first
+    std::span<float> weights;        // [n, k]
+    std::span<int32_t> slot_of;      // [n, k]
+    std::span<int32_t> row_of;       // [n * k] by slot
+    std::span<int32_t> distinct;     // [n_experts] expert ids that were picked, ascending
+    std::span<int32_t> group_begin;  // [n_experts + 1] first slot of distinct[i]
+    std::span<int32_t> arrived;      // [n_experts]
+    ActivationBuffer gathered;       // [n * k, d_model] rows of h by slot, where a group has several
+    std::span<float> gate, up;       // [n * k, d_ff_expert]
+    ActivationBuffer act;            // [n * k, d_ff_expert]
+    std::span<float> out;            // [n * k, d_model]
+    std::span<float> shared_gate;    // [n] logit of its weight; this and the rest: empty without a shared expert
     std::span<float> shared_gate_proj, shared_up_proj;  // [n, d_ff_shared]
     ActivationBuffer shared_act;                        // [n, d_ff_shared]
     std::span<float> shared_out;                        // [n, d_model]

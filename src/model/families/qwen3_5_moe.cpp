@@ -11,7 +11,6 @@
 #include "model/stages/norm.h"
 #include "model/stages/routed_experts.h"
 #include "model/stages/router.h"
-#include "model/stages/shared_expert.h"
 
 namespace flashmoe {
 namespace {
@@ -206,9 +205,7 @@ class Qwen35Moe final : public Family {
     }
     norm(step, Stage::norm_route, w.experts_norm);
     const int n_distinct = route(step, layer, w.router);
-    Lease lease = fetch(step, layer, n_distinct);
-    shared_expert(step, w.shared);  // while the first reads are under way
-    routed_experts(step, layer, n_distinct, std::move(lease));
+    experts(step, layer, n_distinct, fetch(step, layer, n_distinct), &w.shared);
     combine(step);
   }
 

@@ -1,5 +1,7 @@
 #include "model/stages/combine.h"
 
+#include <cmath>
+
 #include "model/matmul.h"
 
 namespace flashmoe {
@@ -16,8 +18,8 @@ void combine(Step& step) {
         step.kernels.add_scaled(moe.out.data() + moe.slot_of[pick] * d_model, moe.weights[pick], d_model, x);
       }
       if (step.config.d_ff_shared == 0) continue;
-      step.kernels.add_scaled(moe.shared_out.data() + row * d_model, moe.shared_gate[static_cast<size_t>(row)], d_model,
-                              x);
+      const float weight = 1.0F / (1.0F + std::exp(-moe.shared_gate[static_cast<size_t>(row)]));
+      step.kernels.add_scaled(moe.shared_out.data() + row * d_model, weight, d_model, x);
     }
   });
 }

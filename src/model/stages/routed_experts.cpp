@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "model/matmul.h"
 
@@ -24,53 +25,68 @@ void copy_row(const T* from, int64_t from_row, T* to, int64_t to_row, int64_t wi
   std::memcpy(to + to_row * width, from + from_row * width, static_cast<size_t>(width) * sizeof(T));
 }
 
-// Rows of h that belong to the slots, side by side. A single row is used where it lies.
-Activations gather(Step& step, Group group) {
-  auto& moe = step.ws.moe;
+// Puts rows of h that belong to the slots side by side. A single row is used where it lies.
+void gather(Step& step, Group group) {
+  if (group.n == 1) return;
   const ActivationBuffer& h = step.ws.h;
-  const int32_t* rows = moe.row_of.data() + group.first;
-  if (group.n == 1) return h.rows(rows[0], 1);
-  ActivationBuffer& to = moe.gathered;
+  ActivationBuffer& to = step.ws.moe.gathered;
   const int64_t blocks = h.cols / kActivationBlock;
-  for (int64_t i = 0; i < group.n; ++i) {
-    const int64_t slot = group.first + i;
-    if (!to.f32.empty()) copy_row(h.f32.data(), rows[i], to.f32.data(), slot, h.cols);
+  for (int64_t slot = group.first; slot < group.first + group.n; ++slot) {
+    const int64_t row = step.ws.moe.row_of[static_cast<size_t>(slot)];
+    if (!to.f32.empty()) copy_row(h.f32.data(), row, to.f32.data(), slot, h.cols);
     if (to.q8.empty()) continue;
-    copy_row(h.q8.data(), rows[i], to.q8.data(), slot, h.cols);
-    copy_row(h.scale.data(), rows[i], to.scale.data(), slot, blocks);
-    copy_row(h.sum.data(), rows[i], to.sum.data(), slot, blocks);
+    copy_row(h.q8.data(), row, to.q8.data(), slot, h.cols);
+    copy_row(h.scale.data(), row, to.scale.data(), slot, blocks);
+    copy_row(h.sum.data(), row, to.sum.data(), slot, blocks);
   }
-  return to.rows(group.first, group.n);
 }
 
-// Computes the experts of `arrived` (indices into the wave that starts at distinct[first]) in three parallel loops.
-void compute(Step& step, Lease& lease, int first, std::span<const int32_t> arrived) {
+Activations gathered(const Step& step, Group group) {
+  const auto& moe = step.ws.moe;
+  return group.n == 1 ? step.ws.h.rows(moe.row_of[static_cast<size_t>(group.first)], 1)
+                      : moe.gathered.rows(group.first, group.n);
+}
+
+// Computes the experts of `arrived` (indices into the wave that starts at distinct[first]), and with them the shared
+// expert if it is given, in two parallel loops.
+void compute(Step& step, Lease& lease, int first, std::span<const int32_t> arrived, const SharedExpertWeights* shared) {
   const Timed timed(step.profile, Stage::experts);
   auto& moe = step.ws.moe;
   const int64_t d_ff = step.config.d_ff_expert, d_model = step.config.d_model;
+  const auto gated = step.ws.gated;
   const auto tasks = step.ws.tasks;
+  const size_t n_shared = shared == nullptr ? 0 : 1;
+  SharedExpertTasks beside;
+  if (shared != nullptr) beside = shared_expert_tasks(step, *shared);
+
+  step.pool.parallel_for(static_cast<int64_t>(arrived.size()), step.n() == 1 ? step.config.n_experts : 1,
+                         [&](int64_t begin, int64_t end) {
+                           for (int64_t i = begin; i < end; ++i) {
+                             gather(step, group_of(step, first + arrived[static_cast<size_t>(i)]));
+                           }
+                         });
   size_t n_tasks = 0;
   for (const int32_t i : arrived) {
     const ExpertWeights& w = lease.wait(i);
     const Group group = group_of(step, first + i);
-    const Activations x = gather(step, group);
-    tasks[n_tasks++] = {w.gate, x, moe.gate.data() + group.first * d_ff, d_ff};
-    tasks[n_tasks++] = {w.up, x, moe.up.data() + group.first * d_ff, d_ff};
+    gated[n_tasks++] = {w.gate,
+                        w.up,
+                        gathered(step, group),
+                        moe.gate.data() + group.first * d_ff,
+                        moe.up.data() + group.first * d_ff,
+                        &moe.act,
+                        group.first};
   }
-  matmul(step, tasks.first(n_tasks));
-  for (const int32_t i : arrived) {
-    const Group group = group_of(step, first + i);
-    const int64_t at = group.first * d_ff;
-    step.kernels.silu_mul(moe.gate.data() + at, moe.up.data() + at, group.n * d_ff, moe.act.f32.data() + at);
-    quantise(step, moe.act, group.first, group.n);
-  }
+  if (shared != nullptr) gated[n_tasks] = beside.gated;
+  matmul(step, {&beside.mix, n_shared}, gated.first(n_tasks + n_shared));
   n_tasks = 0;
   for (const int32_t i : arrived) {
     const Group group = group_of(step, first + i);
     tasks[n_tasks++] = {lease.wait(i).down, moe.act.rows(group.first, group.n), moe.out.data() + group.first * d_model,
                         d_model};
   }
-  matmul(step, tasks.first(n_tasks));
+  if (shared != nullptr) tasks[n_tasks] = beside.down;
+  matmul(step, tasks.first(n_tasks + n_shared));
 }
 
 Lease acquire(Step& step, int layer, int first, int n_distinct) {
@@ -88,7 +104,11 @@ std::span<const int32_t> wait_for_some(Step& step, Lease& lease) {
 
 Lease fetch(Step& step, int layer, int n_distinct) { return acquire(step, layer, 0, n_distinct); }
 
-void routed_experts(Step& step, int layer, int n_distinct, Lease first_wave) {
+void experts(Step& step, int layer, int n_distinct, Lease first_wave, const SharedExpertWeights* shared) {
+  if (shared != nullptr && !step.experts.always_ready()) {
+    shared_expert(step, *shared);
+    shared = nullptr;
+  }
   const int wave = step.experts.max_picks();
   std::optional<Lease> lease(std::move(first_wave));
   for (int first = 0; first < n_distinct; first += wave) {
@@ -97,7 +117,7 @@ void routed_experts(Step& step, int layer, int n_distinct, Lease first_wave) {
       lease.emplace(acquire(step, layer, first, n_distinct));
     }
     for (auto arrived = wait_for_some(step, *lease); !arrived.empty(); arrived = wait_for_some(step, *lease)) {
-      compute(step, *lease, first, arrived);
+      compute(step, *lease, first, arrived, std::exchange(shared, nullptr));
     }
   }
 }

@@ -1,7 +1,7 @@
 // Stages 7 and 8: the picked experts are fetched and computed in order of arrival, each pick into its own row.
 #pragma once
 
-#include "model/step.h"
+#include "model/stages/shared_expert.h"
 
 namespace flashmoe {
 
@@ -9,7 +9,8 @@ namespace flashmoe {
 Lease fetch(Step& step, int layer, int n_distinct);
 
 // ws.moe.out [n * k, d_model] by slot. Where more experts were picked than the source holds at once, goes through them
-// in waves, each expert read once.
-void routed_experts(Step& step, int layer, int n_distinct, Lease first_wave);
+// in waves, each expert read once. The shared expert, if there is one (else null), is computed while the first reads
+// are under way, or together with the others where none ever has to be read.
+void experts(Step& step, int layer, int n_distinct, Lease first_wave, const SharedExpertWeights* shared);
 
 }  // namespace flashmoe

@@ -11,7 +11,15 @@ struct SharedExpertWeights {
   MatrixView mix;       // [1, d_model]: the logit of the expert's weight
 };
 
-// ws.moe.shared_out [n, d_model] and ws.moe.shared_gate [n] (the weight, after the sigmoid).
+// What it computes, for those who run it beside other work: first `gated` with `mix`, then `down`.
+struct SharedExpertTasks {
+  GatedTask gated;  // ws.moe.shared_act
+  MatmulTask mix;   // ws.moe.shared_gate [n], the logit
+  MatmulTask down;  // ws.moe.shared_out [n, d_model]
+};
+SharedExpertTasks shared_expert_tasks(Step& step, const SharedExpertWeights& w);
+
+// All of it.
 void shared_expert(Step& step, const SharedExpertWeights& w);
 
 }  // namespace flashmoe
