@@ -1,0 +1,47 @@
+#include "engine/memory_governor.h"
+
+#include <algorithm>
+
+namespace flashmoe {
+namespace {
+
+constexpr double kPeriodSeconds = 0.5;
+constexpr uint64_t kShrinkShare = 16;  // of the cache, at least, each time
+constexpr uint64_t kGrowShare = 32;    // of the plan
+
+}  // namespace
+
+bool MemoryGovernor::pressed(const MemoryPressure& now, double elapsed) const {
+  const auto new_faults = static_cast<double>(now.major_faults - std::min(now.major_faults, before_.major_faults));
+  return now.headroom_bytes < sizes_.low_bytes || new_faults > kFaultsPerSecond * elapsed ||
+         now.stalled_percent > kStalledPercent || now.swapped_bytes > before_.swapped_bytes;
+}
+
+uint64_t MemoryGovernor::decide(const MemoryPressure& now, double seconds) {
+  if (last_s_ < 0) {  // nothing to compare with yet
+    before_ = now;
+    last_s_ = last_pressed_s_ = seconds;
+  }
+  const double elapsed = seconds - last_s_;
+  if (elapsed < kPeriodSeconds) return cache_bytes_;
+  if (pressed(now, elapsed)) {
+    const uint64_t missing = 2 * sizes_.low_bytes - std::min(2 * sizes_.low_bytes, now.headroom_bytes);
+    const uint64_t give = std::max(missing, cache_bytes_ / kShrinkShare);
+    cache_bytes_ = std::max(sizes_.floor_bytes, cache_bytes_ - std::min(give, cache_bytes_));
+    if (grown_) calm_s_ = std::min(2 * calm_s_, kLongestCalmSeconds);
+    grown_ = false;
+    last_pressed_s_ = seconds;
+  } else if (cache_bytes_ < sizes_.full_bytes && seconds - last_pressed_s_ >= calm_s_) {
+    const uint64_t step = std::min(sizes_.full_bytes / kGrowShare, sizes_.full_bytes - cache_bytes_);
+    if (now.headroom_bytes >= 3 * sizes_.low_bytes + step) {
+      cache_bytes_ += step;
+      grown_ = true;
+      last_pressed_s_ = seconds;  // see what this step does before the next
+    }
+  }
+  before_ = now;
+  last_s_ = seconds;
+  return cache_bytes_;
+}
+
+}  // namespace flashmoe
