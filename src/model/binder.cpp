@@ -66,16 +66,16 @@ void Binder::matrix(MatrixView& target, const std::string& name, int64_t rows, i
 }
 
 void Binder::matrix_of_rows(MatrixView& target, const std::string& name, int64_t stored_rows, int64_t cols,
-                            std::vector<RowRange> ranges) {
+                            std::vector<RowPieces> pieces) {
   const TensorInfo* tensor = require_matrix(name, stored_rows, cols);
   if (tensor == nullptr) return;
   int64_t rows = 0;
-  for (const RowRange& range : ranges) {
-    CHECK(range.first >= 0 && range.n > 0 && range.first + range.n <= stored_rows);
-    rows += range.n;
+  for (const RowPieces& p : pieces) {
+    CHECK(p.first >= 0 && p.n > 0 && p.stride >= p.n && p.first + (p.times - 1) * p.stride + p.n <= stored_rows);
+    rows += p.n * p.times;
   }
   target = {nullptr, rows, cols, tensor->format};
-  matrices_.push_back({&target, tensor, std::move(ranges)});
+  matrices_.push_back({&target, tensor, std::move(pieces)});
 }
 
 void Binder::vector(std::span<const float>& target, const std::string& name, std::initializer_list<int64_t> shape,

@@ -23,9 +23,9 @@ enum class Transform {
   negative_exp,  // -exp(w): A_log
 };
 
-// Rows [first, first + n) of a stored matrix.
-struct RowRange {
-  int64_t first = 0, n = 0;
+// Rows of a stored matrix: `n` of them from `first` on, and again every `stride` rows, `times` in all.
+struct RowPieces {
+  int64_t first = 0, n = 0, stride = 0, times = 1;
 };
 
 class Binder {
@@ -34,9 +34,9 @@ class Binder {
 
   // A weight matrix [rows, cols] that stays in the file's format. `target` is filled by Trunk::load and must not move.
   void matrix(MatrixView& target, const std::string& name, int64_t rows, int64_t cols);
-  // The same out of some rows of a stored matrix [stored_rows, cols]: the ranges, each inside it, one after the other.
+  // The same out of some rows of a stored matrix [stored_rows, cols]: the pieces, all inside it, one after the other.
   void matrix_of_rows(MatrixView& target, const std::string& name, int64_t stored_rows, int64_t cols,
-                      std::vector<RowRange> ranges);
+                      std::vector<RowPieces> pieces);
   // A small tensor as f32, row-major; unit dimensions of the file's shape do not count.
   void vector(std::span<const float>& target, const std::string& name, std::initializer_list<int64_t> shape,
               Transform transform = Transform::none);
@@ -64,7 +64,7 @@ class Binder {
   struct MatrixRequest {
     MatrixView* target;  // its shape and format are known, its data is not
     const TensorInfo* tensor;
-    std::vector<RowRange> ranges;  // empty: all rows as they lie
+    std::vector<RowPieces> pieces;  // empty: all rows as they lie
 
     uint64_t bytes() const { return static_cast<uint64_t>(target->bytes()); }
   };

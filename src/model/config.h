@@ -38,10 +38,12 @@ inline constexpr int64_t kConvWidth = 4;  // taps of the causal convolution; the
 struct ModelConfig {
   std::string name;  // as the checkpoint names itself; may be empty
   int n_layers = 0;
+  int n_draft_layers = 0;  // of a head that drafts tokens, which the file has beside the layers; not run
   int64_t d_model = 0;
   int64_t vocab_size = 0;
   int64_t context_tokens = 0;
   float norm_eps = 1e-6F;
+  bool tied_embeddings = false;          // the embedding is the output matrix too
   std::vector<bool> layer_is_attention;  // [n_layers]; the others are Gated DeltaNet
   AttentionConfig attention;
   DeltaNetConfig delta_net;

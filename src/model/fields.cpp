@@ -1,5 +1,6 @@
 #include "model/fields.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -25,6 +26,9 @@ std::optional<MetaValue> to_value(const json& value) {
   if (value.is_number()) return value.get<double>();
   if (value.is_string()) return value.get<std::string>();
   if (!value.is_array()) return std::nullopt;
+  if (!value.empty() && std::all_of(value.begin(), value.end(), [](const json& i) { return i.is_number_integer(); })) {
+    return value.get<std::vector<int64_t>>();
+  }
   std::vector<std::string> texts;
   for (const json& item : value) {
     if (!item.is_string()) return std::nullopt;
@@ -115,12 +119,43 @@ std::optional<std::string> Fields::optional_text(const std::string& name) const 
   return *text;
 }
 
+std::optional<std::vector<int64_t>> Fields::optional_integers(const std::string& name) const {
+  const auto value = find(name);
+  if (!value) return std::nullopt;
+  if (const auto* numbers = std::get_if<std::vector<int64_t>>(&*value)) return *numbers;
+  const auto* texts = std::get_if<std::vector<std::string>>(&*value);  // of an empty list the kind is not known
+  if (texts == nullptr || !texts->empty()) {
+    fail(Fault::input, "{}: {}{} is not a list of whole numbers", checkpoint_->path(), prefix_, name);
+  }
+  return std::vector<int64_t>();
+}
+
 std::optional<std::vector<std::string>> Fields::optional_texts(const std::string& name) const {
   const auto value = find(name);
   if (!value) return std::nullopt;
   const auto* texts = std::get_if<std::vector<std::string>>(&*value);
   if (texts == nullptr) fail(Fault::input, "{}: {}{} is not a list of texts", checkpoint_->path(), prefix_, name);
   return *texts;
+}
+
+void Fields::refuse(const std::string& name, const std::string& value) const {
+  fail(Fault::unsupported, "{}: {}{} is {}, which this version does not compute", checkpoint_->path(), prefix_, name,
+       value);
+}
+
+void Fields::expect(const std::string& name, const char* computed) const {
+  const std::string value = optional_text(name).value_or(computed);
+  if (value != computed) refuse(name, value);
+}
+
+void Fields::expect(const std::string& name, bool computed) const {
+  const bool value = optional_flag(name).value_or(computed);
+  if (value != computed) refuse(name, value ? "true" : "false");
+}
+
+void Fields::expect(const std::string& name, int64_t computed) const {
+  const int64_t value = optional_integer(name, INT32_MIN, INT32_MAX).value_or(computed);
+  if (value != computed) refuse(name, fmt::format("{}", value));
 }
 
 }  // namespace flashmoe

@@ -26,10 +26,18 @@ class Fields {
   std::optional<double> optional_real(const std::string& name, double low, double high) const;
   std::optional<bool> optional_flag(const std::string& name) const;
   std::optional<std::string> optional_text(const std::string& name) const;
+  std::optional<std::vector<int64_t>> optional_integers(const std::string& name) const;
   // Names may step into objects: "rope_parameters.rope_theta". GGUF: the key after the prefix.
   std::optional<std::vector<std::string>> optional_texts(const std::string& name) const;
 
+  // Settings that change what a model computes: throw Error{unsupported} that names the field when it is there with
+  // any other value than the one that is computed.
+  void expect(const std::string& name, const char* computed) const;
+  void expect(const std::string& name, bool computed) const;
+  void expect(const std::string& name, int64_t computed) const;
+
  private:
+  [[noreturn]] void refuse(const std::string& name, const std::string& value) const;
   explicit Fields(const Checkpoint& checkpoint) : checkpoint_(&checkpoint) {}
   std::optional<MetaValue> find(const std::string& name) const;
   const Checkpoint* checkpoint_;

@@ -17,7 +17,7 @@ constexpr uint64_t kReadBytes = 4 * kMiB;
 
 // Rows that are put together from several places are read through the page cache, which needs no alignment.
 uint64_t offset_in_page(const Binder::MatrixRequest& request) {
-  return request.ranges.empty() ? request.tensor->offset % kPage : 0;
+  return request.pieces.empty() ? request.tensor->offset % kPage : 0;
 }
 uint64_t matrix_span(const Binder::MatrixRequest& request) {
   return round_up(offset_in_page(request) + request.bytes(), kPage);
@@ -75,7 +75,7 @@ void add_matrix(std::vector<ReadRequest>& reads, const Binder::MatrixRequest& re
                 std::byte* base) {
   const TensorInfo& tensor = *request.tensor;
   request.target->data = base + offset_in_page(request);
-  if (request.ranges.empty()) {
+  if (request.pieces.empty()) {
     const bool direct_file = direct && file.direct_fd() >= 0;
     const uint64_t end = tensor.offset + tensor.bytes;
     add_reads(reads,
@@ -85,11 +85,12 @@ void add_matrix(std::vector<ReadRequest>& reads, const Binder::MatrixRequest& re
     return;
   }
   const auto row_bytes = static_cast<uint64_t>(request.target->row_bytes());
-  for (const RowRange& range : request.ranges) {
-    const uint64_t first = tensor.offset + static_cast<uint64_t>(range.first) * row_bytes;
-    const uint64_t bytes = static_cast<uint64_t>(range.n) * row_bytes;
-    add_reads(reads, {file.buffered_fd(), first, first + bytes, first + bytes}, base);
-    base += bytes;
+  for (const RowPieces& pieces : request.pieces) {
+    const uint64_t bytes = static_cast<uint64_t>(pieces.n) * row_bytes;
+    for (int64_t i = 0; i < pieces.times; ++i, base += bytes) {
+      const uint64_t first = tensor.offset + static_cast<uint64_t>(pieces.first + i * pieces.stride) * row_bytes;
+      add_reads(reads, {file.buffered_fd(), first, first + bytes, first + bytes}, base);
+    }
   }
 }
 

@@ -18,6 +18,8 @@ struct Row {
 constexpr std::array kFamilies = {
     Row{"qwen3_5_moe", "qwen35moe", make_qwen3_5_moe},
     Row{"qwen3_5_moe_text", "qwen35moe", make_qwen3_5_moe},
+    Row{"qwen3_next", "qwen3next", make_qwen3_next},
+    Row{"qwen3_moe", "qwen3moe", make_qwen3_moe},
 };
 
 // What the checkpoint calls its own family.
