@@ -13,8 +13,21 @@ namespace {
 
 uint32_t u32(int value) { return static_cast<uint32_t>(value); }
 
+const char* architecture(const TinyModelOptions& options) {
+  switch (options.family) {
+    case TinyFamily::qwen3_next:
+      return "qwen3next";
+    case TinyFamily::qwen3_moe:
+      return "qwen3moe";
+    case TinyFamily::qwen3_5_moe:
+      break;
+  }
+  return "qwen35moe";
+}
+
 void add_dimensions(GgufWriter& writer, const TinyModelOptions& o) {
-  const auto add = [&](const char* key, int value) { writer.add_u32(fmt::format("qwen35moe.{}", key), u32(value)); };
+  const std::string prefix = architecture(o) + std::string(".");
+  const auto add = [&](const char* key, int value) { writer.add_u32(prefix + key, u32(value)); };
   add("block_count", o.n_layers + (o.with_mtp ? 1 : 0));
   add("context_length", o.context_tokens);
   add("embedding_length", o.d_model);
@@ -23,11 +36,11 @@ void add_dimensions(GgufWriter& writer, const TinyModelOptions& o) {
   add("attention.head_count_kv", o.n_kv_heads);
   add("attention.key_length", o.d_head);
   add("attention.value_length", o.d_head);
-  writer.add_f32("qwen35moe.attention.layer_norm_rms_epsilon", 1e-6f);
-  writer.add_f32("qwen35moe.rope.freq_base", 1e7f);
+  writer.add_f32(prefix + "attention.layer_norm_rms_epsilon", 1e-6f);
+  writer.add_f32(prefix + "rope.freq_base", 1e7f);
   add("rope.dimension_count", o.d_rotary);
   const int half = o.d_rotary / 2, third = (half + 2) / 3;
-  writer.add_i32s("qwen35moe.rope.dimension_sections",
+  writer.add_i32s(prefix + "rope.dimension_sections",
                   {third, std::min(third, half - third), half - third - std::min(third, half - third), 0});
   add("expert_count", o.n_experts);
   add("expert_used_count", o.n_experts_used);
@@ -57,7 +70,7 @@ void add_tokenizer(GgufWriter& writer, const TinyModelOptions& options) {
   std::vector<std::string> merges;
   for (const auto& [left, right] : vocabulary.merges) merges.push_back(left + " " + right);
   writer.add_string("tokenizer.ggml.model", "gpt2");
-  writer.add_string("tokenizer.ggml.pre", "qwen35");
+  writer.add_string("tokenizer.ggml.pre", options.family == TinyFamily::qwen3_5_moe ? "qwen35" : "qwen2");
   writer.add_strings("tokenizer.ggml.tokens", vocabulary.tokens);
   writer.add_i32s("tokenizer.ggml.token_type", types);
   writer.add_strings("tokenizer.ggml.merges", merges);
@@ -91,7 +104,7 @@ std::string write_tiny_gguf(const std::string& folder, const TinyModelOptions& o
   for (int part = 0; part < n_files; ++part) {
     GgufWriter writer;
     if (part == 0) {
-      writer.add_string("general.architecture", "qwen35moe");
+      writer.add_string("general.architecture", architecture(options));
       writer.add_string("general.name", "tiny");
       writer.add_u32("general.alignment", writer.alignment);
       add_dimensions(writer, options);

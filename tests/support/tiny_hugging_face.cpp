@@ -77,6 +77,18 @@ std::vector<NamedTensor> all_tensors(const TinyModelOptions& options) {
   return tensors;
 }
 
+const char* model_type(const TinyModelOptions& options) {
+  switch (options.family) {
+    case TinyFamily::qwen3_next:
+      return "qwen3_next";
+    case TinyFamily::qwen3_moe:
+      return "qwen3_moe";
+    case TinyFamily::qwen3_5_moe:
+      break;
+  }
+  return "qwen3_5_moe_text";
+}
+
 json text_config(const TinyModelOptions& o) {
   json layer_types = json::array();
   for (int i = 0; i < o.n_layers; ++i) {
@@ -95,8 +107,9 @@ json text_config(const TinyModelOptions& o) {
                  {"linear_num_value_heads", o.n_value_heads},
                  {"linear_value_head_dim", o.d_value},
                  {"max_position_embeddings", o.context_tokens},
-                 {"model_type", "qwen3_5_moe_text"},
+                 {"model_type", model_type(o)},
                  {"moe_intermediate_size", o.d_ff},
+                 {"norm_topk_prob", o.picks_sum_to_one},
                  {"num_attention_heads", o.n_heads},
                  {"num_experts", o.n_experts},
                  {"num_experts_per_tok", o.n_experts_used},

@@ -1,4 +1,4 @@
-// Small random qwen3_5_moe checkpoints, as Hugging Face folders and as GGUF files.
+// Small random checkpoints of the families that are supported, as Hugging Face folders and as GGUF files.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,16 @@ enum class TinyLayout {
   gguf,
 };
 
+enum class TinyFamily {
+  qwen3_5_moe,
+  qwen3_next,  // with the same seed and dimensions the same model as qwen3_5_moe, its projections stored otherwise
+  qwen3_moe,   // wants d_rotary = d_head; what it lacks is left out
+};
+
 // Quantised GGUF formats need row lengths (d_model, n_heads * d_head, n_value_heads * d_value, d_ff, d_ff_shared) that
 // are multiples of the block, 256 for k-quants: with_k_quant_dims(). Matrices whose rows do not fit are kept in F32.
 struct TinyModelOptions {
+  TinyFamily family = TinyFamily::qwen3_5_moe;
   TinyLayout layout = TinyLayout::gguf;
   uint64_t seed = 1;
   Format format = Format::f32;  // of matrices; Hugging Face: F32, F16 or BF16, for every tensor
@@ -44,6 +51,7 @@ struct TinyModelOptions {
   bool with_mtp = false;
   bool with_vision = false;  // Hugging Face only: a few model.visual tensors, and names under model.language_model
   bool tie_embeddings = false;
+  bool picks_sum_to_one = true;  // Hugging Face only: norm_topk_prob
   bool with_tokenizer = false;
 
   TinyModelOptions& with_k_quant_dims();

@@ -14,12 +14,19 @@ enum class TinyRole { embedding, matrix, router, shared_gate, conv, norm, plain_
 // Which axis runs over value heads: grouped by key head in Hugging Face files, tiled over key heads in GGUF.
 enum class ValueHeads { none, rows, rows_after_keys, columns };
 
+// Rows of a qwen3_5_moe projection [rows, d_model] that a packed one holds beside each other, key head by key head.
+struct TinyPiece {
+  std::string hf_name;
+  int64_t rows = 0, first_row = 0, rows_per_head = 0;
+};
+
 struct TinyTensor {
   std::string hf_name;  // without model. or model.language_model.; experts stacked, gate and up apart
   std::string gguf_name;
   std::vector<int64_t> shape;  // as in Hugging Face files
   TinyRole role = TinyRole::matrix;
   ValueHeads value_heads = ValueHeads::none;
+  std::vector<TinyPiece> pieces = {};  // of a packed projection, in their order within a key head
 
   int64_t n_values() const;
 };
