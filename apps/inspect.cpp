@@ -34,14 +34,16 @@ void describe_model(const ModelReport& model, Page& page) {
   page.row("container", fmt::format("{}, {}", model.container, show_bytes(model.file_bytes)));
   page.row("family", model.family);
   page.row("parameters", show_count(model.n_parameters));
-  page.row("layers", fmt::format("{} ({} attention, {} delta-net)", model.n_layers, model.n_attention_layers,
-                                 model.n_layers - model.n_attention_layers));
-  page.row("width",
-           fmt::format("{}; expert {}, shared expert {}", model.d_model, model.d_ff_expert, model.d_ff_shared));
+  const int n_delta_layers = model.n_layers - model.n_attention_layers;
+  page.row("layers", fmt::format("{} ({} attention{})", model.n_layers, model.n_attention_layers,
+                                 n_delta_layers > 0 ? fmt::format(", {} delta-net", n_delta_layers) : ""));
+  page.row("width", fmt::format("{}; expert {}, {}", model.d_model, model.d_ff_expert,
+                                model.d_ff_shared > 0 ? fmt::format("shared expert {}", model.d_ff_shared)
+                                                      : std::string("no shared expert")));
   page.row("experts", fmt::format("{} a layer, {} used by each token", model.n_experts, model.n_experts_used));
   page.row("attention",
            fmt::format("{} query heads, {} key/value heads of {}", model.n_heads, model.n_kv_heads, model.d_head));
-  if (model.n_value_heads > 0) {
+  if (n_delta_layers > 0) {
     page.row("delta-net", fmt::format("{} key heads of {}, {} value heads of {}", model.n_key_heads, model.d_key,
                                       model.n_value_heads, model.d_value));
   }
@@ -58,7 +60,8 @@ void describe_sizes(const ModelReport& model, Page& page) {
   page.row("a token reads", fmt::format("{} of trunk, {} of experts", show_bytes(model.trunk_bytes_per_token),
                                         show_bytes(model.expert_bytes_per_token)));
   page.row("a sequence holds",
-           fmt::format("{} a token, {} of state", show_bytes(model.kv_bytes_per_token), show_bytes(model.state_bytes)));
+           fmt::format("{} a token{}", show_bytes(model.kv_bytes_per_token),
+                       model.state_bytes > 0 ? fmt::format(", {} of state", show_bytes(model.state_bytes)) : ""));
 }
 
 void describe_tensors(const ModelReport& model, Page& page) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "quantities.h"
@@ -83,20 +84,26 @@ std::string timing_table(const StageTimes& stages) {
   const auto share = [all](uint64_t ns) {
     return all == 0 ? 0.0 : 100 * static_cast<double>(ns) / static_cast<double>(all);
   };
+  std::vector<size_t> kinds;  // that this model has
   std::string out = fmt::format("\n  {:<12}", "stage, ms");
-  for (const char* kind : kLayerKindNames) out += fmt::format("{:>12}", kind);
+  for (size_t kind = 0; kind < kLayerKindCount; ++kind) {
+    const auto& ns = stages.ns[kind];
+    if (std::all_of(ns.begin(), ns.end(), [](uint64_t stage_ns) { return stage_ns == 0; })) continue;
+    kinds.push_back(kind);
+    out += fmt::format("{:>12}", kLayerKindNames[kind]);
+  }
   out += fmt::format("{:>12}{:>8}\n", "all", "share");
   for (size_t stage = 0; stage < kStageCount; ++stage) {
     out += fmt::format("  {} {:<10}", stage + 1, kStageNames[stage]);
     uint64_t sum = 0;
-    for (size_t kind = 0; kind < kLayerKindCount; ++kind) {
+    for (const size_t kind : kinds) {
       const uint64_t ns = stages.ns[kind][stage];
       sum += ns;
       out += belongs(kind, stage) || ns > 0 ? fmt::format("{:>12.2f}", milliseconds(ns)) : fmt::format("{:>12}", "");
     }
     out += fmt::format("{:>12.2f}{:>6.1f} %\n", milliseconds(sum), share(sum));
   }
-  return out + fmt::format("  {:<12}{:>48.2f}\n", "all", milliseconds(all));
+  return out + fmt::format("  {:<12}{:>{}.2f}\n", "all", milliseconds(all), 12 * (kinds.size() + 1));
 }
 
 std::string statistics_json(const Stats& stats, StopReason reason, bool with_stages) {

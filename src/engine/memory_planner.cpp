@@ -91,7 +91,7 @@ Placement place_trunk(const PlanRequest& r, const MemoryLimit& limit, KvFormat k
   allot(Allotted::trunk, r.trunk_bytes, r.trunk_bytes);
   allot(Allotted::kv_cache, KvCache::bytes(r.config, kv, sizes.context_tokens),
         KvCache::bytes(r.config, kv, least.context_tokens));
-  allot(Allotted::delta_state, delta, delta);
+  if (delta > 0) allot(Allotted::delta_state, delta, delta);
   allot(Allotted::workspace, workspace_bytes(r, sizes.prefill_chunk), workspace_bytes(r, least.prefill_chunk));
   allot(Allotted::read_buffers, kReadQueueBytes, kReadQueueBytes);
   allot(Allotted::program, program, program);
