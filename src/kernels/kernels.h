@@ -95,6 +95,8 @@ struct KernelTable {
   void (*gated_rmsnorm)(const float* x, const float* z, const float* w, int64_t n, int64_t d, int64_t stride, float eps,
                         float* y) noexcept;
 
+  // alpha = neg_a * log(1 + e^(alpha + dt_bias)), the log decay, and beta = sigmoid(beta), in place; all [n_heads].
+  void (*delta_gates)(float* alpha, float* beta, const float* dt_bias, const float* neg_a, int64_t n_heads) noexcept;
   void (*delta_step)(const DeltaHead& head) noexcept;   // token by token, any n
   void (*delta_chunk)(const DeltaHead& head) noexcept;  // blocks of kDeltaChunk; n <= kDeltaChunk
 

@@ -31,6 +31,10 @@ struct DeltaNetConfig {
   int64_t key_head_of(int64_t value_head) const {
     return head_order == HeadOrder::tiled ? value_head % n_key_heads : value_head / (n_value_heads / n_key_heads);
   }
+  // The i-th of those that read a key head.
+  int64_t value_head_of(int64_t key_head, int64_t i) const {
+    return head_order == HeadOrder::tiled ? i * n_key_heads + key_head : key_head * (n_value_heads / n_key_heads) + i;
+  }
 };
 
 inline constexpr int64_t kConvWidth = 4;  // taps of the causal convolution; the history holds one fewer

@@ -75,6 +75,17 @@ TEST_F(ForwardProperty, StreamedEqualsResidentBitForBitAtAnyBudget) {
   }
 }
 
+TEST_F(ForwardProperty, AnyNumberOfThreadsGivesTheSameBits) {
+  for (const int64_t chunk : {1, 64}) {
+    const auto one = logits(fast(), chunk);
+    for (const int n_threads : {2, 3, 8}) {
+      LoadOptions options = fast();
+      options.n_threads = n_threads;
+      EXPECT_TRUE(same_bits(logits(options, chunk), one)) << n_threads << " threads, chunk " << chunk;
+    }
+  }
+}
+
 TEST_F(ForwardProperty, StreamedEqualsResidentThroughEveryReadPath) {
   const auto resident = logits(fast(), 64);
   LoadOptions streamed = fast();

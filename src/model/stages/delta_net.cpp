@@ -10,48 +10,34 @@ namespace flashmoe {
 namespace {
 
 constexpr float kL2Eps = 1e-6F;
-constexpr float kSoftplusLinear = 20.0F;  // beyond this softplus(x) is x in f32
-
-float softplus(float x) { return x > kSoftplusLinear ? x : std::log1p(std::exp(x)); }
 
 // alpha becomes the log decay -exp(A_log) softplus(a + dt_bias), beta becomes sigmoid(b); both [n, n_value_heads].
 void gates(Step& step, const DeltaNetWeights& w) {
   const int64_t heads = step.config.delta_net.n_value_heads;
-  step.pool.parallel_for(step.n(), grain_for(heads * 64), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      float* alpha = step.ws.delta.alpha.data() + i * heads;
-      float* beta = step.ws.delta.beta.data() + i * heads;
-      for (int64_t j = 0; j < heads; ++j) {
-        const auto head = static_cast<size_t>(j);
-        alpha[j] = w.neg_a[head] * softplus(alpha[j] + w.dt_bias[head]);
-        beta[j] = 1.0F / (1.0F + std::exp(-beta[j]));
-      }
+  step.pool.parallel_for(step.n(), grain_for(heads * 16), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * heads; i < end * heads; i += heads) {
+      step.kernels.delta_gates(step.ws.delta.alpha.data() + i, step.ws.delta.beta.data() + i, w.dt_bias.data(),
+                               w.neg_a.data(), heads);
     }
   });
 }
 
-void convolve(Step& step, const DeltaNetWeights& w) {
-  const int64_t channels = step.config.delta_net.conv_channels();
-  for (const Run& run : step.batch.runs) {
-    const int64_t at = run.first_row * channels;
-    step.pool.parallel_for(channels, std::max<int64_t>(64, grain_for(run.n_rows * 4)), [&](int64_t begin, int64_t end) {
-      step.kernels.conv4_silu(step.ws.delta.qkv.data() + at, w.conv.data(), run.n_rows, channels, begin, end,
-                              run.sequence->delta().history(w.slot), step.ws.delta.conv.data() + at);
-    });
-  }
+void convolve(Step& step, const DeltaNetWeights& w, const Run& run, int64_t first_channel, int64_t n) {
+  const int64_t channels = step.config.delta_net.conv_channels(), at = run.first_row * channels;
+  step.kernels.conv4_silu(step.ws.delta.qkv.data() + at, w.conv.data(), run.n_rows, channels, first_channel,
+                          first_channel + n, run.sequence->delta().history(w.slot), step.ws.delta.conv.data() + at);
 }
 
-// q = l2norm(q) / sqrt(d_key), k = l2norm(k), in place per row and key head.
-void normalise_keys(Step& step) {
+// What the value heads of a key head share: q and k convolved, q = l2norm(q) / sqrt(d_key), k = l2norm(k).
+void prepare_key_head(Step& step, const DeltaNetWeights& w, const Run& run, int64_t key_head) {
   const DeltaNetConfig& c = step.config.delta_net;
+  const int64_t q = key_head * c.d_key, k = q + c.key_width();
+  convolve(step, w, run, q, c.d_key);
+  convolve(step, w, run, k, c.d_key);
+  float* rows = step.ws.delta.conv.data() + run.first_row * c.conv_channels();
   const float q_scale = 1.0F / std::sqrt(static_cast<float>(c.d_key));
-  step.pool.parallel_for(step.n(), grain_for(4 * c.key_width()), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      float* row = step.ws.delta.conv.data() + i * c.conv_channels();
-      step.kernels.l2norm(row, c.n_key_heads, c.d_key, c.d_key, q_scale, kL2Eps);
-      step.kernels.l2norm(row + c.key_width(), c.n_key_heads, c.d_key, c.d_key, 1.0F, kL2Eps);
-    }
-  });
+  step.kernels.l2norm(rows + q, run.n_rows, c.d_key, c.conv_channels(), q_scale, kL2Eps);
+  step.kernels.l2norm(rows + k, run.n_rows, c.d_key, c.conv_channels(), 1.0F, kL2Eps);
 }
 
 DeltaHead head_rows(Step& step, const DeltaNetWeights& w, const Run& run, int64_t head) {
@@ -88,7 +74,9 @@ DeltaHead skip_rows(DeltaHead rows, int64_t skip, int64_t n) {
 
 // Whole blocks of kDeltaChunk, counted from position 0 of the sequence, take the chunked form and all other tokens the
 // recurrent one, so that a token's result does not depend on how prefill was cut into chunks of whole blocks.
-void run_head(Step& step, const DeltaNetWeights& w, const Run& run, int64_t head) {
+void run_value_head(Step& step, const DeltaNetWeights& w, const Run& run, int64_t head) {
+  const DeltaNetConfig& c = step.config.delta_net;
+  convolve(step, w, run, 2 * c.key_width() + head * c.d_value, c.d_value);
   const DeltaHead all = head_rows(step, w, run, head);
   for (int64_t done = 0; done < run.n_rows;) {
     const int64_t position = run.first_position + done;
@@ -101,9 +89,32 @@ void run_head(Step& step, const DeltaNetWeights& w, const Run& run, int64_t head
     }
     done += n;
   }
-  const DeltaNetConfig& c = step.config.delta_net;
   step.kernels.gated_rmsnorm(all.out, step.ws.delta.z.data() + run.first_row * c.value_width() + head * c.d_value,
                              w.norm.data(), run.n_rows, c.d_value, c.value_width(), step.config.norm_eps, all.out);
+}
+
+// All heads of a sequence: one loop over the key heads, each with its value heads, where that gives every thread enough
+// of them; else the two kinds one after the other.
+void run_heads(Step& step, const DeltaNetWeights& w, const Run& run) {
+  const DeltaNetConfig& c = step.config.delta_net;
+  const int64_t key_cost = run.n_rows * c.d_key * 32, value_cost = run.n_rows * c.d_value * (2 * c.d_key + 16);
+  const int64_t group = c.n_value_heads / c.n_key_heads;
+  if (c.n_key_heads >= 4 * step.pool.size()) {
+    const int64_t grain = grain_for(key_cost + group * value_cost);
+    step.pool.parallel_for(c.n_key_heads, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t key_head = begin; key_head < end; ++key_head) {
+        prepare_key_head(step, w, run, key_head);
+        for (int64_t i = 0; i < group; ++i) run_value_head(step, w, run, c.value_head_of(key_head, i));
+      }
+    });
+    return;
+  }
+  step.pool.parallel_for(c.n_key_heads, grain_for(key_cost), [&](int64_t begin, int64_t end) {
+    for (int64_t key_head = begin; key_head < end; ++key_head) prepare_key_head(step, w, run, key_head);
+  });
+  step.pool.parallel_for(c.n_value_heads, grain_for(value_cost), [&](int64_t begin, int64_t end) {
+    for (int64_t head = begin; head < end; ++head) run_value_head(step, w, run, head);
+  });
 }
 
 }  // namespace
@@ -119,14 +130,7 @@ void delta_net(Step& step, const DeltaNetWeights& w) {
                                     {w.alpha, h, ws.alpha.data(), c.n_value_heads}};
   matmul(step, projections);
   gates(step, w);
-  convolve(step, w);
-  normalise_keys(step);
-  for (const Run& run : step.batch.runs) {
-    const int64_t head_cost = run.n_rows * c.d_key * c.d_value * 2;
-    step.pool.parallel_for(c.n_value_heads, grain_for(head_cost), [&](int64_t begin, int64_t end) {
-      for (int64_t head = begin; head < end; ++head) run_head(step, w, run, head);
-    });
-  }
+  for (const Run& run : step.batch.runs) run_heads(step, w, run);
   quantise(step, ws.out, 0, step.n());
   const MatmulTask out[] = {{w.out, ws.out.rows(0, step.n()), ws.y.data(), step.config.d_model}};
   matmul(step, out);

@@ -137,6 +137,29 @@ TEST_P(DeltaKernels, FollowTheRule) {
   }
 }
 
+TEST_P(DeltaKernels, GatesAgreeOverTheWholeRange) {
+  const std::vector<float> bias = {0.5f, -0.25f, 0.0f}, neg_a = {-1.0f, -3.5f, -0.01f};
+  for (const float x : {-200.0f, -90.0f, -20.0f, -3.0f, -1e-3f, 0.0f, 0.7f, 19.0f, 21.0f, 95.0f, 3000.0f}) {
+    for (const int64_t n : {1, 2, 3, 19, 32}) {
+      std::vector<float> alpha(static_cast<size_t>(n + 1), x), beta(static_cast<size_t>(n + 1), x / 2);
+      std::vector<float> dt_bias, decay;
+      for (size_t i = 0; i < alpha.size(); ++i) {
+        dt_bias.push_back(bias[i % 3]);
+        decay.push_back(neg_a[i % 3]);
+      }
+      GetParam()->delta_gates(alpha.data(), beta.data(), dt_bias.data(), decay.data(), n);
+      for (size_t i = 0; i + 1 < alpha.size(); ++i) {
+        const double t = double{x} + dt_bias[i];
+        const double expected = decay[i] * (t > 40 ? t : std::log1p(std::exp(t)));
+        EXPECT_NEAR(alpha[i], expected, 2e-6 * std::fabs(expected) + 1e-37) << x << " " << i;
+        EXPECT_NEAR(beta[i], 1 / (1 + std::exp(-x / 2.0)), 1e-6) << x;
+      }
+      EXPECT_EQ(alpha.back(), x);
+      EXPECT_EQ(beta.back(), x / 2);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Tables, DeltaKernels, testing::ValuesIn(testing_support::available_tables()),
                          [](const auto& param) { return param.param->name; });
 

@@ -5,6 +5,15 @@
 namespace flashmoe::scalar {
 namespace {
 
+void delta_gates(float* alpha, float* beta, const float* dt_bias, const float* neg_a, int64_t n_heads) noexcept {
+  for (int64_t h = 0; h < n_heads; ++h) {
+    const double x = double{alpha[h]} + dt_bias[h];
+    const double softplus = std::fmax(x, 0) + std::log1p(std::exp(-std::fabs(x)));
+    alpha[h] = static_cast<float>(neg_a[h] * softplus);
+    beta[h] = static_cast<float>(1 / (1 + std::exp(-double{beta[h]})));
+  }
+}
+
 // Token by token; the columns of S do not see each other, so each goes through the token alone.
 void delta(const DeltaHead& head) noexcept {
   for (int64_t t = 0; t < head.n; ++t) {
@@ -31,6 +40,7 @@ void delta(const DeltaHead& head) noexcept {
 }  // namespace
 
 void set_delta(KernelTable& table) {
+  table.delta_gates = delta_gates;
   table.delta_step = delta;
   table.delta_chunk = delta;  // the chunked form is a faster order of the same sums
 }

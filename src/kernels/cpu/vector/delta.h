@@ -26,6 +26,14 @@ inline void over_columns(int64_t n, Body body) {
   if (c < n) body(c, First{n - c}, Width<1>{});
 }
 
+inline void delta_gates(float* alpha, float* beta, const float* dt_bias, const float* neg_a, int64_t n_heads) noexcept {
+  over_lanes(n_heads, [&](int64_t h, auto lanes) {
+    const Vec x = load(alpha + h, lanes) + load(dt_bias + h, lanes);
+    store(alpha + h, load(neg_a + h, lanes) * softplus(x), lanes);
+    store(beta + h, sigmoid(load(beta + h, lanes)), lanes);
+  });
+}
+
 // One token reads S once for S^T k and S^T q together, then writes it once while the columns are still in L1:
 // with S' = g S + k d^T, S'^T q = g S^T q + (k . q) d.
 inline void delta_step(const DeltaHead& head) noexcept {
@@ -214,6 +222,7 @@ inline void delta_chunk(const DeltaHead& head) noexcept {
 }
 
 inline void set_delta(KernelTable& table) {
+  table.delta_gates = delta_gates;
   table.delta_step = delta_step;
   table.delta_chunk = delta_chunk;
 }

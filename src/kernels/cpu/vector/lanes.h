@@ -30,6 +30,21 @@ inline Vec exp(Vec x) {
 }
 inline float exp(float x) { return first(exp(broadcast(x))); }
 
+// log(1 + e^x) to 1e-6 relative: max(x, 0) + log(1 + t) with t = e^-|x| <= 1, and log(1 + t) = 2 artanh(t / (2 + t)),
+// whose series in s <= 1/3 is cut after s^13.
+inline Vec softplus(Vec x) {
+  const Vec t = exp(broadcast(0.0f) - abs(x));
+  const Vec s = t / (broadcast(2.0f) + t), square = s * s;
+  Vec p = broadcast(2.0f / 13);
+  p = fma(p, square, broadcast(2.0f / 11));
+  p = fma(p, square, broadcast(2.0f / 9));
+  p = fma(p, square, broadcast(2.0f / 7));
+  p = fma(p, square, broadcast(2.0f / 5));
+  p = fma(p, square, broadcast(2.0f / 3));
+  p = fma(p, square, broadcast(2.0f));
+  return fma(p, s, max(broadcast(0.0f), x));
+}
+
 inline Vec sigmoid(Vec x) { return broadcast(1.0f) / (broadcast(1.0f) + exp(broadcast(0.0f) - x)); }
 inline Vec silu(Vec x) { return x * sigmoid(x); }
 

@@ -94,6 +94,35 @@ inline void rope(float* x, int64_t n_heads, int64_t stride, int64_t rotary_dims,
   }
 }
 
+// Whole vectors below the smallest of the k are passed over; what is left meets the scalar order.
+inline void route_topk(const float* logits, int64_t n, int64_t k, int32_t* experts, float* weights) noexcept {
+  int64_t n_found = 0;
+  over_lanes(n, [&](int64_t first, auto lanes) {
+    const int64_t end = first + kLanes < n ? first + kLanes : n;
+    if constexpr (sizeof(lanes) == sizeof(All)) {
+      if (n_found == k && max_lane(load(logits + first)) <= weights[k - 1]) return;
+    }
+    for (int64_t id = first; id < end; ++id) {
+      int64_t at = n_found;
+      while (at > 0 && logits[id] > weights[at - 1]) --at;
+      if (at == k) continue;
+      if (n_found < k) ++n_found;
+      for (int64_t j = n_found - 1; j > at; --j) {
+        experts[j] = experts[j - 1];
+        weights[j] = weights[j - 1];
+      }
+      experts[at] = static_cast<int32_t>(id);
+      weights[at] = logits[id];
+    }
+  });
+  const Vec largest = broadcast(weights[0]);
+  over_lanes(n_found,
+             [&](int64_t j, auto lanes) { store(weights + j, exp(load(weights + j, lanes) - largest), lanes); });
+  float sum = 0;
+  for (int64_t j = 0; j < n_found; ++j) sum += weights[j];
+  for (int64_t j = 0; j < n_found; ++j) weights[j] /= sum;
+}
+
 inline void set_rows(KernelTable& table) {
   table.rmsnorm = rmsnorm;
   table.gated_rmsnorm = gated_rmsnorm;
@@ -104,6 +133,7 @@ inline void set_rows(KernelTable& table) {
   table.f32_to_f16 = convert_to_f16;
   table.conv4_silu = conv4_silu;
   table.rope = rope;
+  table.route_topk = route_topk;
 }
 
 }  // namespace flashmoe::FLASHMOE_ISA
