@@ -13,6 +13,7 @@ KernelTable scalar_table() {
   scalar::set_rows(table);
   scalar::set_delta(table);
   scalar::set_attention(table);
+  scalar::set_int8_peak(table);
   return table;
 }
 

@@ -114,6 +114,10 @@ struct KernelTable {
 
   // p = softmax(logits [n]); the k largest, largest first, ties to the lower id; weights renormalised to sum 1.
   void (*route_topk)(const float* logits, int64_t n, int64_t k, int32_t* experts, float* weights) noexcept;
+
+  // For measuring: multiply-adds of int8 values on registers alone, with the instructions that matmul_fast uses. Returns
+  // how many that were, in proportion to n_rounds; their sum, modulo 2^32, goes to *sink.
+  int64_t (*int8_peak)(int64_t n_rounds, int32_t* sink) noexcept;
 };
 
 // The best table this machine runs, or the one that is named; nothing if the machine cannot run it.

@@ -10,6 +10,7 @@ void set_matmuls(KernelTable& table);
 void set_rows(KernelTable& table);
 void set_delta(KernelTable& table);
 void set_attention(KernelTable& table);
+void set_int8_peak(KernelTable& table);
 }  // namespace scalar
 
 namespace avx2 {

@@ -1,6 +1,7 @@
 #if defined(__x86_64__)
 
 #include "kernels/cpu/avx2/int8_matmul.h"
+#include "kernels/cpu/avx2/int8_peak.h"
 #include "kernels/cpu/avx2/vec.h"
 #include "kernels/cpu/tables.h"
 #include "kernels/cpu/vector/attention.h"
@@ -44,6 +45,7 @@ void set_entries(KernelTable& table) {
   set_attention(table);
   set_exact_matmuls(table);
   table.quantise_activations = quantise_activations;
+  table.int8_peak = int8_peak;
   const auto set = [&table](Format format, Matmul entry) { table.matmul_fast[static_cast<int>(format)] = entry; };
   set(Format::q8_0, matmul<BlockDot<BlockQ8_0>>);
   set(Format::q4_0, matmul<BlockDot<BlockQ4_0>>);
