@@ -18,6 +18,9 @@ struct Command {
 };
 
 Command add_run(CLI::App& cli);
+Command add_bench(CLI::App& cli);
+Command add_plan(CLI::App& cli);
+Command add_doctor(CLI::App& cli);
 Command add_logits(CLI::App& cli);
 Command add_inspect(CLI::App& cli);
 Command add_tokenize(CLI::App& cli);

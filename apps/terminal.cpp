@@ -33,6 +33,7 @@ size_t terminal_columns(int descriptor) {
 
 // "loading  1.20 of 3.40 GB  1.9 GB/s", "reading prompt  128 of 512 tokens  105 tok/s"
 std::string progress_text(const Progress& progress) {
+  if (progress.total == 0) return progress.what;
   const bool bytes = std::strcmp(progress.what, "loading") == 0;
   const double rate = progress.seconds > 0 ? static_cast<double>(progress.done) / progress.seconds : 0;
   if (bytes) {

@@ -12,12 +12,12 @@ from pathlib import Path
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9_-]*)")
-OUR_COMMAND = re.compile(r"\bflashmoe (?:run|logits|inspect|tokenize)\b")
+OUR_COMMAND = re.compile(r"\bflashmoe (?:run|bench|plan|doctor|logits|inspect|tokenize)\b")
 STAGE_NAMES = re.compile(r"kStageNames\s*=\s*\{([^}]*)\}")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|home|root|Users|tmp)/[\w./-]*")
 # Options of other programs that the documents speak of.
 FOREIGN_OPTIONS = {"--preset", "--build", "--target", "--prefix", "--output-on-failure", "--test-dir", "--gtest_filter"}
-SUBCOMMANDS = ["run", "logits", "inspect", "tokenize"]
+SUBCOMMANDS = ["run", "bench", "plan", "doctor", "logits", "inspect", "tokenize"]
 
 
 def documents(root):

@@ -8,8 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include "flashmoe/forecast.h"
 #include "flashmoe/memory_plan.h"
 #include "flashmoe/options.h"
+#include "flashmoe/roofs.h"
 
 namespace flashmoe {
 
@@ -25,6 +27,7 @@ struct FormatBytes {
 // What a checkpoint holds, told without loading it.
 struct ModelReport {
   std::string path;
+  std::vector<std::string> files;
   std::string name;       // as the file names itself; may be empty
   std::string container;  // "GGUF v3", "safetensors"
   std::string family;     // "qwen3_5_moe"
@@ -59,6 +62,18 @@ class Engine {
   // `answer_tokens` more should: both widen a context that no option has set. Throws Error: input (the prompt is longer
   // than the context), usage (an option cannot be honoured), memory_floor (with the plan's table), io, interrupted.
   virtual void load(int64_t prompt_tokens = 0, int64_t answer_tokens = 0) = 0;
+
+  // What load would do with the memory, without loading. Throws Error like load.
+  virtual MemoryPlan plan(int64_t prompt_tokens = 0, int64_t answer_tokens = 0) const = 0;
+
+  // Measures the machine with this model's threads, kernels and files; some seconds. Before load: it takes memory of
+  // its own, at most a quarter of the limit. Throws Error: usage (already loaded), io, interrupted.
+  virtual Roofs measure_roofs(const RoofsWanted& wanted = {}) const = 0;
+
+  // What the plan for such a sequence will give in tokens a second, from measuring the machine like measure_roofs, and
+  // this model's matrices. `hit_rate` of the expert cache in decode; below 0: what benchmarks of
+  // this model had, or what is usual for its size.
+  virtual Forecast forecast(int64_t prompt_tokens, int64_t answer_tokens, double hit_rate = -1) const = 0;
 
   virtual const ModelReport& report() const = 0;
   // After load:

@@ -36,6 +36,10 @@ class Session {
   virtual Generation generate(const GenerateOptions& options,
                               const std::function<bool(std::string_view)>& on_text = {}) = 0;
 
+  // Appends the n likeliest tokens one after the other, whatever they are, and makes no text of them: for measuring.
+  // Works without a tokenizer. Needs a prefill first, and room in the context. Each token counts as decoded.
+  virtual std::vector<int32_t> decode(int64_t n) = 0;
+
   // Appends the ids and hands out the logits [vocab_size] that follow each of them, in order.
   virtual void logits(std::span<const int32_t> ids,
                       const std::function<void(int64_t row, std::span<const float> logits)>& on_row) = 0;

@@ -8,10 +8,15 @@
 #include "base/cpu_features.h"
 #include "base/error.h"
 #include "checkpoint/contents.h"
+#include "engine/forecast.h"
+#include "engine/hit_rates.h"
 #include "engine/memory_planner.h"
+#include "engine/model_speeds.h"
 #include "engine/peak_memory.h"
 #include "engine/report.h"
+#include "engine/roof_probe.h"
 #include "engine/session.h"
+#include "experts/disk_roof.h"
 #include "experts/resident.h"
 #include "experts/streamed.h"
 #include "model/trunk.h"
@@ -23,6 +28,9 @@ namespace {
 constexpr int kUringDepth = 64;
 constexpr int kPreadThreads = 8;
 constexpr int kMaxThreads = 1024;
+constexpr uint64_t kRamProbeBytes = 512 * kMiB;  // far more than any L3 cache holds of it
+constexpr uint64_t kRamProbeShare = 4;           // at most this part of the limit
+constexpr double kBurstSeconds = 2;
 constexpr int kDeepestRequest = 100;  // of a request's JSON: whoever writes it out again recurses
 
 // Picks the read queue by option; automatically io_uring where the system allows it.
@@ -88,6 +96,9 @@ class CheckpointEngine final : public Engine {
   explicit CheckpointEngine(const EngineOptions& options);
 
   void load(int64_t prompt_tokens, int64_t answer_tokens) override;
+  MemoryPlan plan(int64_t prompt_tokens, int64_t answer_tokens) const override;
+  Roofs measure_roofs(const RoofsWanted& wanted) const override;
+  Forecast forecast(int64_t prompt_tokens, int64_t answer_tokens, double hit_rate) const override;
   const ModelReport& report() const override { return report_; }
   const MemoryPlan& memory_plan() const override { return placement_.plan; }
   double load_seconds() const override { return load_seconds_; }
@@ -99,6 +110,9 @@ class CheckpointEngine final : public Engine {
   std::unique_ptr<Session> new_session() override;
 
  private:
+  uint64_t probe_bytes() const;
+  DiskProbe disk_probe(uint32_t alignment, double seconds) const;
+  Placement place(uint32_t alignment, int64_t prompt_tokens, int64_t answer_tokens) const;
   void load_weights(std::unique_ptr<ReadQueue> queue, uint32_t alignment);
   void collect_notes();
   const Tokenizer& tokenizer() const;
@@ -140,6 +154,76 @@ CheckpointEngine::CheckpointEngine(const EngineOptions& options)
   load_seconds_ = seconds_since(start_ns_);
 }
 
+Placement CheckpointEngine::place(uint32_t alignment, int64_t prompt_tokens, int64_t answer_tokens) const {
+  return plan_memory({model_.family->config(), model_.experts, report_.trunk_bytes, resident_set_bytes(),
+                      std::max<uint32_t>(alignment, 1), prompt_tokens, answer_tokens, options_, detect_memory_limit()});
+}
+
+MemoryPlan CheckpointEngine::plan(int64_t prompt_tokens, int64_t answer_tokens) const {
+  if (forward_ != nullptr) return placement_.plan;
+  return place(direct_alignment(*model_.checkpoint, options_.direct), prompt_tokens, answer_tokens).plan;
+}
+
+uint64_t CheckpointEngine::probe_bytes() const {
+  const uint64_t limit_bytes = options_.ram_bytes > 0 ? options_.ram_bytes : detect_memory_limit().bytes;
+  return std::min(kRamProbeBytes, limit_bytes / kRamProbeShare);
+}
+
+DiskProbe CheckpointEngine::disk_probe(uint32_t alignment, double seconds) const {
+  return {model_.experts, model_.checkpoint->files(), alignment != 0, std::max<uint32_t>(alignment, 1),
+          seconds,        options_.keep_going};
+}
+
+Roofs CheckpointEngine::measure_roofs(const RoofsWanted& wanted) const {
+  if (forward_ != nullptr) fail(Fault::usage, "measure the machine before the model is loaded");
+  Roofs roofs;
+  ThreadPool pool(choose_threads(options_.n_threads));
+  if (wanted.ram) roofs.ram_gb_per_s = measure_ram(pool, probe_bytes());
+  if (wanted.int8) roofs.int8_tops = measure_int8(pool, choose_kernels(options_.kernels));
+  if (!wanted.disk) return roofs;
+  const auto queue = make_queue(options_.io);
+  const uint32_t alignment = direct_alignment(*model_.checkpoint, options_.direct);
+  roofs.disk_gb_per_s = measure_expert_reads(disk_probe(alignment, wanted.disk_seconds), *queue);
+  roofs.io_mode = alignment != 0 ? fmt::format("{}, direct {}, depth {}", queue->name(), alignment, queue->depth())
+                                 : fmt::format("{}, buffered, depth {}", queue->name(), queue->depth());
+  return roofs;
+}
+
+Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens, double hit_rate) const {
+  const uint32_t alignment = direct_alignment(*model_.checkpoint, options_.direct);
+  const Placement placement = place(alignment, prompt_tokens, answer_tokens);
+  const ExpertTable& experts = model_.experts;
+  Forecast f;
+  f.plan = placement.plan;
+  f.context_tokens = placement.context_tokens;
+  f.prefill_chunk = placement.prefill_chunk;
+  f.speeds.roofs = measure_roofs({.disk = !f.plan.experts_resident});
+  {
+    ThreadPool pool(choose_threads(options_.n_threads));
+    MatmulProbe probe(pool, choose_kernels(options_.kernels), options_.exact, probe_bytes());
+    const double position = static_cast<double>(prompt_tokens) + static_cast<double>(answer_tokens) / 2;
+    const auto kv_bytes = static_cast<double>(KvCache::bytes_per_token(model_.family->config(), placement.kv_format));
+    measure_model(model_, probe, f.prefill_chunk, position * kv_bytes, f.speeds);
+  }
+  const double record_bytes = static_cast<double>(experts.bytes()) / static_cast<double>(experts.records.size());
+  const ModelConfig& config = model_.family->config();
+  const ForecastModel model{
+      experts.n_layers, experts.n_experts, experts.n_used, record_bytes,
+      f.speeds.expert_s * static_cast<double>(config.d_ff_shared) / static_cast<double>(config.d_ff_expert)};
+  if (!f.plan.experts_resident) {
+    const auto queue = make_queue(options_.io);
+    f.speeds.burst_s = measure_bursts(disk_probe(alignment, kBurstSeconds), *queue);
+    f.cache_share = f.plan.cached_share();
+    const HitRates seen(user_cache_folder(), report_.files, report_.file_bytes);
+    f.hit_rate = hit_rate >= 0 ? hit_rate : expected_hit_rate(seen.points(), f.cache_share);
+    f.hit_rate_source = hit_rate >= 0           ? "as given"
+                        : seen.points().empty() ? "usual for this share of experts"
+                                                : "from benchmarks of this model";
+  }
+  complete(f, model);
+  return f;
+}
+
 void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
   if (forward_ != nullptr) return;
   const uint64_t start_ns = now_ns();
@@ -148,9 +232,7 @@ void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
   pool_ = std::make_unique<ThreadPool>(choose_threads(options_.n_threads));
   auto queue = make_queue(options_.io);
   const uint32_t alignment = direct_alignment(*model_.checkpoint, options_.direct);
-  placement_ =
-      plan_memory({config, model_.experts, report_.trunk_bytes, resident_set_bytes(), std::max<uint32_t>(alignment, 1),
-                   prompt_tokens, answer_tokens, options_, detect_memory_limit()});
+  placement_ = place(alignment, prompt_tokens, answer_tokens);
   apply(placement_.plan, budget_);
   load_weights(std::move(queue), alignment);
   workspace_ = std::make_unique<Workspace>(

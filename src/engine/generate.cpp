@@ -20,6 +20,20 @@ void prefill(Forward& forward, Sequence& sequence, std::span<const int32_t> ids,
   }
 }
 
+std::vector<int32_t> decode(Forward& forward, Sequence& sequence, std::span<const float>& logits, int64_t n,
+                            const std::function<void(int64_t)>& on_token) {
+  Sampler sampler({}, static_cast<int64_t>(logits.size()));
+  std::vector<int32_t> ids;
+  ids.reserve(static_cast<size_t>(n));
+  while (static_cast<int64_t>(ids.size()) < n) {
+    ids.push_back(sampler.sample(logits));
+    on_token(static_cast<int64_t>(ids.size()));
+    forward.step({&ids.back(), 1}, sequence);
+    logits = forward.logits(0, 1);
+  }
+  return ids;
+}
+
 Generation generate(Forward& forward, Sequence& sequence, const Tokenizer& tokenizer, std::span<const float> logits,
                     std::span<const int32_t> prompt, const GenerateOptions& options,
                     const std::function<bool(std::string_view)>& on_text, const std::function<void()>& on_token) {

@@ -22,4 +22,8 @@ Generation generate(Forward& forward, Sequence& sequence, const Tokenizer& token
                     std::span<const int32_t> prompt, const GenerateOptions& options,
                     const std::function<bool(std::string_view)>& on_text, const std::function<void()>& on_token);
 
+// Feeds the likeliest token `n` times, end marks and all. `logits` [vocab_size]: those before, then those after.
+std::vector<int32_t> decode(Forward& forward, Sequence& sequence, std::span<const float>& logits, int64_t n,
+                            const std::function<void(int64_t n_sampled)>& on_token);
+
 }  // namespace flashmoe

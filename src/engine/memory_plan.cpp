@@ -12,6 +12,15 @@ uint64_t MemoryPlan::budget_bytes() const {
   return total;
 }
 
+double MemoryPlan::cached_share() const {
+  for (const Allotment& a : allotments) {
+    if (a.name == "expert_cache" && !experts_resident && a.bytes < experts_total_bytes) {
+      return static_cast<double>(a.bytes) / static_cast<double>(experts_total_bytes);
+    }
+  }
+  return 1;
+}
+
 std::string MemoryPlan::table() const {
   std::string text = fmt::format("  {:<14} {:>10} {:>10}\n", "memory", "planned", "at least");
   for (const Allotment& a : allotments) {

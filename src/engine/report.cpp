@@ -52,6 +52,7 @@ ModelReport report_on(const BoundModel& model) {
   const ModelConfig& c = model.family->config();
   ModelReport r;
   r.path = checkpoint.path();
+  for (const auto& file : checkpoint.files()) r.files.push_back(file->path());
   r.name = c.name;
   r.container = checkpoint.container();
   r.family = model.family->name();

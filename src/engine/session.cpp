@@ -29,6 +29,7 @@ class SequenceSession final : public Session {
 
   void prefill(std::span<const int32_t> ids) override;
   Generation generate(const GenerateOptions& options, const std::function<bool(std::string_view)>& on_text) override;
+  std::vector<int32_t> decode(int64_t n) override;
   void logits(std::span<const int32_t> ids,
               const std::function<void(int64_t, std::span<const float>)>& on_row) override;
 
@@ -154,6 +155,34 @@ Generation SequenceSession::generate(const GenerateOptions& options,
   stats_.decode.timed_tokens += static_cast<uint64_t>(sequence_.n_tokens() - fed_before);
   stats_.decode.seconds += seconds_since(start_ns);
   return result;
+}
+
+std::vector<int32_t> SequenceSession::decode(int64_t n) {
+  check_usable();
+  if (next_logits_.empty()) fail(Fault::usage, "decode needs a prompt first");
+  if (n < 1) return {};
+  if (n_tokens() + n > parts_.context_tokens) {
+    fail(Fault::input, "{} tokens more do not fit: the context holds {}, {} are taken; raise it with --ctx", n,
+         parts_.context_tokens, n_tokens());
+  }
+  lost_ = true;  // unless all goes well
+  const uint64_t start_ns = now_ns();
+  const auto on_token = [&](int64_t done) {
+    if (done == 1 && prefill_start_ns_) stats_.ttft_s = seconds_since(*prefill_start_ns_);
+    if (parts_.on_progress) {
+      parts_.on_progress({"decoding", static_cast<uint64_t>(done), static_cast<uint64_t>(n), seconds_since(start_ns)});
+    }
+  };
+  std::span<const float> logits = next_logits_;
+  const std::vector<int32_t> ids = flashmoe::decode(parts_.forward, sequence_, logits, n, on_token);
+  stats_.decode.seconds += seconds_since(start_ns);
+  prefill_start_ns_.reset();
+  next_logits_.assign(logits.begin(), logits.end());
+  history_.insert(history_.end(), ids.begin(), ids.end());
+  stats_.decode.tokens += ids.size();
+  stats_.decode.timed_tokens += ids.size();
+  lost_ = false;
+  return ids;
 }
 
 void SequenceSession::logits(std::span<const int32_t> ids,

@@ -13,6 +13,10 @@ BINARY = os.environ.get("FLASHMOE_BINARY", str(BUILD_DIR / "bin" / "flashmoe"))
 MODEL = SOURCE_DIR / "models" / "spark" / "spark.gguf"
 QUESTION = "Explain quantum computing."
 
+# What benchmarks remember stays out of the user's own folder.
+_CACHE = tempfile.TemporaryDirectory()
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
+
 # Slow enough for a signal to arrive in mid-run.
 SLOW = ["--kernels", "scalar", "--exact", "--threads", "1"]
 

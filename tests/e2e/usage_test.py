@@ -11,7 +11,7 @@ class Help(Case):
         self.assertEqual(flashmoe("--version").out, f"flashmoe {re.search(chr(34) + '(.*)' + chr(34), header).group(1)}\n")
 
     def test_pages_fit_and_have_examples(self):
-        for arguments in ([], ["run"], ["logits"], ["inspect"], ["tokenize"]):
+        for arguments in ([], ["run"], ["bench"], ["plan"], ["doctor"], ["logits"], ["inspect"], ["tokenize"]):
             run = self.assert_done(flashmoe(*arguments, "--help"))
             self.assertEqual(run.err, "")
             self.assertIn("Usage: flashmoe", run.out)

@@ -1,0 +1,149 @@
+#include "bench_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "flashmoe/machine.h"
+#include "flashmoe/version.h"
+#include "quantities.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr size_t kColumns = 80;
+constexpr size_t kNameColumns = 16;
+
+// Rows of a name and a value, the value cut where the line would be too long.
+class Rows {
+ public:
+  void row(const char* name, const std::string& value) {
+    std::string line = fmt::format("{:<{}}{}", name, kNameColumns, value);
+    if (line.size() > kColumns) line = line.substr(0, kColumns - 3) + "...";
+    text_ += line + "\n";
+  }
+  void line(const std::string& line) { text_ += line + "\n"; }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+double percent(double share) { return 100 * share; }
+
+std::string model_name(const ModelReport& model) {
+  const std::string file = std::filesystem::path(model.path).filename().string();
+  return fmt::format("{}, {}{}", file.empty() ? model.path : file, show_bytes(model.file_bytes),
+                     model.formats.empty() ? "" : ", mostly " + model.formats.front().format);
+}
+
+std::string version() {
+  const std::string commit = FLASHMOE_COMMIT;
+  return commit.empty() ? kVersion : fmt::format("{} ({})", kVersion, commit);
+}
+
+// The lower of two bounds, and how far the run came; the shares say both.
+std::string bound_row(const BenchResult& r) {
+  const double ram_bound = r.decode.tok_per_s / r.ram_roof_share;
+  std::string text = fmt::format("RAM {:.1f} tok/s", ram_bound);
+  if (r.disk_roof_share) text += fmt::format(", disk {:.1f} tok/s", r.decode.tok_per_s / *r.disk_roof_share);
+  return text;
+}
+
+void describe_run(const BenchResult& r, int n_repetitions, Rows& rows) {
+  rows.row("model", model_name(r.model));
+  rows.row("machine", fmt::format("{}, {} thread{}, {} kernels{}", cpu_name(), r.stats.n_threads,
+                                  r.stats.n_threads == 1 ? "" : "s", r.stats.kernels, r.stats.exact ? ", exact" : ""));
+  rows.row("experts", r.plan.experts_resident ? "resident" : "streamed, " + r.stats.io.mode);
+  rows.row("memory",
+           fmt::format("budget {}, peak {}", show_bytes(r.stats.budget_bytes), show_bytes(r.stats.peak_bytes)));
+  rows.row("version", fmt::format("flashmoe {}", version()));
+  rows.row("measured",
+           fmt::format("{} repetition{} after one to warm up", n_repetitions, n_repetitions == 1 ? "" : "s"));
+}
+
+void describe_phase(const char* name, const BenchPhase& phase, Rows& rows) {
+  rows.line(fmt::format("{:<16}{:>8}{:>12.2f}{:>9.1f} %{:>12.2f}{:>10.1f} %{:>9}", name,
+                        show_count(static_cast<uint64_t>(phase.tokens)), phase.tok_per_s, percent(phase.spread),
+                        phase.warm_up, percent(phase.hit_rate),
+                        phase.bytes_missed > 0 ? show_bytes(static_cast<uint64_t>(phase.bytes_missed)) : "-"));
+}
+
+nlohmann::ordered_json phase_json(const BenchPhase& phase) {
+  return {{"tokens", phase.tokens},     {"tok_per_s", phase.tok_per_s},
+          {"spread", phase.spread},     {"warm_up_tok_per_s", phase.warm_up},
+          {"hit_rate", phase.hit_rate}, {"bytes_missed_per_token", phase.bytes_missed}};
+}
+
+nlohmann::ordered_json or_null(double value, bool there) {
+  return there ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
+}
+
+}  // namespace
+
+std::string bench_text(const BenchResult& r, int n_repetitions) {
+  Rows rows;
+  describe_run(r, n_repetitions, rows);
+  rows.line("");
+  rows.line(fmt::format("{:<16}{:>8}{:>12}{:>11}{:>12}{:>12}{:>9}", "", "tokens", "tok/s", "spread", "warm-up",
+                        "hit rate", "missed"));
+  describe_phase("prefill", r.prefill, rows);
+  describe_phase("decode", r.decode, rows);
+  rows.line("");
+  rows.row("a token reads",
+           fmt::format("{} of memory{}", show_bytes(r.bytes_per_token),
+                       r.decode.bytes_missed > 0 ? fmt::format(", {} of it from disk",
+                                                               show_bytes(static_cast<uint64_t>(r.decode.bytes_missed)))
+                                                 : ""));
+  rows.row("RAM", fmt::format("{:.1f} GB/s measured; decode is at {:.1f} % of it", r.roofs.ram_gb_per_s,
+                              percent(r.ram_roof_share)));
+  if (r.roofs.disk_gb_per_s > 0) {
+    rows.row("disk",
+             fmt::format(
+                 "{:.2f} GB/s measured{}", r.roofs.disk_gb_per_s,
+                 r.disk_roof_share ? fmt::format("; decode is at {:.1f} % of it", percent(*r.disk_roof_share)) : ""));
+  }
+  rows.row("decode bounds", bound_row(r));
+  rows.row("int8", fmt::format("{:.2f} TOPS measured", r.roofs.int8_tops));
+  rows.row("load", fmt::format("{:.2f} s", r.load_s));
+  rows.row("first token", fmt::format("{:.3f} s; {:.3f} s when warming up", r.first_token_s, r.first_token_warm_up_s));
+  return rows.text();
+}
+
+std::string bench_json(const BenchResult& r, int n_repetitions) {
+  nlohmann::ordered_json json;
+  json["prefill"] = phase_json(r.prefill);
+  json["decode"] = phase_json(r.decode);
+  json["decode"]["bytes_per_token"] = r.bytes_per_token;
+  json["decode"]["ram_roof_share"] = r.ram_roof_share;
+  json["decode"]["disk_roof_share"] = or_null(r.disk_roof_share.value_or(0), r.disk_roof_share.has_value());
+  json["roofs"] = {{"ram_gb_per_s", r.roofs.ram_gb_per_s},
+                   {"disk_gb_per_s", or_null(r.roofs.disk_gb_per_s, r.roofs.disk_gb_per_s > 0)},
+                   {"int8_tops", r.roofs.int8_tops}};
+  json["load_s"] = r.load_s;
+  json["first_token_s"] = r.first_token_s;
+  json["first_token_warm_up_s"] = r.first_token_warm_up_s;
+  json["repetitions"] = n_repetitions;
+  auto formats = nlohmann::ordered_json::object();
+  for (const FormatBytes& format : r.model.formats) formats[format.format] = format.bytes;
+  json["model"] = {{"path", r.model.path},
+                   {"name", r.model.name},
+                   {"family", r.model.family},
+                   {"file_bytes", r.model.file_bytes},
+                   {"format_bytes", formats}};
+  json["experts"] = r.plan.experts_resident ? "resident" : "streamed";
+  json["io_mode"] = r.plan.experts_resident ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(r.stats.io.mode);
+  json["memory"] = {
+      {"limit_bytes", r.plan.limit_bytes}, {"budget_bytes", r.stats.budget_bytes}, {"peak_bytes", r.stats.peak_bytes}};
+  json["threads"] = r.stats.n_threads;
+  json["kernels"] = r.stats.kernels;
+  json["exact"] = r.stats.exact;
+  json["cpu"] = cpu_name();
+  json["version"] = kVersion;
+  json["commit"] = FLASHMOE_COMMIT;
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace flashmoe

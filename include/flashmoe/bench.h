@@ -1,0 +1,59 @@
+// The speed of a model on this machine, as a share of what the machine can do.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "flashmoe/engine.h"
+#include "flashmoe/stats.h"
+
+namespace flashmoe {
+
+struct BenchOptions {
+  int64_t prompt_tokens = 512;  // pseudo-random ids, others in each repetition, the same in each run
+  int64_t gen_tokens = 64;      // greedy, past any end mark
+  int n_repetitions = 3;        // measured ones, after one to warm up
+  bool remember = false;        // keep the hit rate in the user's cache folder, for forecasts
+};
+
+// One phase over the measured repetitions, in tokens a second.
+struct BenchPhase {
+  int64_t tokens = 0;
+  double tok_per_s = 0;     // the median
+  double spread = 0;        // (fastest - slowest) / median
+  double warm_up = 0;       // of the first repetition, which starts with an empty cache of experts
+  double hit_rate = 0;      // 1 when experts are resident
+  double bytes_missed = 0;  // of experts, read for each token
+};
+
+struct BenchResult {
+  BenchPhase prefill, decode;
+  uint64_t bytes_per_token = 0;           // of memory that a decoded token touches, at the mean position
+  double ram_roof_share = 0;              // of decode: bytes_per_token * tok/s / RAM roof
+  std::optional<double> disk_roof_share;  // of decode: bytes_missed * tok/s / disk roof; none where nothing was missed
+  Roofs roofs;                            // the better of before and after; no disk when experts are resident
+  double load_s = 0;                      // headers, tokenizer, trunk, resident experts
+  double first_token_s = 0;               // median, from the start of prefill
+  double first_token_warm_up_s = 0;
+  Stats stats;  // of the last repetition: threads, kernels, I/O mode, budget, peak
+  ModelReport model;
+  MemoryPlan plan;
+};
+
+// Measures roofs, loads, runs 1 + n_repetitions sequences, measures the roofs again. Nothing else may be loaded.
+// Throws Error: usage (the context is too small), and whatever Engine and Session throw.
+BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench);
+
+// Bytes of memory that decoding a token at `position` touches: trunk, picked experts, keys and values, and the
+// delta-net state, which is read and written. `f32_kv`: keys and values are not f16.
+uint64_t decode_bytes_per_token(const ModelReport& model, double position, bool f32_kv);
+
+struct Spread {
+  double median = 0;
+  double spread = 0;  // (largest - smallest) / median
+};
+Spread spread_of(std::vector<double> values);
+
+}  // namespace flashmoe

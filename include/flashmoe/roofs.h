@@ -1,0 +1,24 @@
+// The roofs: what this machine can do at best, measured, and what a run's speed is held against.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace flashmoe {
+
+struct Roofs {
+  double ram_gb_per_s = 0;   // reads of memory far larger than the caches, by all threads of a run
+  double disk_gb_per_s = 0;  // random reads of the model's experts; 0: not measured
+  double int8_tops = 0;      // 10^12 int8 multiplies and adds a second, on registers alone, by all threads
+  std::string io_mode;       // how the disk was read: "io_uring, direct 512, depth 64"
+};
+
+// Of each roof the higher one: a busy machine can only measure too little.
+Roofs better_of(const Roofs& a, const Roofs& b);
+
+struct RoofsWanted {
+  bool ram = true, disk = true, int8 = true;
+  double disk_seconds = 2;  // at most
+};
+
+}  // namespace flashmoe

@@ -1,0 +1,152 @@
+#include "flashmoe/bench.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "engine/hit_rates.h"
+#include "engine/peak_memory.h"
+#include "flashmoe/session.h"
+
+namespace flashmoe {
+namespace {
+
+// What one repetition took.
+struct Repetition {
+  Stats after_prefill, after_decode;
+  CacheStats cache_before;
+  uint64_t bytes_before = 0;
+};
+
+// Ids that look like no text: a router given the same token over and over would pick the same experts.
+std::vector<int32_t> made_up_prompt(int64_t n, int64_t vocab_size, uint64_t repetition) {
+  std::vector<int32_t> ids;
+  uint64_t state = repetition * 0x9E3779B97F4A7C15 + 1;
+  while (static_cast<int64_t>(ids.size()) < n) {  // splitmix64
+    uint64_t z = (state += 0x9E3779B97F4A7C15);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+    ids.push_back(static_cast<int32_t>((z ^ (z >> 31)) % static_cast<uint64_t>(vocab_size)));
+  }
+  return ids;
+}
+
+Repetition repeat(Engine& engine, const BenchOptions& bench, uint64_t number) {
+  Repetition result;
+  const auto session = engine.new_session();
+  const Stats before = session->stats();
+  result.cache_before = before.cache;
+  result.bytes_before = before.io.bytes_read;
+  session->prefill(made_up_prompt(bench.prompt_tokens, engine.report().vocab_size, number));
+  result.after_prefill = session->stats();
+  session->decode(bench.gen_tokens);
+  result.after_decode = session->stats();
+  return result;
+}
+
+double hit_rate(const CacheStats& from, const CacheStats& to) {
+  const uint64_t hits = to.hits - from.hits, misses = to.misses - from.misses;
+  return hits + misses == 0 ? 1.0 : static_cast<double>(hits) / static_cast<double>(hits + misses);
+}
+
+// Folds the repetitions into one phase; the first one is the warm-up.
+BenchPhase summarise(const std::vector<Repetition>& all, int64_t tokens, bool decode) {
+  BenchPhase phase;
+  phase.tokens = tokens;
+  std::vector<double> speeds;
+  CacheStats sum;
+  double bytes = 0;
+  for (const Repetition& r : all) {
+    speeds.push_back(decode ? r.after_decode.decode.tok_per_s() : r.after_prefill.prompt.tok_per_s());
+    if (&r == &all.front()) continue;
+    const CacheStats &from = decode ? r.after_prefill.cache : r.cache_before,
+                     &to = decode ? r.after_decode.cache : r.after_prefill.cache;
+    sum.hits += to.hits - from.hits;
+    sum.misses += to.misses - from.misses;
+    bytes += static_cast<double>(decode ? r.after_decode.io.bytes_read - r.after_prefill.io.bytes_read
+                                        : r.after_prefill.io.bytes_read - r.bytes_before);
+  }
+  phase.warm_up = speeds.front();
+  speeds.erase(speeds.begin());
+  const Spread spread = spread_of(speeds);
+  phase.tok_per_s = spread.median;
+  phase.spread = spread.spread;
+  phase.hit_rate = hit_rate({}, sum);
+  phase.bytes_missed = bytes / static_cast<double>(tokens) / static_cast<double>(speeds.size());
+  return phase;
+}
+
+void check(const BenchOptions& bench) {
+  if (bench.prompt_tokens < 1 || bench.gen_tokens < 1 || bench.n_repetitions < 1) {
+    fail(Fault::usage, "a benchmark needs at least one token of prompt and of answer, and one repetition");
+  }
+}
+
+std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions& bench, BenchResult& result) {
+  const auto engine = Engine::open(options);
+  result.plan = engine->plan(bench.prompt_tokens, bench.gen_tokens);
+  result.roofs = engine->measure_roofs({.disk = !result.plan.experts_resident});
+  forget_peak_resident_set();
+  engine->load(bench.prompt_tokens, bench.gen_tokens);
+  if (engine->context_tokens() < bench.prompt_tokens + bench.gen_tokens) {
+    fail(Fault::usage, "{} tokens of prompt and {} of answer do not fit a context of {}; ask for fewer, or raise --ctx",
+         bench.prompt_tokens, bench.gen_tokens, engine->context_tokens());
+  }
+  result.plan = engine->memory_plan();
+  result.model = engine->report();
+  result.load_s = engine->load_seconds();
+  std::vector<Repetition> all;
+  for (int i = 0; i <= bench.n_repetitions; ++i) all.push_back(repeat(*engine, bench, static_cast<uint64_t>(i)));
+  return all;
+}
+
+}  // namespace
+
+BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
+  check(bench);
+  BenchResult result;
+  const std::vector<Repetition> all = measure(options, bench, result);
+  result.stats = all.back().after_decode;
+  result.roofs = better_of(result.roofs, Engine::open(options)->measure_roofs({.disk = !result.plan.experts_resident}));
+  result.prefill = summarise(all, bench.prompt_tokens, false);
+  result.decode = summarise(all, bench.gen_tokens, true);
+  std::vector<double> first_tokens;
+  for (const Repetition& r : all) first_tokens.push_back(r.after_decode.ttft_s);
+  result.first_token_warm_up_s = first_tokens.front();
+  first_tokens.erase(first_tokens.begin());
+  result.first_token_s = spread_of(first_tokens).median;
+
+  const bool f32_kv = options.kv == KvChoice::f32 || (options.kv == KvChoice::automatic && options.exact);
+  const double mean_position = static_cast<double>(bench.prompt_tokens) + static_cast<double>(bench.gen_tokens + 1) / 2;
+  result.bytes_per_token = decode_bytes_per_token(result.model, mean_position, f32_kv);
+  const double bytes_per_s = result.decode.tok_per_s * static_cast<double>(result.bytes_per_token);
+  result.ram_roof_share = bytes_per_s / (result.roofs.ram_gb_per_s * 1e9);
+  if (bench.remember && !result.plan.experts_resident) {
+    HitRates(user_cache_folder(), result.model.files, result.model.file_bytes)
+        .remember({result.plan.cached_share(), result.decode.hit_rate});
+  }
+  if (result.decode.bytes_missed > 0) {
+    result.disk_roof_share = result.decode.tok_per_s * result.decode.bytes_missed / (result.roofs.disk_gb_per_s * 1e9);
+  }
+  return result;
+}
+
+uint64_t decode_bytes_per_token(const ModelReport& model, double position, bool f32_kv) {
+  const double kv_bytes = static_cast<double>(model.kv_bytes_per_token) * (f32_kv ? 2 : 1) * position;
+  return model.trunk_bytes_per_token + model.expert_bytes_per_token + static_cast<uint64_t>(kv_bytes) +
+         2 * model.state_bytes;
+}
+
+Spread spread_of(std::vector<double> values) {
+  if (values.empty()) return {};
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  const double median = values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+  return {median, median > 0 ? (values.back() - values.front()) / median : 0};
+}
+
+Roofs better_of(const Roofs& a, const Roofs& b) {
+  return {std::max(a.ram_gb_per_s, b.ram_gb_per_s), std::max(a.disk_gb_per_s, b.disk_gb_per_s),
+          std::max(a.int8_tops, b.int8_tops), a.io_mode};
+}
+
+}  // namespace flashmoe

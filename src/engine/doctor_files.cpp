@@ -1,0 +1,55 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <string_view>
+
+#include "flashmoe/doctor.h"
+
+namespace flashmoe {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What browsers, curl, aria2, wget and huggingface_hub call a file until it is whole.
+constexpr std::array<std::string_view, 6> kPartial = {".part",     ".partial", ".crdownload",
+                                                      ".download", ".aria2",   ".incomplete"};
+
+bool is_partial(const std::string& name) {
+  return std::any_of(kPartial.begin(), kPartial.end(), [&](std::string_view end) { return name.ends_with(end); });
+}
+
+void collect_partial(const fs::path& folder, std::vector<std::string>& found) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (is_partial(name)) found.push_back(name);
+  }
+}
+
+}  // namespace
+
+std::optional<Finding> check_downloads(const std::string& model_path) {
+  std::error_code error;
+  const fs::path path = model_path;
+  const fs::path folder = fs::is_directory(path, error) ? path : path.parent_path().empty() ? "." : path.parent_path();
+  std::vector<std::string> found;
+  collect_partial(folder, found);
+  collect_partial(folder / ".cache/huggingface/download", found);
+  if (found.empty()) return std::nullopt;
+  std::sort(found.begin(), found.end());
+  // Beside a single file they may belong to another model.
+  const Verdict verdict = fs::is_directory(path, error) ? Verdict::problem : Verdict::note;
+  const std::string more = found.size() > 1 ? fmt::format(" and {} more", found.size() - 1) : "";
+  return Finding{"downloads", verdict, fmt::format("unfinished in {}: {}{}", folder.string(), found.front(), more),
+                 "finish the download, or delete what is left of it"};
+}
+
+Finding finding_of(const std::string& what, const std::string& message) {
+  const size_t semicolon = message.rfind("; ");
+  if (semicolon == std::string::npos) return {what, Verdict::problem, message, "fetch the model again"};
+  return {what, Verdict::problem, message.substr(0, semicolon), message.substr(semicolon + 2)};
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,70 @@
+#include "engine/forecast.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace flashmoe {
+namespace {
+
+struct CurvePoint {
+  double share, hit_rate;
+};
+
+// Kimi Linear and OLMoE, 300 tokens each: up to 30 % this cache's own figures (docs/decisions/0006), at 50 % those of
+// LFU with decay, which differs by a point or two.
+constexpr std::array<CurvePoint, 7> kUsual = {
+    {{0, 0}, {0.05, 0.34}, {0.10, 0.48}, {0.20, 0.63}, {0.30, 0.72}, {0.50, 0.84}, {1, 1}}};
+
+}  // namespace
+
+double usual_hit_rate(double share) {
+  for (size_t i = 1; i < kUsual.size(); ++i) {
+    const CurvePoint &a = kUsual[i - 1], &b = kUsual[i];
+    if (share > b.share) continue;
+    return a.hit_rate + (b.hit_rate - a.hit_rate) * (std::max(share, 0.0) - a.share) / (b.share - a.share);
+  }
+  return 1;
+}
+
+double disk_wait_of_layer(const ForecastModel& model, const Speeds& speeds, double hit_rate) {
+  const int k = model.n_used;
+  const double meanwhile = model.shared_expert_s + k * speeds.expert_s;
+  double wait = 0;
+  double ways = 1;  // k over m
+  for (int m = 0; m <= k; ++m) {
+    const double chance = ways * std::pow(1 - hit_rate, m) * std::pow(hit_rate, k - m);
+    if (m > 0) {
+      const double read_s = speeds.burst_s[static_cast<size_t>(m)] + speeds.expert_s;
+      wait += chance * std::max(0.0, read_s - meanwhile);
+    }
+    ways *= static_cast<double>(k - m) / static_cast<double>(m + 1);
+  }
+  return wait;
+}
+
+double distinct_experts(const ForecastModel& model, double n_tokens) {
+  const double all = model.n_experts;
+  return all * (1 - std::pow(1 - model.n_used / all, n_tokens));
+}
+
+void complete(Forecast& f, const ForecastModel& model) {
+  const Speeds& s = f.speeds;
+  f.compute_s = s.trunk_s + model.n_layers * model.n_used * s.expert_s;
+  const double distinct = distinct_experts(model, static_cast<double>(f.prefill_chunk));
+  const double chunk_compute_s = s.prefill_trunk_s + model.n_layers * distinct * s.prefill_expert_s;
+  const double rows = static_cast<double>(f.prefill_chunk);
+  if (f.plan.experts_resident) {
+    f.decode_warm = f.decode_cold = 1 / f.compute_s;
+    f.prefill = rows / chunk_compute_s;
+    return;
+  }
+  f.bytes_missed_per_token = (1 - f.hit_rate) * model.n_layers * model.n_used * model.bytes_per_expert;
+  f.disk_wait_s = model.n_layers * disk_wait_of_layer(model, s, f.hit_rate);
+  f.decode_warm = 1 / (f.compute_s + f.disk_wait_s);
+  f.decode_cold = 1 / (f.compute_s + model.n_layers * disk_wait_of_layer(model, s, 0));
+  const double chunk_bytes = model.n_layers * distinct * (1 - f.cache_share) * model.bytes_per_expert;
+  f.prefill = rows / std::max(chunk_compute_s, chunk_bytes / (s.roofs.disk_gb_per_s * 1e9));
+}
+
+}  // namespace flashmoe

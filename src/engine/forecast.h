@@ -1,0 +1,28 @@
+// The arithmetic of a forecast: from what was measured to tokens a second.
+#pragma once
+
+#include "flashmoe/forecast.h"
+
+namespace flashmoe {
+
+struct ForecastModel {
+  int n_layers = 0, n_experts = 0, n_used = 0;
+  double bytes_per_expert = 0;
+  double shared_expert_s = 0;  // part of trunk_s that runs while experts are read
+};
+
+// Hit rate of the expert cache in decode when it holds `share` of all experts, for a model of which nothing is known:
+// the mean of two recorded routings (docs/decisions/0006), between which real models lie within some 10 points.
+double usual_hit_rate(double share);
+
+// Seconds by which a layer's reads outlast what is computed meanwhile, if each pick hits with `hit_rate`, whatever the
+// others do. What arrived last is computed after its arrival.
+double disk_wait_of_layer(const ForecastModel& model, const Speeds& speeds, double hit_rate);
+
+// Experts that n tokens pick at least once in a layer, on average, if all are picked equally often.
+double distinct_experts(const ForecastModel& model, double n_tokens);
+
+// Fills in what follows from plan, prefill_chunk, speeds, cache_share and hit_rate.
+void complete(Forecast& forecast, const ForecastModel& model);
+
+}  // namespace flashmoe

@@ -1,0 +1,91 @@
+#include "engine/hit_rates.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine/forecast.h"
+
+namespace flashmoe {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kSameShare = 0.01;
+constexpr double kLeastMisses = 1e-3;  // a run is too short to tell fewer from none
+constexpr double kLeastExponent = 0.1, kMostExponent = 10;
+
+double misses(double hit_rate) { return std::clamp(1 - hit_rate, kLeastMisses, 1.0); }
+
+// misses = usual misses to this power.
+double exponent_of(const HitRatePoint& point) {
+  const double usual = std::min(misses(usual_hit_rate(point.share)), 1 - kLeastMisses);
+  return std::clamp(std::log(misses(point.hit_rate)) / std::log(usual), kLeastExponent, kMostExponent);
+}
+
+}  // namespace
+
+double expected_hit_rate(std::span<const HitRatePoint> seen, double share) {
+  if (seen.empty() || share <= 0 || share >= 1) return usual_hit_rate(share);
+  const HitRatePoint *below = nullptr, *above = nullptr;
+  for (const HitRatePoint& point : seen) {
+    if (point.share <= share && (below == nullptr || point.share > below->share)) below = &point;
+    if (point.share >= share && (above == nullptr || point.share < above->share)) above = &point;
+  }
+  if (below == nullptr) below = above;
+  if (above == nullptr) above = below;
+  const double way = above->share > below->share ? (share - below->share) / (above->share - below->share) : 0;
+  const double exponent = exponent_of(*below) * (1 - way) + exponent_of(*above) * way;
+  return 1 - std::pow(1 - usual_hit_rate(share), exponent);
+}
+
+std::string user_cache_folder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && *cache == '/') return std::string(cache) + "/flashmoe";
+  const char* home = std::getenv("HOME");
+  return home != nullptr && *home == '/' ? std::string(home) + "/.cache/flashmoe" : "";
+}
+
+HitRates::HitRates(std::string folder, const std::vector<std::string>& files, uint64_t file_bytes)
+    : folder_(std::move(folder)) {
+  if (folder_.empty() || files.empty()) return;
+  std::error_code error;
+  const fs::path first = files.front();
+  const uint64_t first_bytes = fs::file_size(first, error);
+  path_ = fmt::format("{}/{}-{}-{}.hit_rates.json", folder_, first.filename().string(), error ? 0 : first_bytes,
+                      file_bytes);
+  std::ifstream file(path_);
+  const auto json = nlohmann::json::parse(file, nullptr, false);
+  if (!json.is_array()) return;
+  for (const auto& entry : json) {
+    if (!entry.is_object()) continue;
+    const auto share = entry.find("share"), rate = entry.find("hit_rate");
+    if (share == entry.end() || rate == entry.end() || !share->is_number() || !rate->is_number()) continue;
+    const HitRatePoint point{share->get<double>(), rate->get<double>()};
+    if (point.share > 0 && point.share < 1 && point.hit_rate >= 0 && point.hit_rate <= 1) points_.push_back(point);
+  }
+}
+
+bool HitRates::remember(HitRatePoint point) {
+  if (path_.empty()) return false;
+  std::erase_if(points_, [&](const HitRatePoint& p) { return std::abs(p.share - point.share) < kSameShare; });
+  points_.push_back(point);
+  auto json = nlohmann::json::array();
+  for (const HitRatePoint& p : points_) json.push_back({{"share", p.share}, {"hit_rate", p.hit_rate}});
+  std::error_code error;
+  fs::create_directories(folder_, error);
+  const std::string partial = path_ + ".new";  // moved into place whole
+  std::ofstream file(partial);
+  file << json.dump() << "\n";
+  file.close();
+  if (!file) return false;
+  fs::rename(partial, path_, error);
+  return !error;
+}
+
+}  // namespace flashmoe

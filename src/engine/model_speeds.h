@@ -1,0 +1,15 @@
+// How long a model's own matrices take on this machine, without its weights in memory.
+#pragma once
+
+#include "engine/matmul_probe.h"
+#include "engine/report.h"
+#include "flashmoe/forecast.h"
+
+namespace flashmoe {
+
+// Fills in trunk_s, expert_s and, for a chunk of `chunk` rows, prefill_trunk_s and prefill_expert_s. Matrices are timed
+// one by one; what else a step reads and writes, the delta-net state and `kv_bytes`, goes at the speed of
+// speeds.roofs.ram_gb_per_s.
+void measure_model(const BoundModel& model, MatmulProbe& probe, int64_t chunk, double kv_bytes, Speeds& speeds);
+
+}  // namespace flashmoe

@@ -1,0 +1,80 @@
+#include "engine/roof_probe.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "memory/buffer.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr int kRamPasses = 40;
+constexpr int kInt8Passes = 20;
+constexpr uint64_t kPassBytes = 256 * kMiB;  // some 6 ms; a token of a 35B model reads for 40 ms
+constexpr int64_t kGrainBytes = 1 << 20;
+constexpr double kInt8PassSeconds = 2e-3;
+
+// A word of each cache line brings all of it.
+uint64_t read_lines(const std::byte* from, int64_t begin, int64_t end) {
+  uint64_t sum = 0;
+  for (int64_t line = begin; line < end; line += 64) {
+    uint64_t word = 0;
+    std::memcpy(&word, from + line, sizeof(word));
+    sum += word;
+  }
+  return sum;
+}
+
+// Runs the peak kernel on every thread; operations a second.
+double int8_pass(ThreadPool& pool, const KernelTable& kernels, int64_t n_rounds) {
+  std::atomic<int64_t> n_done = 0;
+  const uint64_t start = now_ns();
+  pool.parallel_for(pool.size(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      int32_t sink = 0;
+      n_done += kernels.int8_peak(n_rounds, &sink);
+    }
+  });
+  return 2 * static_cast<double>(n_done) / seconds_since(start);
+}
+
+}  // namespace
+
+double measure_ram(ThreadPool& pool, uint64_t working_set_bytes) {
+  Budget budget;
+  const uint64_t bytes = round_up(working_set_bytes, kGrainBytes);
+  budget.allot(Allotted::workspace, bytes);
+  const Buffer memory(budget, Allotted::workspace, bytes);
+  std::memset(memory.data(), 1, bytes);  // a page that was never written need not be in memory at all
+  const uint64_t pass_bytes = std::min(bytes, kPassBytes);
+  std::atomic<uint64_t> total = 0;  // keeps the reads alive
+  double best = 0;
+  for (uint64_t pass = 0, at = 0; pass < kRamPasses; ++pass, at += pass_bytes) {
+    if (at + pass_bytes > bytes) at = 0;
+    const std::byte* from = memory.data() + at;
+    const uint64_t start = now_ns();
+    pool.parallel_for(static_cast<int64_t>(pass_bytes), kGrainBytes,
+                      [&](int64_t begin, int64_t end) { total += read_lines(from, begin, end); });
+    best = std::max(best, static_cast<double>(pass_bytes) / seconds_since(start));
+  }
+  asm volatile("" : : "r"(total.load()));
+  return best * 1e-9;
+}
+
+double measure_int8(ThreadPool& pool, const KernelTable& kernels) {
+  // Rounds of one pass: enough that starting the threads does not count.
+  int64_t n_rounds = 1024;
+  for (double seconds = 0; seconds < kInt8PassSeconds; n_rounds *= 2) {
+    const uint64_t start = now_ns();
+    int8_pass(pool, kernels, n_rounds);
+    seconds = seconds_since(start);
+  }
+  double best = 0;
+  for (int pass = 0; pass < kInt8Passes; ++pass) best = std::max(best, int8_pass(pool, kernels, n_rounds));
+  return best * 1e-12;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,72 @@
+"""flashmoe bench: the figures hang together, and nothing but them goes to standard output."""
+import json
+import signal
+import time
+import unittest
+
+from flashmoe_cli import MODEL, Case, flashmoe, smallest_ram, start
+
+SHORT = ["--prompt-tokens", 70, "--gen-tokens", 8, "--repeat", 2]
+
+
+class Bench(Case):
+    def bench(self, *arguments):
+        run = self.assert_done(flashmoe("bench", "--json", *SHORT, *arguments))
+        self.assertEqual(run.err, "")
+        return json.loads(run.out)
+
+    def test_in_memory(self):
+        report = self.bench("--threads", 1)
+        decode, roofs = report["decode"], report["roofs"]
+        for phase, tokens in (("prefill", 70), ("decode", 8)):
+            self.assertEqual(report[phase]["tokens"], tokens)
+            self.assertGreater(report[phase]["tok_per_s"], 0)
+            self.assertGreaterEqual(report[phase]["spread"], 0)
+            self.assertEqual((report[phase]["hit_rate"], report[phase]["bytes_missed_per_token"]), (1, 0))
+        share = decode["tok_per_s"] * decode["bytes_per_token"] / roofs["ram_gb_per_s"] / 1e9
+        self.assertAlmostEqual(decode["ram_roof_share"], share)
+        self.assertIsNone(decode["disk_roof_share"])
+        self.assertIsNone(roofs["disk_gb_per_s"])
+        self.assertGreater(roofs["int8_tops"], 0)
+        self.assertEqual((report["threads"], report["experts"], report["repetitions"]), (1, "resident", 2))
+        self.assertEqual(report["model"]["file_bytes"], MODEL.stat().st_size)
+        self.assertGreater(report["model"]["format_bytes"]["Q4_K"], 0)
+        self.assertLess(report["memory"]["peak_bytes"], report["memory"]["budget_bytes"])
+
+    def test_streamed(self):
+        report = self.bench("--experts", "streamed", "--ram", f"{smallest_ram()}M", "--ctx", 128)
+        decode = report["decode"]
+        self.assertEqual(report["experts"], "streamed")
+        self.assertIn("depth", report["io_mode"])
+        self.assertLess(decode["hit_rate"], 1)
+        share = decode["tok_per_s"] * decode["bytes_missed_per_token"] / report["roofs"]["disk_gb_per_s"] / 1e9
+        self.assertAlmostEqual(decode["disk_roof_share"], share)
+
+    def test_for_people(self):
+        for more in ([], ["--experts", "streamed"]):
+            page = self.assert_done(flashmoe("bench", *SHORT, *more)).out
+            self.assertLessEqual(max(map(len, page.splitlines())), 80, page)
+            for part in ("prefill", "decode", "warm-up", "RAM", "int8", "spark.gguf"):
+                self.assertIn(part, page)
+
+    def test_a_context_that_is_too_small(self):
+        self.assert_fails(flashmoe("bench", *SHORT, "--ctx", 75), 2, "70", "75", "--ctx")
+        self.assert_fails(flashmoe("bench", *SHORT, "--ctx", 60), 1, "70", "60")
+        self.assert_fails(flashmoe("bench", "--prompt-tokens", 9000), 1, "9000", "8192")
+
+    def test_values(self):
+        for option, bad in (("--repeat", 0), ("--repeat", "x"), ("--gen-tokens", 0), ("--prompt-tokens", "1.5")):
+            self.assert_fails(flashmoe("bench", option, bad), 2, option)
+
+    def test_interrupt(self):
+        process = start("bench", "--gen-tokens", 4000, "--repeat", 1000)
+        self.addCleanup(process.kill)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        self.assertEqual((process.returncode, out), (1, b""))
+        self.assertIn(b"interrupted", err)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,107 @@
+#include "engine/forecast.h"
+
+#include <gtest/gtest.h>
+
+#include "flashmoe/engine.h"
+#include "support/temp_dir.h"
+#include "support/tiny_model.h"
+
+namespace flashmoe {
+namespace {
+
+TEST(UsualHitRate, IsTheRecordedOneAndRises) {
+  EXPECT_EQ(usual_hit_rate(0), 0);
+  EXPECT_EQ(usual_hit_rate(-1), 0);
+  EXPECT_DOUBLE_EQ(usual_hit_rate(0.2), 0.63);
+  EXPECT_DOUBLE_EQ(usual_hit_rate(0.15), (0.48 + 0.63) / 2);
+  EXPECT_EQ(usual_hit_rate(1), 1);
+  EXPECT_EQ(usual_hit_rate(2), 1);
+  for (double share = 0; share < 1; share += 0.01) EXPECT_LT(usual_hit_rate(share), usual_hit_rate(share + 0.01));
+}
+
+// Two picks a layer, 1 ms each to compute; reading one takes 5 ms and two 8 ms.
+ForecastModel two_picks() { return {.n_layers = 10, .n_experts = 8, .n_used = 2, .bytes_per_expert = 1e6}; }
+Speeds slow_disk() {
+  Speeds speeds;
+  speeds.roofs.disk_gb_per_s = 0.25;
+  speeds.trunk_s = 0.03;
+  speeds.expert_s = 1e-3;
+  speeds.burst_s = {0, 5e-3, 8e-3};
+  speeds.prefill_trunk_s = 0.2;
+  speeds.prefill_expert_s = 2e-3;
+  return speeds;
+}
+
+TEST(DiskWait, IsWhatReadsOutlastTheComputing) {
+  const Speeds speeds = slow_disk();
+  EXPECT_EQ(disk_wait_of_layer(two_picks(), speeds, 1), 0);
+  // Both missed: 8 ms of reading and the last one's 1 ms, of which 2 ms would have been computed anyway.
+  EXPECT_NEAR(disk_wait_of_layer(two_picks(), speeds, 0), 7e-3, 1e-12);
+  // Half the picks hit: none missed 1/4, one 1/2, two 1/4.
+  EXPECT_NEAR(disk_wait_of_layer(two_picks(), speeds, 0.5), 0.5 * 4e-3 + 0.25 * 7e-3, 1e-12);
+}
+
+TEST(DiskWait, SharedExpertAndHitsHideReads) {
+  ForecastModel model = two_picks();
+  model.shared_expert_s = 10e-3;
+  EXPECT_EQ(disk_wait_of_layer(model, slow_disk(), 0), 0);
+}
+
+TEST(DistinctExperts, OfOneTokenAndOfMany) {
+  EXPECT_NEAR(distinct_experts(two_picks(), 1), 2, 1e-12);
+  EXPECT_NEAR(distinct_experts(two_picks(), 2), 3.5, 1e-12);
+  EXPECT_NEAR(distinct_experts(two_picks(), 1000), 8, 1e-9);
+}
+
+TEST(Complete, Streamed) {
+  Forecast f;
+  f.speeds = slow_disk();
+  f.prefill_chunk = 1000;
+  f.cache_share = 0.25;
+  f.hit_rate = 0.5;
+  complete(f, two_picks());
+  EXPECT_NEAR(f.compute_s, 0.03 + 10 * 2 * 1e-3, 1e-12);
+  EXPECT_NEAR(f.bytes_missed_per_token, 0.5 * 10 * 2 * 1e6, 1e-3);
+  EXPECT_NEAR(f.disk_wait_s, 10 * 3.75e-3, 1e-12);
+  EXPECT_NEAR(f.decode_warm, 1 / (0.05 + 0.0375), 1e-9);
+  EXPECT_NEAR(f.decode_cold, 1 / (0.05 + 0.07), 1e-9);
+  EXPECT_NEAR(f.prefill, 1000 / 0.36, 1e-3);  // 0.2 s and 80 experts of 2 ms; the disk needs 0.24 s for 60 MB
+  f.speeds.roofs.disk_gb_per_s = 0.1;
+  complete(f, two_picks());
+  EXPECT_NEAR(f.prefill, 1000 / 0.6, 1e-3);
+}
+
+TEST(Complete, Resident) {
+  Forecast f;
+  f.plan.experts_resident = true;
+  f.speeds = slow_disk();
+  f.prefill_chunk = 1000;
+  complete(f, two_picks());
+  EXPECT_NEAR(f.decode_warm, 20, 1e-9);
+  EXPECT_EQ(f.decode_cold, f.decode_warm);
+  EXPECT_EQ(f.disk_wait_s, 0);
+}
+
+TEST(EngineForecast, MeasuresWithoutLoading) {
+  const TempDir dir;
+  EngineOptions options;
+  options.model_path = write_tiny_model(dir.path(), {});
+  options.experts = ExpertsChoice::streamed;
+  options.ram_bytes = 256 << 20;
+  const auto engine = Engine::open(options);
+  const Forecast f = engine->forecast(64, 16);
+  EXPECT_EQ(f.cache_share, 1);  // a tiny model
+  EXPECT_EQ(f.hit_rate, 1);
+  EXPECT_EQ(f.disk_wait_s, 0);
+  EXPECT_GT(f.decode_warm, f.decode_cold);
+  EXPECT_GT(f.decode_cold, 0);
+  EXPECT_GT(f.prefill, 0);
+  ASSERT_EQ(f.speeds.burst_s.size(), 3u);
+  EXPECT_GT(f.speeds.burst_s[2], 0);
+  const Forecast half = engine->forecast(64, 16, 0.5);
+  EXPECT_EQ(half.hit_rate, 0.5);
+  EXPECT_GT(half.bytes_missed_per_token, 0);
+}
+
+}  // namespace
+}  // namespace flashmoe

@@ -1,0 +1,74 @@
+#include "engine/hit_rates.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "engine/forecast.h"
+#include "support/temp_dir.h"
+
+namespace flashmoe {
+namespace {
+
+TEST(ExpectedHitRate, GoesThroughWhatWasSeen) {
+  EXPECT_EQ(expected_hit_rate({}, 0.3), usual_hit_rate(0.3));
+  const std::vector<HitRatePoint> seen = {{0.6, 0.98}, {0.13, 0.52}, {0.37, 0.88}};
+  for (const HitRatePoint& point : seen) EXPECT_NEAR(expected_hit_rate(seen, point.share), point.hit_rate, 1e-9);
+  EXPECT_EQ(expected_hit_rate(seen, 0), 0);
+  EXPECT_EQ(expected_hit_rate(seen, 1), 1);
+  for (double share = 0; share < 0.99; share += 0.01) {
+    EXPECT_LE(expected_hit_rate(seen, share), expected_hit_rate(seen, share + 0.01)) << share;
+  }
+}
+
+TEST(ExpectedHitRate, OnePointBendsTheWholeCurve) {
+  const std::vector<HitRatePoint> better = {{0.3, 0.9}};
+  for (const double share : {0.1, 0.2, 0.5, 0.8}) {
+    EXPECT_GT(expected_hit_rate(better, share), usual_hit_rate(share));
+    EXPECT_LT(expected_hit_rate(better, share), 1);
+  }
+  const std::vector<HitRatePoint> perfect = {{0.3, 1.0}}, useless = {{0.3, 0.0}};
+  EXPECT_GT(expected_hit_rate(perfect, 0.3), 0.99);
+  EXPECT_LT(expected_hit_rate(useless, 0.3), 0.2);
+}
+
+TEST(HitRates, AreThereTheNextTime) {
+  const TempDir dir;
+  const std::string folder = dir.path() + "/cache/flashmoe";
+  const std::vector<std::string> files = {dir.path() + "/m.gguf"};
+  std::ofstream(files.front()) << "model";
+  EXPECT_TRUE(HitRates(folder, files, 5).points().empty());
+  EXPECT_TRUE(HitRates(folder, files, 5).remember({0.2, 0.5}));
+  EXPECT_TRUE(HitRates(folder, files, 5).remember({0.4, 0.7}));
+  EXPECT_TRUE(HitRates(folder, files, 5).remember({0.205, 0.6}));  // instead of the first
+  const HitRates rates(folder, files, 5);
+  ASSERT_EQ(rates.points().size(), 2u);
+  EXPECT_EQ(rates.points()[1].hit_rate, 0.6);
+  EXPECT_TRUE(HitRates(folder, files, 6).points().empty());  // another model
+}
+
+TEST(HitRates, AreNotThereWhereTheyCannotBe) {
+  EXPECT_FALSE(HitRates("", {"m.gguf"}, 5).remember({0.2, 0.5}));
+  EXPECT_FALSE(HitRates("/proc/nowhere", {"m.gguf"}, 5).remember({0.2, 0.5}));
+}
+
+TEST(HitRates, NonsenseInTheFileCountsAsNothing) {
+  const TempDir dir;
+  const std::vector<std::string> files = {dir.path() + "/m.gguf"};
+  std::ofstream(files.front()) << "model";
+  HitRates(dir.path(), files, 5).remember({0.2, 0.5});
+  std::string path;
+  for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
+    if (entry.path().extension() == ".json") path = entry.path().string();
+  }
+  ASSERT_FALSE(path.empty());
+  for (const char* text :
+       {"", "{", "7", "[7, {}, {\"share\": \"x\", \"hit_rate\": 1}, {\"share\": 2, \"hit_rate\": 1}]"}) {
+    std::ofstream(path) << text;
+    EXPECT_TRUE(HitRates(dir.path(), files, 5).points().empty()) << text;
+  }
+}
+
+}  // namespace
+}  // namespace flashmoe
