@@ -15,6 +15,7 @@ void check(const Checkpoint& checkpoint, const ModelConfig& c) {
     if (!holds) fail(Fault::input, "{}: the model's dimensions do not fit together: {}", checkpoint.path(), what);
   };
   require(c.attention.n_heads % c.attention.n_kv_heads == 0, "query heads are not a multiple of key/value heads");
+  require(c.attention.d_head >= 1, "the width of a head");
   require(c.attention.rotary_dims % 2 == 0 && c.attention.rotary_dims <= c.attention.d_head, "rotary dimensions");
   // A token's activations are of the order of these; beyond this the file is damaged, not large.
   require(c.attention.q_width() <= kMaxDim, "heads times head width");

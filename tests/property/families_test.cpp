@@ -2,9 +2,8 @@
 // the same logits.
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <nlohmann/json.hpp>
 
-#include "engine/memory_planner.h"
 #include "flashmoe/error.h"
 #include "model/delta_state.h"
 #include "model/snapshot.h"
@@ -146,6 +145,38 @@ TEST(FamiliesProperty, SettingsThatAreNotComputedAreRefusedByName) {
         EXPECT_EQ(error.fault(), Fault::unsupported);
         EXPECT_NE(std::string(error.what()).find(name.substr(1, name.size() - 2)), std::string::npos) << error.what();
       }
+    }
+  }
+}
+
+TEST(FamiliesProperty, AbsurdDimensionsAreRefused) {
+  for (const TinyFamily family : {TinyFamily::qwen3_5_moe, TinyFamily::qwen3_next, TinyFamily::qwen3_moe}) {
+    const TempDir dir;
+    const std::string folder = write_tiny_model(dir.path(), tiny(family, TinyLayout::hf_stacked));
+    const auto good = nlohmann::json::parse(read_bytes(dir / "config.json"));
+    const auto expect_refused = [&](const nlohmann::json& change) {
+      nlohmann::json config = good;
+      config.merge_patch(change);
+      dir.write("config.json", config.dump());
+      try {
+        bind_model(folder);
+        ADD_FAILURE() << change << " was taken";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.fault(), Fault::input) << error.what();
+      }
+    };
+    for (const char* change :
+         {R"({"hidden_size": 0})", R"({"num_hidden_layers": 99999999})", R"({"num_experts_per_tok": 9})",
+          R"({"num_key_value_heads": 3})", R"({"head_dim": 1048576})",
+          R"({"num_attention_heads": 4096, "head_dim": null})", R"({"vocab_size": -1})", R"({"num_experts": null})",
+          R"({"rope_theta": null, "rope_parameters": null})", R"({"mlp_only_layers": "all"})"}) {
+      expect_refused(nlohmann::json::parse(change));
+    }
+    if (family == TinyFamily::qwen3_moe) continue;
+    for (const char* change :
+         {R"({"linear_num_key_heads": 4})", R"({"linear_num_value_heads": 1048576, "linear_num_key_heads": 1048576})",
+          R"({"linear_key_head_dim": 1048576})", R"({"layer_types": []})"}) {
+      expect_refused(nlohmann::json::parse(change));
     }
   }
 }
