@@ -37,6 +37,7 @@ int run(Chosen& chosen) {
   chosen.engine.model_path = model_or_builtin(chosen.engine.model_path);
   chosen.engine.on_progress = [&](const Progress& step) { progress.show(step); };
   chosen.engine.keep_going = [] { return !interrupted(); };
+  progress.show({.what = "measuring the machine"});
   const BenchResult result = run_bench(chosen.engine, chosen.bench);
   progress.erase();
   const int n = chosen.bench.n_repetitions;

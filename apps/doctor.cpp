@@ -76,9 +76,12 @@ std::string json_of(const Examination& examination, bool healthy) {
 int run(EngineOptions& options, bool as_json) {
   catch_interrupts();
   options.keep_going = [] { return !interrupted(); };
+  ProgressLine progress;
+  progress.show({.what = "measuring the machine"});
   const Examination examination = examine(options);
   const bool healthy = std::none_of(examination.findings.begin(), examination.findings.end(),
                                     [](const Finding& f) { return f.verdict == Verdict::problem; });
+  progress.erase();
   StandardOutput().write(as_json ? json_of(examination, healthy) : page(examination));
   return healthy ? kExitOk : kExitFailed;
 }

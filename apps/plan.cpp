@@ -95,7 +95,10 @@ int run(Chosen& chosen) {
   chosen.engine.model_path = model_or_builtin(chosen.engine.model_path);
   chosen.engine.keep_going = [] { return !interrupted(); };
   const double hit_rate = static_cast<double>(chosen.hit_percent) / 100;
+  ProgressLine progress;
+  progress.show({.what = "measuring the machine"});
   const Forecast forecast = Engine::open(chosen.engine)->forecast(chosen.prompt_tokens, chosen.gen_tokens, hit_rate);
+  progress.erase();
   StandardOutput().write(chosen.json ? plan_json(forecast) : plan_text(forecast));
   return kExitOk;
 }

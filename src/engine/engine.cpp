@@ -110,8 +110,10 @@ class CheckpointEngine final : public Engine {
   std::unique_ptr<Session> new_session() override;
 
  private:
+  void stop_if_asked() const;
   uint64_t probe_bytes() const;
   DiskProbe disk_probe(uint32_t alignment, double seconds) const;
+  Speeds measure_speeds(const Placement& placement, int64_t prefill_rows, double position) const;
   Placement place(uint32_t alignment, int64_t prompt_tokens, int64_t answer_tokens) const;
   void load_weights(std::unique_ptr<ReadQueue> queue, uint32_t alignment);
   void collect_notes();
@@ -164,6 +166,10 @@ MemoryPlan CheckpointEngine::plan(int64_t prompt_tokens, int64_t answer_tokens) 
   return place(direct_alignment(*model_.checkpoint, options_.direct), prompt_tokens, answer_tokens).plan;
 }
 
+void CheckpointEngine::stop_if_asked() const {
+  if (options_.keep_going && !options_.keep_going()) fail(Fault::interrupted, "interrupted while measuring");
+}
+
 uint64_t CheckpointEngine::probe_bytes() const {
   const uint64_t limit_bytes = options_.ram_bytes > 0 ? options_.ram_bytes : detect_memory_limit().bytes;
   return std::min(kRamProbeBytes, limit_bytes / kRamProbeShare);
@@ -176,6 +182,7 @@ DiskProbe CheckpointEngine::disk_probe(uint32_t alignment, double seconds) const
 
 Roofs CheckpointEngine::measure_roofs(const RoofsWanted& wanted) const {
   if (forward_ != nullptr) fail(Fault::usage, "measure the machine before the model is loaded");
+  stop_if_asked();
   Roofs roofs;
   ThreadPool pool(choose_threads(options_.n_threads));
   if (wanted.ram) roofs.ram_gb_per_s = measure_ram(pool, probe_bytes());
@@ -189,38 +196,51 @@ Roofs CheckpointEngine::measure_roofs(const RoofsWanted& wanted) const {
   return roofs;
 }
 
+Speeds CheckpointEngine::measure_speeds(const Placement& placement, int64_t prefill_rows, double position) const {
+  const bool streamed = !placement.plan.experts_resident;
+  ThreadPool pool(choose_threads(options_.n_threads));
+  const auto kv_bytes = static_cast<double>(KvCache::bytes_per_token(model_.family->config(), placement.kv_format));
+  const auto measure = [&](Speeds& speeds) {
+    stop_if_asked();
+    MatmulProbe probe(pool, choose_kernels(options_.kernels), options_.exact, probe_bytes());
+    measure_model(model_, probe, prefill_rows, position * kv_bytes, speeds);
+  };
+  Speeds first, second;
+  first.roofs = second.roofs = measure_roofs({.disk = streamed});
+  measure(first);
+  if (streamed) {
+    const uint32_t alignment = direct_alignment(*model_.checkpoint, options_.direct);
+    first.burst_s = measure_bursts(disk_probe(alignment, kBurstSeconds), *make_queue(options_.io));
+  }
+  measure(second);  // what disturbs one measurement seldom lasts until the next
+  stop_if_asked();
+  return with_faster_matrices(first, second);
+}
+
 Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens, double hit_rate) const {
-  const uint32_t alignment = direct_alignment(*model_.checkpoint, options_.direct);
-  const Placement placement = place(alignment, prompt_tokens, answer_tokens);
+  const Placement placement =
+      place(direct_alignment(*model_.checkpoint, options_.direct), prompt_tokens, answer_tokens);
   const ExpertTable& experts = model_.experts;
+  const ModelConfig& config = model_.family->config();
+  const int64_t prefill_rows = std::min(placement.prefill_chunk, prompt_tokens);
+  const double position = static_cast<double>(prompt_tokens) + static_cast<double>(answer_tokens) / 2;
   Forecast f;
   f.plan = placement.plan;
   f.context_tokens = placement.context_tokens;
   f.prefill_chunk = placement.prefill_chunk;
-  f.speeds.roofs = measure_roofs({.disk = !f.plan.experts_resident});
-  {
-    ThreadPool pool(choose_threads(options_.n_threads));
-    MatmulProbe probe(pool, choose_kernels(options_.kernels), options_.exact, probe_bytes());
-    const double position = static_cast<double>(prompt_tokens) + static_cast<double>(answer_tokens) / 2;
-    const auto kv_bytes = static_cast<double>(KvCache::bytes_per_token(model_.family->config(), placement.kv_format));
-    measure_model(model_, probe, f.prefill_chunk, position * kv_bytes, f.speeds);
-  }
-  const double record_bytes = static_cast<double>(experts.bytes()) / static_cast<double>(experts.records.size());
-  const ModelConfig& config = model_.family->config();
-  const ForecastModel model{
-      experts.n_layers, experts.n_experts, experts.n_used, record_bytes,
-      f.speeds.expert_s * static_cast<double>(config.d_ff_shared) / static_cast<double>(config.d_ff_expert)};
+  f.speeds = measure_speeds(placement, prefill_rows, position);
+  f.cache_share = f.plan.cached_share();
   if (!f.plan.experts_resident) {
-    const auto queue = make_queue(options_.io);
-    f.speeds.burst_s = measure_bursts(disk_probe(alignment, kBurstSeconds), *queue);
-    f.cache_share = f.plan.cached_share();
     const HitRates seen(user_cache_folder(), report_.files, report_.file_bytes);
     f.hit_rate = hit_rate >= 0 ? hit_rate : expected_hit_rate(seen.points(), f.cache_share);
     f.hit_rate_source = hit_rate >= 0           ? "as given"
                         : seen.points().empty() ? "usual for this share of experts"
                                                 : "from benchmarks of this model";
   }
-  complete(f, model);
+  const double record_bytes = static_cast<double>(experts.bytes()) / static_cast<double>(experts.records.size());
+  const double shared = static_cast<double>(config.d_ff_shared) / static_cast<double>(config.d_ff_expert);
+  complete(f, {experts.n_layers, experts.n_experts, experts.n_used, record_bytes, shared * f.speeds.expert_s},
+           static_cast<double>(prefill_rows));
   return f;
 }
 

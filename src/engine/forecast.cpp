@@ -48,12 +48,20 @@ double distinct_experts(const ForecastModel& model, double n_tokens) {
   return all * (1 - std::pow(1 - model.n_used / all, n_tokens));
 }
 
-void complete(Forecast& f, const ForecastModel& model) {
+Speeds with_faster_matrices(Speeds first, const Speeds& second) {
+  const auto lower = [](double& a, double b) { a = std::min(a, b); };
+  lower(first.trunk_s, second.trunk_s);
+  lower(first.expert_s, second.expert_s);
+  lower(first.prefill_trunk_s, second.prefill_trunk_s);
+  lower(first.prefill_expert_s, second.prefill_expert_s);
+  return first;
+}
+
+void complete(Forecast& f, const ForecastModel& model, double rows) {
   const Speeds& s = f.speeds;
   f.compute_s = s.trunk_s + model.n_layers * model.n_used * s.expert_s;
-  const double distinct = distinct_experts(model, static_cast<double>(f.prefill_chunk));
+  const double distinct = distinct_experts(model, rows);
   const double chunk_compute_s = s.prefill_trunk_s + model.n_layers * distinct * s.prefill_expert_s;
-  const double rows = static_cast<double>(f.prefill_chunk);
   if (f.plan.experts_resident) {
     f.decode_warm = f.decode_cold = 1 / f.compute_s;
     f.prefill = rows / chunk_compute_s;

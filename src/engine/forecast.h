@@ -22,7 +22,10 @@ double disk_wait_of_layer(const ForecastModel& model, const Speeds& speeds, doub
 // Experts that n tokens pick at least once in a layer, on average, if all are picked equally often.
 double distinct_experts(const ForecastModel& model, double n_tokens);
 
-// Fills in what follows from plan, prefill_chunk, speeds, cache_share and hit_rate.
-void complete(Forecast& forecast, const ForecastModel& model);
+// The first, with the lower of both times for each kind of matrix.
+Speeds with_faster_matrices(Speeds first, const Speeds& second);
+
+// Fills in what follows from plan, speeds, cache_share and hit_rate, for prefill steps of so many rows.
+void complete(Forecast& forecast, const ForecastModel& model, double prefill_rows);
 
 }  // namespace flashmoe

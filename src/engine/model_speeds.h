@@ -7,9 +7,9 @@
 
 namespace flashmoe {
 
-// Fills in trunk_s, expert_s and, for a chunk of `chunk` rows, prefill_trunk_s and prefill_expert_s. Matrices are timed
-// one by one; what else a step reads and writes, the delta-net state and `kv_bytes`, goes at the speed of
+// Fills in trunk_s, expert_s and, for a step of `prefill_rows`, prefill_trunk_s and prefill_expert_s. Matrices are
+// timed one by one; what else a step reads and writes, the delta-net state and `kv_bytes`, goes at the speed of
 // speeds.roofs.ram_gb_per_s.
-void measure_model(const BoundModel& model, MatmulProbe& probe, int64_t chunk, double kv_bytes, Speeds& speeds);
+void measure_model(const BoundModel& model, MatmulProbe& probe, int64_t prefill_rows, double kv_bytes, Speeds& speeds);
 
 }  // namespace flashmoe

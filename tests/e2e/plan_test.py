@@ -1,9 +1,11 @@
 """flashmoe plan and doctor: nothing is loaded, the figures hang together, pages fit."""
 import json
 import shutil
+import signal
+import time
 import unittest
 
-from flashmoe_cli import MODEL, Case, flashmoe
+from flashmoe_cli import MODEL, Case, flashmoe, start
 
 
 class Plan(Case):
@@ -38,6 +40,15 @@ class Plan(Case):
         run = flashmoe("plan", "--ram", "10M")
         self.assertEqual((run.code, run.out), (3, ""))
         self.assertIn("at least", run.err)
+
+    def test_interrupt(self):
+        process = start("plan", "--experts", "streamed")
+        self.addCleanup(process.kill)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        self.assertEqual((process.returncode, out), (1, b""))
+        self.assertIn(b"interrupted", err)
 
     def test_values(self):
         self.assert_fails(flashmoe("plan", "--hit-rate", 101), 2, "--hit-rate")

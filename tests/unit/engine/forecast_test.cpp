@@ -56,10 +56,9 @@ TEST(DistinctExperts, OfOneTokenAndOfMany) {
 TEST(Complete, Streamed) {
   Forecast f;
   f.speeds = slow_disk();
-  f.prefill_chunk = 1000;
   f.cache_share = 0.25;
   f.hit_rate = 0.5;
-  complete(f, two_picks());
+  complete(f, two_picks(), 1000);
   EXPECT_NEAR(f.compute_s, 0.03 + 10 * 2 * 1e-3, 1e-12);
   EXPECT_NEAR(f.bytes_missed_per_token, 0.5 * 10 * 2 * 1e6, 1e-3);
   EXPECT_NEAR(f.disk_wait_s, 10 * 3.75e-3, 1e-12);
@@ -67,7 +66,7 @@ TEST(Complete, Streamed) {
   EXPECT_NEAR(f.decode_cold, 1 / (0.05 + 0.07), 1e-9);
   EXPECT_NEAR(f.prefill, 1000 / 0.36, 1e-3);  // 0.2 s and 80 experts of 2 ms; the disk needs 0.24 s for 60 MB
   f.speeds.roofs.disk_gb_per_s = 0.1;
-  complete(f, two_picks());
+  complete(f, two_picks(), 1000);
   EXPECT_NEAR(f.prefill, 1000 / 0.6, 1e-3);
 }
 
@@ -75,11 +74,22 @@ TEST(Complete, Resident) {
   Forecast f;
   f.plan.experts_resident = true;
   f.speeds = slow_disk();
-  f.prefill_chunk = 1000;
-  complete(f, two_picks());
+  complete(f, two_picks(), 1000);
   EXPECT_NEAR(f.decode_warm, 20, 1e-9);
   EXPECT_EQ(f.decode_cold, f.decode_warm);
   EXPECT_EQ(f.disk_wait_s, 0);
+}
+
+TEST(Speeds, OfTwoMeasurementsTheFasterCounts) {
+  Speeds slower = slow_disk();
+  slower.trunk_s = 0.04;
+  slower.burst_s.clear();
+  Speeds faster = slow_disk();
+  faster.expert_s = 0.5e-3;
+  const Speeds both = with_faster_matrices(faster, slower);
+  EXPECT_EQ(both.trunk_s, 0.03);
+  EXPECT_EQ(both.expert_s, 0.5e-3);
+  EXPECT_EQ(both.burst_s.size(), 3u);
 }
 
 TEST(EngineForecast, MeasuresWithoutLoading) {
