@@ -19,8 +19,8 @@ std::string reason(int error) { return std::generic_category().message(error); }
 
 class PosixFile final : public File {
  public:
-  PosixFile(std::string path, uint64_t size, int buffered, int direct)
-      : path_(std::move(path)), size_(size), buffered_(buffered), direct_(direct) {}
+  PosixFile(std::string path, const struct stat& opened, int buffered, int direct)
+      : path_(std::move(path)), opened_(opened), buffered_(buffered), direct_(direct) {}
   ~PosixFile() override {
     ::close(buffered_);
     if (direct_ >= 0) ::close(direct_);
@@ -29,7 +29,7 @@ class PosixFile final : public File {
   PosixFile& operator=(const PosixFile&) = delete;
 
   const std::string& path() const override { return path_; }
-  uint64_t size() const override { return size_; }
+  uint64_t size() const override { return static_cast<uint64_t>(opened_.st_size); }
   int buffered_fd() const override { return buffered_; }
   int direct_fd() const override { return direct_; }
 
@@ -51,11 +51,21 @@ class PosixFile final : public File {
     }
   }
 
+  // A path that leads nowhere any more is no change: what was opened is still there to be read.
+  bool has_changed() const override {
+    struct stat now = {}, there = {};
+    if (::fstat(buffered_, &now) != 0 || now.st_size != opened_.st_size ||
+        now.st_mtim.tv_sec != opened_.st_mtim.tv_sec || now.st_mtim.tv_nsec != opened_.st_mtim.tv_nsec) {
+      return true;
+    }
+    return ::stat(path_.c_str(), &there) == 0 && (there.st_ino != opened_.st_ino || there.st_dev != opened_.st_dev);
+  }
+
   void drop_page_cache() const override { ::posix_fadvise(buffered_, 0, 0, POSIX_FADV_DONTNEED); }
 
  private:
   std::string path_;
-  uint64_t size_;
+  struct stat opened_;
   int buffered_;
   int direct_;
 };
@@ -76,7 +86,7 @@ std::shared_ptr<File> open_file(const std::string& path) {
     fail(Fault::io, "{}: is a device, pipe or socket, a regular file was expected", path);
   }
   const int direct = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
-  return std::make_shared<PosixFile>(path, static_cast<uint64_t>(status.st_size), fd, direct);
+  return std::make_shared<PosixFile>(path, status, fd, direct);
 }
 
 }  // namespace flashmoe

@@ -19,6 +19,8 @@ class File {
   // Descriptors for read queues: buffered, and O_DIRECT or -1 where the file system refuses it.
   virtual int buffered_fd() const = 0;
   virtual int direct_fd() const = 0;
+  // Whether the file is no longer what was opened: cut short, written to, or another one lies at its path.
+  virtual bool has_changed() const { return false; }
   // Tells the kernel that pages of this file will not be needed again.
   virtual void drop_page_cache() const = 0;
 };

@@ -19,20 +19,22 @@ struct ReadRequest {
 
 struct ReadDone {
   uint64_t tag = 0;
-  int error = 0;  // 0, or an errno; ENODATA: the file ended before needed_bytes
+  // 0, or an errno; ENODATA: the file ended before needed_bytes; ESTALE: it was written to or replaced while in use.
+  int error = 0;
 };
 
 class ReadQueue {
  public:
   virtual ~ReadQueue() = default;  // waits for reads in flight
   // Takes any number of requests without blocking for the disk; beyond the depth they queue up in order.
-  // Short reads are continued, EINTR and EAGAIN are retried inside.
+  // Short reads are continued; EINTR, EAGAIN, ENOMEM and EIO are retried inside, a bounded number of times and with
+  // growing pauses.
   virtual void submit(std::span<const ReadRequest> requests) = 0;
   // Reads that are done and were not handed out before, in order of completion. With `block`, at least one, unless
   // none is pending. The span is valid until the next call.
   virtual std::span<const ReadDone> wait(bool block) = 0;
   virtual int pending() const = 0;       // submitted and not yet handed out
-  virtual const char* name() const = 0;  // "io_uring", "pread"
+  virtual const char* name() const = 0;  // "io_uring", "pread", and what is special; valid until the next call
   virtual int depth() const = 0;         // most reads in flight at once
 };
 

@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <system_error>
@@ -90,7 +91,7 @@ class PreadQueue final : public ReadQueue {
           pread(read.request().fd, read.next_dest(), read.next_bytes(), static_cast<off_t>(read.next_offset()));
       const int error = errno;
       if (read.advance(n < 0 ? -error : n)) return;
-      if (n < 0 && error == EAGAIN) std::this_thread::yield();
+      if (read.pause_ns() > 0) std::this_thread::sleep_for(std::chrono::nanoseconds(read.pause_ns()));
     }
   }
 

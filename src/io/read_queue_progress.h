@@ -23,12 +23,13 @@ class ReadProgress {
   // One transfer's worth: the kernel caps a read at 2 GiB less a page.
   uint32_t next_bytes() const { return static_cast<uint32_t>(std::min(request_.bytes - start_, kGiB)); }
 
-  // Takes what a transfer returned (bytes, or a negative errno). True when the read is over: see error().
+  // Takes what a transfer returned (bytes, or a negative errno). True when the read is over: see error(). Otherwise
+  // the next transfer should begin after pause_ns().
   bool advance(int64_t result) {
+    pause_ns_ = 0;
     if (result < 0) {
       error_ = static_cast<int>(-result);
-      if (error_ != EINTR && error_ != EAGAIN) return true;
-      return ++n_retries_ > kMaxRetries;  // then the errno is reported
+      return !try_again();
     }
     const uint64_t reached = start_ + static_cast<uint64_t>(result);
     const bool came_further = reached > reached_;
@@ -43,9 +44,29 @@ class ReadProgress {
     return false;
   }
   int error() const { return error_; }
+  uint64_t pause_ns() const { return pause_ns_; }
 
  private:
-  static constexpr int kMaxRetries = 1000;
+  static constexpr int kMostInterruptions = 1000;
+  static constexpr int kMostRefusals = 200;  // 1.9 s in all
+  static constexpr int kMostFailures = 2;    // some controllers recover a sector on the second attempt
+  static constexpr uint64_t kMillisecond = 1'000'000;
+
+  bool try_again() {
+    switch (error_) {
+      case EINTR:
+        return ++n_interruptions_ <= kMostInterruptions;
+      case EAGAIN:
+      case ENOMEM:
+        pause_ns_ = std::min<uint64_t>((kMillisecond / 64) << std::min(n_refusals_, 20), 10 * kMillisecond);
+        return ++n_refusals_ <= kMostRefusals;
+      case EIO:
+        pause_ns_ = n_failures_ == 0 ? kMillisecond : 20 * kMillisecond;
+        return ++n_failures_ <= kMostFailures;
+      default:
+        return false;
+    }
+  }
 
   // O_DIRECT wants every continuation aligned like the request; where the request is aligned we keep to it, at the
   // cost of reading up to 4 KiB twice.
@@ -58,7 +79,8 @@ class ReadProgress {
   uint64_t start_ = 0;    // the next transfer begins here; never behind reached_
   uint64_t reached_ = 0;  // bytes that have arrived
   int error_ = 0;
-  int n_retries_ = 0;
+  int n_interruptions_ = 0, n_refusals_ = 0, n_failures_ = 0;
+  uint64_t pause_ns_ = 0;
 };
 
 // First in, first out; storage only grows.
@@ -71,6 +93,7 @@ class GrowingRing {
     if (size_ == items_.size()) grow();
     items_[(first_ + size_++) % items_.size()] = value;
   }
+  const T& front() const { return items_[first_]; }
   T pop() {
     const T value = items_[first_];
     first_ = (first_ + 1) % items_.size();

@@ -14,7 +14,7 @@ namespace {
 
 class UringQueue final : public ReadQueue {
  public:
-  explicit UringQueue(int depth) : in_flight_(static_cast<size_t>(depth)) {
+  explicit UringQueue(int depth) : in_flight_(static_cast<size_t>(depth)), pauses_(static_cast<size_t>(depth)) {
     open_ring(static_cast<unsigned>(depth));
     free_.reserve(in_flight_.size());
     done_.reserve(in_flight_.size());
@@ -58,6 +58,8 @@ class UringQueue final : public ReadQueue {
   int depth() const override { return static_cast<int>(in_flight_.size()); }
 
  private:
+  static constexpr uint64_t kPause = uint64_t{1} << 32;  // marks the completion of a pause
+
   void open_ring(unsigned depth) {
     io_uring_params params{};
     // Completions are looked at when we enter the kernel anyway; kernels before 5.19 do not know the flags.
@@ -89,6 +91,15 @@ class UringQueue final : public ReadQueue {
     io_uring_sqe_set_data64(sqe, id);
   }
 
+  // The kernel completes this when the pause is over; until then the read keeps its place in flight.
+  void prepare_pause(uint32_t id) {
+    io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+    CHECK(sqe != nullptr);
+    pauses_[id] = {.tv_sec = 0, .tv_nsec = static_cast<long long>(in_flight_[id].pause_ns())};
+    io_uring_prep_timeout(sqe, &pauses_[id], 0, 0);
+    io_uring_sqe_set_data64(sqe, kPause | id);
+  }
+
   void start_backlog() {
     while (!backlog_.empty() && !free_.empty()) {
       const uint32_t id = free_.back();
@@ -110,12 +121,17 @@ class UringQueue final : public ReadQueue {
   void reap() {
     io_uring_cqe* cqe = nullptr;
     while (io_uring_peek_cqe(&ring_, &cqe) == 0 && cqe != nullptr) {
-      const auto id = static_cast<uint32_t>(io_uring_cqe_get_data64(cqe));
+      const uint64_t data = io_uring_cqe_get_data64(cqe);
+      const auto id = static_cast<uint32_t>(data);
       const int result = cqe->res;
       io_uring_cqe_seen(&ring_, cqe);
       ReadProgress& read = in_flight_[id];
-      if (!read.advance(result)) {
+      if ((data & kPause) != 0) {
         prepare(id);
+        continue;
+      }
+      if (!read.advance(result)) {
+        read.pause_ns() > 0 ? prepare_pause(id) : prepare(id);
         continue;
       }
       done_.push_back({read.request().tag, read.error()});
@@ -127,8 +143,9 @@ class UringQueue final : public ReadQueue {
   }
 
   io_uring ring_{};
-  std::vector<ReadProgress> in_flight_;  // [depth]
-  std::vector<uint32_t> free_;           // ids of in_flight_ that are idle
+  std::vector<ReadProgress> in_flight_;    // [depth]
+  std::vector<__kernel_timespec> pauses_;  // [depth]
+  std::vector<uint32_t> free_;             // ids of in_flight_ that are idle
   GrowingRing<ReadRequest> backlog_;
   std::vector<ReadDone> done_;
   int pending_ = 0;

@@ -278,6 +278,35 @@ TEST(ReadProgress, UnalignedReadsGoOnWhereTheyStopped) {
   EXPECT_EQ(read.error(), 0);
 }
 
+TEST(ReadProgress, AFailureIsTriedThriceWithGrowingPauses) {
+  ReadProgress read({3, 0, 10, 10, nullptr, 0});
+  EXPECT_FALSE(read.advance(-EIO));
+  const uint64_t first = read.pause_ns();
+  EXPECT_GT(first, 0u);
+  EXPECT_FALSE(read.advance(-EIO));
+  EXPECT_GT(read.pause_ns(), first);
+  EXPECT_TRUE(read.advance(-EIO));
+  EXPECT_EQ(read.error(), EIO);
+}
+
+TEST(ReadProgress, WhatComesAfterAFailureCounts) {
+  ReadProgress read({3, 0, 10, 10, nullptr, 0});
+  EXPECT_FALSE(read.advance(-EIO));
+  EXPECT_FALSE(read.advance(4));
+  EXPECT_EQ(read.next_offset(), 4u);
+  EXPECT_EQ(read.pause_ns(), 0u);
+  EXPECT_TRUE(read.advance(6));
+  EXPECT_EQ(read.error(), 0);
+}
+
+TEST(ReadProgress, RefusalsEndWithinSeconds) {
+  ReadProgress read({3, 0, 10, 10, nullptr, 0});
+  uint64_t sum_ns = 0;
+  while (!read.advance(-EAGAIN)) sum_ns += read.pause_ns();
+  EXPECT_GT(sum_ns, 500'000'000u);
+  EXPECT_LT(sum_ns, 3'000'000'000u);
+}
+
 TEST(ReadProgress, EndlessRefusalsAreReported) {
   ReadProgress read({3, 0, 10, 10, nullptr, 0});
   int n = 0;

@@ -1,0 +1,292 @@
+#include "io/spread_queue.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "io/read_queue_progress.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr uint64_t kBlock = 4096;                 // parts keep the alignment that O_DIRECT wants
+constexpr uint64_t kRateWindowBytes = 16 * kMiB;  // a drive's rate is judged anew after that many
+constexpr double kRateWeight = 0.3;               // of the newest window
+constexpr int kMostFailures = 3;                  // in a row, then a drive is left alone
+constexpr size_t kMostDrives = 32;                // bits of Part::failed_drives
+
+struct Part {
+  uint32_t read = 0;
+  uint32_t drive = 0;
+  uint32_t failed_drives = 0;  // bit set
+  uint64_t at = 0;             // from the beginning of the read
+  uint64_t bytes = 0, needed_bytes = 0;
+};
+
+struct Read {
+  ReadRequest request;
+  int file = -1;  // -1: no file of the drives, its descriptor is taken as it is
+  bool direct = false;
+  int n_parts_left = 0;
+  int error = 0;
+};
+
+struct DriveState {
+  Drive drive;
+  bool in_use = true;
+  int n_in_flight = 0;
+  int n_failures = 0;  // in a row
+  int error = 0;       // why it is not in use
+  uint64_t in_flight_bytes = 0, total_bytes = 0;
+  uint64_t window_bytes = 0, window_busy_ns = 0, busy_since_ns = 0;
+};
+
+class SpreadQueue final : public ReadQueue {
+ public:
+  SpreadQueue(std::unique_ptr<ReadQueue> inner, std::vector<Drive> drives, const SpreadOptions& options)
+      : options_(options), inner_(std::move(inner)) {
+    CHECK(!drives.empty() && drives.size() <= kMostDrives);
+    const size_t n_files = drives.front().files.size();
+    int total_depth = 0;
+    for (Drive& drive : drives) {
+      total_depth += drive.depth;
+      CHECK(drive.depth > 0 && drive.gb_per_s > 0 && drive.files.size() == n_files);
+      drives_.push_back({.drive = std::move(drive)});
+    }
+    requests_.reserve(static_cast<size_t>(total_depth));
+    last_look_ns_ = now_ns();
+  }
+
+  void submit(std::span<const ReadRequest> requests) override {
+    for (const ReadRequest& request : requests) add(request);
+    pending_ += static_cast<int>(requests.size());
+    start_parts();
+  }
+
+  std::span<const ReadDone> wait(bool block) override {
+    done_.clear();
+    done_.reserve(static_cast<size_t>(pending_));
+    look_for_changes();
+    do {
+      for (const ReadDone& part : inner_->wait(block)) take(part);
+      start_parts();
+    } while (block && done_.empty() && pending_ > 0);
+    pending_ -= static_cast<int>(done_.size());
+    return done_;
+  }
+
+  int pending() const override { return pending_; }
+  int depth() const override { return inner_->depth(); }
+  const char* name() const override;
+
+ private:
+  void tell_shares() const;
+  void add(const ReadRequest& request) {
+    const uint32_t id = idle(reads_, idle_reads_);
+    Read& read = reads_[id];
+    read = {.request = request};
+    find_file(read);
+    const uint64_t chunk = options_.chunk_bytes;
+    const uint64_t n_chunks = chunk == 0 ? 1 : std::max<uint64_t>(1, (request.bytes + chunk - 1) / chunk);
+    const uint64_t bytes = n_chunks == 1 ? request.bytes : round_up((request.bytes + n_chunks - 1) / n_chunks, kBlock);
+    uint64_t at = 0;
+    do {  // what lies behind needed_bytes need not be read
+      const uint64_t n = std::min(bytes, request.bytes - at);
+      const uint32_t part = idle(parts_, idle_parts_);
+      parts_[part] = {.read = id, .at = at, .bytes = n, .needed_bytes = std::min(n, request.needed_bytes - at)};
+      backlog_.push(part);
+      ++read.n_parts_left;
+      at += n;
+    } while (at < request.needed_bytes);
+  }
+
+  template <typename T>
+  static uint32_t idle(std::vector<T>& items, std::vector<uint32_t>& free) {
+    if (free.empty()) {
+      free.reserve(items.size() + 1);  // so that giving back never allocates
+      free.push_back(static_cast<uint32_t>(items.size()));
+      items.emplace_back();
+    }
+    const uint32_t id = free.back();
+    free.pop_back();
+    return id;
+  }
+
+  void find_file(Read& read) const {
+    const auto& files = drives_.front().drive.files;
+    for (size_t i = 0; i < files.size() && read.request.fd >= 0; ++i) {
+      read.direct = read.request.fd == files[i]->direct_fd();
+      if (!read.direct && read.request.fd != files[i]->buffered_fd()) continue;
+      read.file = static_cast<int>(i);
+      return;
+    }
+  }
+
+  // The drive in use that has not failed this part and will probably finish it first, or none.
+  DriveState* best_drive(const Part& part) {
+    if (reads_[part.read].file < 0) return part.failed_drives == 0 ? drives_.data() : nullptr;
+    DriveState* best = nullptr;
+    double best_time = 0;
+    for (size_t d = 0; d < drives_.size(); ++d) {
+      DriveState& state = drives_[d];
+      if (!state.in_use || (part.failed_drives >> d & 1U) != 0) continue;
+      const double time = static_cast<double>(state.in_flight_bytes + part.bytes) / state.drive.gb_per_s;
+      if (best != nullptr && time >= best_time) continue;
+      best = &state;
+      best_time = time;
+    }
+    return best;
+  }
+
+  void start_parts() {
+    requests_.clear();
+    while (!backlog_.empty()) {
+      Part& part = parts_[backlog_.front()];
+      DriveState* state = best_drive(part);
+      if (state == nullptr) {
+        finish(part, reads_[part.read].error == 0 ? ESTALE : reads_[part.read].error);
+        idle_parts_.push_back(backlog_.pop());
+        continue;
+      }
+      if (state->n_in_flight == state->drive.depth) break;
+      start(backlog_.pop(), *state);
+    }
+    if (!requests_.empty()) inner_->submit(requests_);
+  }
+
+  void start(uint32_t id, DriveState& state) {
+    Part& part = parts_[id];
+    const Read& read = reads_[part.read];
+    part.drive = static_cast<uint32_t>(&state - drives_.data());
+    int fd = read.request.fd;
+    if (read.file >= 0) {
+      const File& file = *state.drive.files[static_cast<size_t>(read.file)];
+      fd = read.direct ? file.direct_fd() : file.buffered_fd();
+    }
+    if (state.n_in_flight++ == 0) state.busy_since_ns = now_ns();
+    state.in_flight_bytes += part.bytes;
+    requests_.push_back({.fd = fd,
+                         .offset = read.request.offset + part.at,
+                         .bytes = part.bytes,
+                         .needed_bytes = part.needed_bytes,
+                         .dest = read.request.dest + part.at,
+                         .tag = id});
+  }
+
+  void take(const ReadDone& done) {
+    const auto id = static_cast<uint32_t>(done.tag);
+    Part& part = parts_[id];
+    DriveState& state = drives_[part.drive];
+    --state.n_in_flight;
+    state.in_flight_bytes -= part.bytes;
+    const bool watched = reads_[part.read].file >= 0;
+    // A changed file may have given anything.
+    const int error = done.error == 0 && watched && !state.in_use && state.error == ESTALE ? ESTALE : done.error;
+    if (error == 0) {
+      state.n_failures = 0;
+      state.total_bytes += part.bytes;
+      measure(state, part.bytes);
+    } else {
+      part.failed_drives |= 1U << part.drive;
+      if (watched && ++state.n_failures >= kMostFailures && n_in_use() > 1) stop_using(state, error);
+      if (best_drive(part) != nullptr) {
+        backlog_.push(id);
+        return;
+      }
+    }
+    finish(part, error);
+    idle_parts_.push_back(id);
+  }
+
+  void measure(DriveState& state, uint64_t bytes) {
+    if (drives_.size() == 1) return;
+    const uint64_t now = now_ns();
+    state.window_bytes += bytes;
+    state.window_busy_ns += now - state.busy_since_ns;
+    state.busy_since_ns = now;
+    if (state.window_bytes < kRateWindowBytes || state.window_busy_ns == 0) return;
+    const double rate = static_cast<double>(state.window_bytes) / static_cast<double>(state.window_busy_ns);
+    state.drive.gb_per_s += kRateWeight * (rate - state.drive.gb_per_s);
+    state.window_bytes = state.window_busy_ns = 0;
+  }
+
+  void finish(const Part& part, int error) {
+    Read& read = reads_[part.read];
+    if (error != 0) read.error = error;
+    if (--read.n_parts_left > 0) return;
+    done_.push_back({read.request.tag, read.error});
+    idle_reads_.push_back(part.read);
+  }
+
+  void look_for_changes() {
+    const uint64_t now = now_ns();
+    if (now - last_look_ns_ < options_.watch_ns) return;
+    last_look_ns_ = now;
+    for (DriveState& state : drives_) {
+      const auto changed = [](const std::shared_ptr<File>& file) { return file->has_changed(); };
+      if (state.in_use && std::any_of(state.drive.files.begin(), state.drive.files.end(), changed)) {
+        stop_using(state, ESTALE);
+      }
+    }
+  }
+
+  int n_in_use() const {
+    return static_cast<int>(std::count_if(drives_.begin(), drives_.end(), [](const auto& d) { return d.in_use; }));
+  }
+  static void stop_using(DriveState& state, int error) {
+    state.in_use = false;
+    state.error = error;
+  }
+
+  SpreadOptions options_;
+  std::vector<DriveState> drives_;
+  std::vector<Read> reads_;
+  std::vector<Part> parts_;
+  std::vector<uint32_t> idle_reads_, idle_parts_;
+  GrowingRing<uint32_t> backlog_;      // parts that wait for a drive
+  std::vector<ReadRequest> requests_;  // about to be submitted
+  std::vector<ReadDone> done_;
+  int pending_ = 0;
+  uint64_t last_look_ns_ = 0;
+  mutable std::string name_;
+  std::unique_ptr<ReadQueue> inner_;  // last: its destructor waits for reads in flight
+};
+
+const char* SpreadQueue::name() const {
+  name_ = inner_->name();
+  if (options_.chunk_bytes > 0) name_ += fmt::format(" in parts of {} KiB", options_.chunk_bytes / kKiB);
+  if (drives_.size() > 1) tell_shares();
+  if (!options_.remark.empty()) name_ += " (" + options_.remark + ")";
+  return name_.c_str();
+}
+
+void SpreadQueue::tell_shares() const {
+  uint64_t total = 0;
+  for (const DriveState& state : drives_) total += state.total_bytes;
+  name_ += fmt::format(" from {} drives (", drives_.size());
+  for (const DriveState& state : drives_) {
+    const double share = total == 0 ? 0 : static_cast<double>(state.total_bytes) / static_cast<double>(total);
+    name_ += fmt::format("{}{:.0f} %", &state == drives_.data() ? "" : " + ", 100 * share);
+  }
+  name_ += ")";
+  for (const DriveState& state : drives_) {
+    if (state.in_use) continue;
+    name_ += fmt::format(", without {}: {}", state.drive.name,
+                         state.error == ESTALE ? "a file changed" : std::strerror(state.error));
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<ReadQueue> make_spread_queue(std::unique_ptr<ReadQueue> inner, std::vector<Drive> drives,
+                                             const SpreadOptions& options) {
+  return std::make_unique<SpreadQueue>(std::move(inner), std::move(drives), options);
+}
+
+}  // namespace flashmoe
