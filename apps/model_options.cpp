@@ -51,12 +51,19 @@ void add_model_options(CLI::App& cli, EngineOptions& options) {
                        "Numbers in the attention cache; default: f16, with --exact f32")
       ->group(kGroup);
   add_choice<IoChoice>(cli, "--io", options.io,
-                       {{"auto", IoChoice::automatic}, {"uring", IoChoice::uring}, {"pread", IoChoice::pread}},
-                       "How experts are read; default: io_uring where the kernel allows it")
+                       {{"auto", IoChoice::automatic},
+                        {"uring", IoChoice::uring},
+                        {"pread", IoChoice::pread},
+                        {"buffered", IoChoice::buffered}},
+                       "How weights are read: io_uring or threads past the page cache, or through it; default: by a "
+                       "short trial of the drive")
       ->group(kGroup);
-  add_choice<DirectChoice>(cli, "--direct", options.direct,
-                           {{"auto", DirectChoice::automatic}, {"on", DirectChoice::on}, {"off", DirectChoice::off}},
-                           "Read past the page cache (O_DIRECT); default: where a transfer proves that it works")
+  cli.add_option("--mirror", options.mirrors,
+                 "A folder on another drive with copies of the model's files, to read from both; may be given again")
+      ->option_text("DIR")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->check(not_empty)
       ->group(kGroup);
 }
 

@@ -9,8 +9,8 @@
 namespace flashmoe {
 
 enum class KernelChoice { automatic, scalar, avx2, avx512 };
-enum class IoChoice { automatic, uring, pread };
-enum class DirectChoice { automatic, on, off };  // O_DIRECT
+// uring and pread read past the page cache (O_DIRECT), buffered through it; automatic: by a trial of the drive.
+enum class IoChoice { automatic, uring, pread, buffered };
 enum class ExpertsChoice { automatic, resident, streamed };
 enum class KvChoice { automatic, f16, f32 };  // automatic: f16, and f32 with exact
 
@@ -31,7 +31,7 @@ struct EngineOptions {
   bool exact = false;      // f32 activations end to end
   KernelChoice kernels = KernelChoice::automatic;
   IoChoice io = IoChoice::automatic;
-  DirectChoice direct = DirectChoice::automatic;
+  std::vector<std::string> mirrors;  // folders with copies of the model's files, on other drives
   ExpertsChoice experts = ExpertsChoice::automatic;
   KvChoice kv = KvChoice::automatic;
   // Both are called on the caller's thread and may be empty.

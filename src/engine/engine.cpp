@@ -13,6 +13,7 @@
 #include "engine/memory_planner.h"
 #include "engine/model_speeds.h"
 #include "engine/peak_memory.h"
+#include "engine/reading.h"
 #include "engine/report.h"
 #include "engine/roof_probe.h"
 #include "engine/session.h"
@@ -25,24 +26,11 @@
 namespace flashmoe {
 namespace {
 
-constexpr int kUringDepth = 64;
-constexpr int kPreadThreads = 8;
 constexpr int kMaxThreads = 1024;
 constexpr uint64_t kRamProbeBytes = 512 * kMiB;  // far more than any L3 cache holds of it
 constexpr uint64_t kRamProbeShare = 4;           // at most this part of the limit
 constexpr double kBurstSeconds = 2;
 constexpr int kDeepestRequest = 100;  // of a request's JSON: whoever writes it out again recurses
-
-// Picks the read queue by option; automatically io_uring where the system allows it.
-std::unique_ptr<ReadQueue> make_queue(IoChoice choice) {
-  if (choice == IoChoice::pread) return make_pread_queue(kPreadThreads);
-  try {
-    return make_uring_queue(kUringDepth);
-  } catch (const Error&) {
-    if (choice == IoChoice::uring) throw;
-    return make_pread_queue(kPreadThreads);
-  }
-}
 
 const KernelTable& choose_kernels(KernelChoice choice) {
   if (choice == KernelChoice::automatic) return best_kernels();
@@ -55,21 +43,6 @@ const KernelTable& choose_kernels(KernelChoice choice) {
 int choose_threads(int wanted) {
   if (wanted < 0 || wanted > kMaxThreads) fail(Fault::usage, "--threads {}: expected 1 to {}", wanted, kMaxThreads);
   return wanted == 0 ? usable_cpus() : wanted;
-}
-
-// The alignment that O_DIRECT transfers work with on every file, or 0 where one of them refuses.
-uint32_t direct_alignment(const Checkpoint& checkpoint, DirectChoice choice) {
-  if (choice == DirectChoice::off) return 0;
-  uint32_t alignment = 1;
-  for (const auto& file : checkpoint.files()) {
-    const uint32_t found = probe_direct_alignment(*file);
-    if (found == 0 && choice == DirectChoice::on) {
-      fail(Fault::unsupported, "--direct on: {} cannot be read with O_DIRECT here", file->path());
-    }
-    if (found == 0) return 0;
-    alignment = std::max(alignment, found);
-  }
-  return alignment;
 }
 
 // Progress of loading, trunk and resident experts together.
@@ -112,10 +85,11 @@ class CheckpointEngine final : public Engine {
  private:
   void stop_if_asked() const;
   uint64_t probe_bytes() const;
-  DiskProbe disk_probe(uint32_t alignment, double seconds) const;
-  Speeds measure_speeds(const Placement& placement, int64_t prefill_rows, double position) const;
-  Placement place(uint32_t alignment, int64_t prompt_tokens, int64_t answer_tokens) const;
-  void load_weights(std::unique_ptr<ReadQueue> queue, uint32_t alignment);
+  DiskProbe disk_probe(const Reading& reading, double seconds) const;
+  std::unique_ptr<ReadQueue> probe_queue(Reading& reading) const;
+  Speeds measure_speeds(Reading& reading, const Placement& placement, int64_t prefill_rows, double position) const;
+  Placement place(const Reading& reading, int64_t prompt_tokens, int64_t answer_tokens) const;
+  void load_weights(Reading& reading);
   void collect_notes();
   const Tokenizer& tokenizer() const;
 
@@ -156,14 +130,14 @@ CheckpointEngine::CheckpointEngine(const EngineOptions& options)
   load_seconds_ = seconds_since(start_ns_);
 }
 
-Placement CheckpointEngine::place(uint32_t alignment, int64_t prompt_tokens, int64_t answer_tokens) const {
+Placement CheckpointEngine::place(const Reading& reading, int64_t prompt_tokens, int64_t answer_tokens) const {
   return plan_memory({model_.family->config(), model_.experts, report_.trunk_bytes, resident_set_bytes(),
-                      std::max<uint32_t>(alignment, 1), prompt_tokens, answer_tokens, options_, detect_memory_limit()});
+                      reading.alignment(), prompt_tokens, answer_tokens, options_, detect_memory_limit()});
 }
 
 MemoryPlan CheckpointEngine::plan(int64_t prompt_tokens, int64_t answer_tokens) const {
   if (forward_ != nullptr) return placement_.plan;
-  return place(direct_alignment(*model_.checkpoint, options_.direct), prompt_tokens, answer_tokens).plan;
+  return place(Reading(*model_.checkpoint, options_), prompt_tokens, answer_tokens).plan;
 }
 
 void CheckpointEngine::stop_if_asked() const {
@@ -175,9 +149,16 @@ uint64_t CheckpointEngine::probe_bytes() const {
   return std::min(kRamProbeBytes, limit_bytes / kRamProbeShare);
 }
 
-DiskProbe CheckpointEngine::disk_probe(uint32_t alignment, double seconds) const {
-  return {model_.experts, model_.checkpoint->files(), alignment != 0, std::max<uint32_t>(alignment, 1),
+DiskProbe CheckpointEngine::disk_probe(const Reading& reading, double seconds) const {
+  return {model_.experts, model_.checkpoint->files(), reading.direct(), reading.direct() ? reading.alignment() : 1,
           seconds,        options_.keep_going};
+}
+
+// As load() would make it for streamed experts.
+std::unique_ptr<ReadQueue> CheckpointEngine::probe_queue(Reading& reading) const {
+  Budget budget;
+  budget.allot(Allotted::expert_cache, kTrialMemoryBytes);
+  return reading.streaming_queue(model_.experts, budget);
 }
 
 Roofs CheckpointEngine::measure_roofs(const RoofsWanted& wanted) const {
@@ -188,15 +169,17 @@ Roofs CheckpointEngine::measure_roofs(const RoofsWanted& wanted) const {
   if (wanted.ram) roofs.ram_gb_per_s = measure_ram(pool, probe_bytes());
   if (wanted.int8) roofs.int8_tops = measure_int8(pool, choose_kernels(options_.kernels));
   if (!wanted.disk) return roofs;
-  const auto queue = make_queue(options_.io);
-  const uint32_t alignment = direct_alignment(*model_.checkpoint, options_.direct);
-  roofs.disk_gb_per_s = measure_expert_reads(disk_probe(alignment, wanted.disk_seconds), *queue);
-  roofs.io_mode = alignment != 0 ? fmt::format("{}, direct {}, depth {}", queue->name(), alignment, queue->depth())
-                                 : fmt::format("{}, buffered, depth {}", queue->name(), queue->depth());
+  Reading reading(*model_.checkpoint, options_);
+  const auto queue = probe_queue(reading);
+  roofs.disk_gb_per_s = measure_expert_reads(disk_probe(reading, wanted.disk_seconds), *queue);
+  roofs.io_mode = reading.direct()
+                      ? fmt::format("{}, direct {}, depth {}", queue->name(), reading.alignment(), queue->depth())
+                      : fmt::format("{}, buffered, depth {}", queue->name(), queue->depth());
   return roofs;
 }
 
-Speeds CheckpointEngine::measure_speeds(const Placement& placement, int64_t prefill_rows, double position) const {
+Speeds CheckpointEngine::measure_speeds(Reading& reading, const Placement& placement, int64_t prefill_rows,
+                                        double position) const {
   const bool streamed = !placement.plan.experts_resident;
   ThreadPool pool(choose_threads(options_.n_threads));
   const auto kv_bytes = static_cast<double>(KvCache::bytes_per_token(model_.family->config(), placement.kv_format));
@@ -209,8 +192,8 @@ Speeds CheckpointEngine::measure_speeds(const Placement& placement, int64_t pref
   first.roofs = second.roofs = measure_roofs({.disk = streamed});
   measure(first);
   if (streamed) {
-    const uint32_t alignment = direct_alignment(*model_.checkpoint, options_.direct);
-    first.burst_s = measure_bursts(disk_probe(alignment, kBurstSeconds), *make_queue(options_.io));
+    const auto queue = probe_queue(reading);
+    first.burst_s = measure_bursts(disk_probe(reading, kBurstSeconds), *queue);
   }
   measure(second);  // what disturbs one measurement seldom lasts until the next
   stop_if_asked();
@@ -218,8 +201,8 @@ Speeds CheckpointEngine::measure_speeds(const Placement& placement, int64_t pref
 }
 
 Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens, double hit_rate) const {
-  const Placement placement =
-      place(direct_alignment(*model_.checkpoint, options_.direct), prompt_tokens, answer_tokens);
+  Reading reading(*model_.checkpoint, options_);
+  const Placement placement = place(reading, prompt_tokens, answer_tokens);
   const ExpertTable& experts = model_.experts;
   const ModelConfig& config = model_.family->config();
   const int64_t prefill_rows = std::min(placement.prefill_chunk, prompt_tokens);
@@ -228,7 +211,7 @@ Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens
   f.plan = placement.plan;
   f.context_tokens = placement.context_tokens;
   f.prefill_chunk = placement.prefill_chunk;
-  f.speeds = measure_speeds(placement, prefill_rows, position);
+  f.speeds = measure_speeds(reading, placement, prefill_rows, position);
   f.cache_share = f.plan.cached_share();
   if (!f.plan.experts_resident) {
     const HitRates seen(user_cache_folder(), report_.files, report_.file_bytes);
@@ -250,24 +233,22 @@ void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
   const ModelConfig& config = model_.family->config();
   kernels_ = &choose_kernels(options_.kernels);
   pool_ = std::make_unique<ThreadPool>(choose_threads(options_.n_threads));
-  auto queue = make_queue(options_.io);
-  const uint32_t alignment = direct_alignment(*model_.checkpoint, options_.direct);
-  placement_ = place(alignment, prompt_tokens, answer_tokens);
+  Reading reading(*model_.checkpoint, options_);
+  placement_ = place(reading, prompt_tokens, answer_tokens);
   apply(placement_.plan, budget_);
-  load_weights(std::move(queue), alignment);
+  load_weights(reading);
   workspace_ = std::make_unique<Workspace>(
       config, workspace_shape(model_.experts, placement_.prefill_chunk, options_.exact), budget_);
   forward_ = std::make_unique<Forward>(*model_.family, *kernels_, *pool_, *experts_, *workspace_, options_.exact);
   load_seconds_ += seconds_since(start_ns);
 }
 
-// Streams read past the page cache where they can; what is loaded once goes through it, so that the next start is
-// faster, unless O_DIRECT was asked for.
-void CheckpointEngine::load_weights(std::unique_ptr<ReadQueue> queue, uint32_t alignment) {
+void CheckpointEngine::load_weights(Reading& reading) {
   const MemoryPlan& plan = placement_.plan;
   const Checkpoint& checkpoint = *model_.checkpoint;
   LoadProgress progress(options_, report_.trunk_bytes + (plan.experts_resident ? report_.expert_bytes : 0));
-  const bool direct = alignment != 0 && (!plan.experts_resident || options_.direct == DirectChoice::on);
+  auto queue = plan.experts_resident ? reading.loading_queue() : reading.streaming_queue(model_.experts, budget_);
+  const bool direct = reading.direct();
   trunk_.load(*model_.binder, checkpoint, *queue, direct, budget_, progress.part());
   if (plan.experts_resident) {
     experts_ =
@@ -277,8 +258,8 @@ void CheckpointEngine::load_weights(std::unique_ptr<ReadQueue> queue, uint32_t a
   if (!direct) {
     for (const auto& file : checkpoint.files()) file->drop_page_cache();
   }
-  experts_ = make_streamed_experts(model_.experts, checkpoint.files(), std::move(queue), direct, direct ? alignment : 1,
-                                   budget_);
+  experts_ = make_streamed_experts(model_.experts, checkpoint.files(), std::move(queue), direct,
+                                   direct ? reading.alignment() : 1, budget_);
 }
 
 void CheckpointEngine::collect_notes() {

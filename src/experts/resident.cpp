@@ -249,7 +249,7 @@ std::unique_ptr<ExpertSource> make_resident_experts(ExpertTable table, std::vect
                                                     const std::function<void(uint64_t)>& on_bytes) {
   for (const auto& file : files) {
     if (direct && file->direct_fd() < 0) {
-      fail(Fault::unsupported, "{}: its file system has no direct reads (O_DIRECT); use --direct off", file->path());
+      fail(Fault::unsupported, "{}: its file system has no direct reads (O_DIRECT); use --io buffered", file->path());
     }
   }
   CHECK(resident_bytes(table) <= budget.allotted(Allotted::expert_cache));

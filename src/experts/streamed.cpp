@@ -306,7 +306,7 @@ std::unique_ptr<ExpertSource> make_streamed_experts(ExpertTable table, std::vect
   CHECK(alignment > 0 && (direct || alignment == 1));
   for (const auto& file : files) {
     if (direct && file->direct_fd() < 0) {
-      fail(Fault::unsupported, "{}: its file system has no direct reads (O_DIRECT); use --direct off", file->path());
+      fail(Fault::unsupported, "{}: its file system has no direct reads (O_DIRECT); use --io buffered", file->path());
     }
   }
   std::vector<SlotClass> classes = slot_classes(table, alignment);

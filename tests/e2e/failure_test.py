@@ -102,7 +102,7 @@ class Models(Case):
 
     def test_file_that_shrinks_in_mid_run(self):
         path = self.broken(lambda model: model)
-        process = start("run", "-m", path, "--experts", "streamed", "--direct", "off", "--ram",
+        process = start("run", "-m", path, "--experts", "streamed", "--io", "buffered", "--ram",
                         f"{smallest_ram()}M", "--raw", "-p", "Once", "--temp", 4, "--stop", "\x01", *SLOW)
         first = process.stdout.read(1)
         with open(path, "r+b") as file:
@@ -113,6 +113,21 @@ class Models(Case):
         lines = [line for line in err.decode().splitlines() if line.startswith("flashmoe: ") and "note" not in line]
         self.assertEqual(len(lines), 1, err)
         self.assertIn("broken.gguf", lines[0])
+
+
+    def test_file_replaced_in_mid_run(self):
+        path = self.broken(lambda model: model)
+        process = start("run", "-m", path, "--experts", "streamed", "--ram",
+                        f"{smallest_ram()}M", "--raw", "-p", "Once", "--temp", 4, "--stop", "\x01", *SLOW)
+        first = process.stdout.read(1)
+        other = self.folder / "other.gguf"
+        other.write_bytes(Path(path).read_bytes())
+        os.replace(other, path)
+        _, err = process.communicate(timeout=120)
+        self.assertEqual(len(first), 1)
+        self.assertEqual(process.returncode, 1, err)
+        self.assertIn("broken.gguf", err.decode())
+        self.assertIn("replaced", err.decode())
 
 
 class Memory(Case):

@@ -164,19 +164,40 @@ class Engine(Case):
         resident, stats = self.statistics("--experts", "resident", *self.ARGUMENTS)
         self.assertEqual(stats["cache"]["misses"], 0)
         ram = f"{smallest_ram()}M"
-        for io, name in (("uring", "io_uring"), ("pread", "pread")):
-            for direct in ("on", "off"):
+        for io, name in (("uring", "io_uring"), ("pread", "pread"), ("buffered", "buffered"), ("auto", "")):
+            for _ in range(2):  # the second time with what the first trial found
                 run = flashmoe("run", "--stats-json", self.folder / "stats.json", "--experts", "streamed", "--ram", ram,
-                               "--io", io, "--direct", direct, *self.ARGUMENTS)
+                               "--io", io, *self.ARGUMENTS)
                 if run.code != 0:  # a sandbox without io_uring, a file system without O_DIRECT: said, not ignored
-                    self.assert_fails(run, run.code, "--io" if name in run.err else "--direct")
+                    self.assertIn(io, ("uring", "pread"))
+                    self.assert_fails(run, run.code, "--io")
                     continue
                 stats = json.loads((self.folder / "stats.json").read_text())
                 self.assertEqual(run.out, resident)
                 self.assertIn(name, stats["io"]["mode"])
-                self.assertIn("direct" if direct == "on" else "buffered", stats["io"]["mode"])
+                if io in ("uring", "pread"):
+                    self.assertIn("direct", stats["io"]["mode"])
                 self.assertGreater(stats["cache"]["misses"], 0)
                 self.assertGreater(stats["io"]["bytes_read"], 0)
+
+    def test_mirrors(self):
+        plain, _ = self.statistics("--experts", "streamed", "--ram", f"{smallest_ram()}M", *self.ARGUMENTS)
+        copy = self.folder / MODEL.name
+        copy.write_bytes(MODEL.read_bytes())
+        for experts in ("streamed", "resident"):
+            ram = ("--ram", f"{smallest_ram()}M") if experts == "streamed" else ()
+            text, stats = self.statistics("-m", MODEL, "--mirror", self.folder, "--experts", experts, *ram,
+                                          *self.ARGUMENTS)
+            self.assertEqual(text, plain)
+            self.assertIn("from 2 drives", stats["io"]["mode"])
+        with open(copy, "r+b") as file:
+            file.seek(100)
+            file.write(b"?!")
+        self.assert_fails(flashmoe("run", "-m", MODEL, "--mirror", self.folder, *self.ARGUMENTS), 1, "differ at offset 100")
+        copy.write_bytes(b"GGUF")
+        self.assert_fails(flashmoe("run", "-m", MODEL, "--mirror", self.folder, *self.ARGUMENTS), 1, "4 bytes")
+        copy.unlink()
+        self.assert_fails(flashmoe("run", "-m", MODEL, "--mirror", self.folder, *self.ARGUMENTS), 1, "No such file")
 
     def test_kv_formats(self):
         for kv in ("f16", "f32"):

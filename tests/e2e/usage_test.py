@@ -30,6 +30,7 @@ class WrongUsage(Case):
 
     def test_unknown_options(self):
         self.assert_usage("--walk", "run", "-p", "x", "--walk")
+        self.assert_usage("--direct", "run", "-p", "x", "--direct", "on")
         self.assert_usage("run --help", "run", "-p", "x", "--walk")
         self.assert_usage("extra", "run", "-p", "x", "extra")
 
@@ -40,7 +41,7 @@ class WrongUsage(Case):
                             ("-n", ""), ("--temp", "-1"), ("--temp", "nan"), ("--top-k", "-1"), ("--top-p", "1.5"),
                             ("--min-p", "2"), ("--repeat-penalty", "0"), ("--presence-penalty", "inf"),
                             ("--frequency-penalty", "x"), ("--seed", "-1"), ("--kernels", "sse"), ("--io", "x"),
-                            ("--direct", "maybe"), ("--experts", "gone"), ("--kv", "f8")):
+                            ("--mirror", ""), ("--experts", "gone"), ("--kv", "f8")):
             self.assert_usage("--tokens" if option == "-n" else option, "run", "-p", "x", option, bad)
 
     def test_options_that_exclude_each_other(self):

@@ -1,0 +1,49 @@
+// How the checkpoint's files are read: which drives, which engine, and whether past the page cache.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "experts/source.h"
+#include "flashmoe/options.h"
+#include "io/disk_choice.h"
+#include "io/spread_queue.h"
+#include "memory/budget.h"
+
+namespace flashmoe {
+
+class Reading {
+ public:
+  // Opens and compares the mirrors. Throws Error{io, input} for one that is no copy, Error{unsupported} for an --io
+  // that cannot be honoured.
+  Reading(const Checkpoint& checkpoint, const EngineOptions& options);
+
+  // Of direct reads, 1 when reads go through the page cache.
+  uint32_t alignment() const { return alignment_; }
+  // The queue for experts that are streamed: each drive is tried once, with reads as long as those of `experts`, into
+  // memory of the budget's expert_cache, and remembered in the user's cache folder. Sets direct().
+  std::unique_ptr<ReadQueue> streaming_queue(const ExpertTable& experts, Budget& budget);
+  // The queue for weights that are all loaded at the start. Through the page cache, so that the next start is faster,
+  // unless --io names an engine.
+  std::unique_ptr<ReadQueue> loading_queue();
+  // Whether the last queue's reads go past the page cache.
+  bool direct() const { return direct_; }
+
+ private:
+  void remark(std::string_view text);
+  void open_mirrors(const std::vector<std::string>& folders);
+  std::unique_ptr<ReadQueue> open_queue(const std::vector<DiskChoice>& choices);
+  DiskChoice choose(const Drive& drive, const ExpertTable& experts, Budget& budget) const;
+
+  IoChoice io_;
+  bool may_uring_ = true;
+  uint32_t alignment_ = 1;
+  bool direct_ = false;
+  std::vector<Drive> drives_;
+  std::string remark_;  // what the statistics should say: an engine that is forbidden, a mirror that brings nothing
+};
+
+}  // namespace flashmoe

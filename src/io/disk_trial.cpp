@@ -1,0 +1,233 @@
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <random>
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "io/disk_choice.h"
+#include "io/spread_queue.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr uint64_t kBlock = 4096;
+constexpr double kSliceSeconds = 0.01;  // one trial of one way
+constexpr double kGoodEnough = 0.95;    // of the best: then the earlier in the list, which is the shallower, wins
+constexpr double kBufferedGain = 1.25;  // through the page cache only where it is that much faster
+constexpr double kChunkGain = 0.9;      // parts must bring one expert that much sooner
+constexpr uint64_t kLeastReads = 64;    // places in a file that is worth a trial
+constexpr int kPlacesTried = 8;         // until one is not in the page cache
+constexpr std::array<uint64_t, 3> kChunks = {512 * kKiB, 256 * kKiB, 128 * kKiB};
+
+struct Way {
+  ReadEngine engine = ReadEngine::uring;
+  int depth = 1;
+  double gb_per_s = 0;
+};
+constexpr std::array<Way, 7> kWays = {{{ReadEngine::uring, 8},
+                                       {ReadEngine::uring, 16},
+                                       {ReadEngine::uring, 32},
+                                       {ReadEngine::uring, 64},
+                                       {ReadEngine::pread, 4},
+                                       {ReadEngine::pread, 8},
+                                       {ReadEngine::pread, 16}}};
+
+// The file's pages in the page cache, seen through a mapping that is never touched.
+class CachedPages {
+ public:
+  explicit CachedPages(const File& file) : file_(file) {
+    void* mapping = ::mmap(nullptr, file.size(), PROT_READ, MAP_SHARED, file.buffered_fd(), 0);
+    if (mapping != MAP_FAILED) data_ = static_cast<std::byte*>(mapping);
+  }
+  ~CachedPages() {
+    if (data_ != nullptr) ::munmap(data_, file_.size());
+  }
+  CachedPages(const CachedPages&) = delete;
+  CachedPages& operator=(const CachedPages&) = delete;
+
+  // Drops the range; whether nothing of it is left.
+  bool drop(uint64_t offset, uint64_t bytes) {
+    ::posix_fadvise(file_.buffered_fd(), static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
+    resident_.resize((bytes + kBlock - 1) / kBlock);
+    if (data_ == nullptr || ::mincore(data_ + offset, bytes, resident_.data()) != 0) return false;
+    return std::none_of(resident_.begin(), resident_.end(), [](unsigned char page) { return (page & 1) != 0; });
+  }
+
+ private:
+  const File& file_;
+  std::byte* data_ = nullptr;
+  std::vector<unsigned char> resident_;
+};
+
+class Trial {
+ public:
+  Trial(const DiskQuestion& question, std::span<std::byte> memory)
+      : question_(question), memory_(memory), pages_(*question.file) {
+    for (const uint64_t bytes : question.read_bytes) most_bytes_ = std::max(most_bytes_, round_up(bytes, kBlock));
+  }
+
+  bool possible() const {
+    return most_bytes_ > 0 && question_.file->size() / kLeastReads >= most_bytes_ && n_slots() >= 2;
+  }
+  DiskChoice run();
+
+ private:
+  int n_slots() const { return static_cast<int>(memory_.size() / most_bytes_); }
+  bool time_is_over() const { return seconds_since(start_ns_) > kTrialSeconds; }
+
+  std::optional<ReadRequest> request(bool direct, uint64_t slot) {
+    const uint64_t bytes = round_up(question_.read_bytes[n_requests_++ % question_.read_bytes.size()], kBlock);
+    const uint64_t n_places = (question_.file->size() - bytes) / kBlock;
+    for (int i = 0; i < kPlacesTried; ++i) {
+      const uint64_t offset = random_() % n_places * kBlock;
+      if (!direct && !pages_.drop(offset, bytes)) continue;
+      return ReadRequest{.fd = direct ? question_.file->direct_fd() : question_.file->buffered_fd(),
+                         .offset = offset,
+                         .bytes = bytes,
+                         .needed_bytes = bytes,
+                         .dest = memory_.data() + slot * most_bytes_,
+                         .tag = slot};
+    }
+    return std::nullopt;
+  }
+
+  double rate(ReadQueue& queue, bool direct);
+  uint64_t time_of_one_expert(ReadQueue& queue);
+  std::vector<Way> allowed_ways() const;
+  Way best_way(bool direct);
+  uint64_t best_chunk(const Way& way);
+  std::unique_ptr<ReadQueue> cutting_queue(const Way& way, uint64_t chunk_bytes) const {
+    std::vector<Drive> drives(1);
+    drives[0].depth = way.depth;  // no files: descriptors are taken as they are
+    return make_spread_queue(make_read_queue(way.engine, way.depth), std::move(drives), {.chunk_bytes = chunk_bytes});
+  }
+
+  const DiskQuestion& question_;
+  std::span<std::byte> memory_;
+  CachedPages pages_;
+  uint64_t most_bytes_ = 0;
+  uint64_t n_requests_ = 0;
+  uint64_t start_ns_ = now_ns();
+  std::mt19937_64 random_{std::random_device{}()};
+};
+
+// GB/s with the queue kept full for a slice; 0 when a read failed or no place was left to measure.
+double Trial::rate(ReadQueue& queue, bool direct) {
+  std::vector<ReadRequest> requests;
+  for (int slot = 0; slot < std::min(queue.depth(), n_slots()); ++slot) {
+    if (const auto r = request(direct, static_cast<uint64_t>(slot))) requests.push_back(*r);
+  }
+  uint64_t bytes = 0;
+  bool failed = requests.empty();
+  const uint64_t start = now_ns();
+  while (!requests.empty() || queue.pending() > 0) {
+    queue.submit(requests);
+    requests.clear();
+    const bool go_on = !failed && seconds_since(start) < kSliceSeconds && !time_is_over();
+    for (const ReadDone& done : queue.wait(true)) {
+      failed = failed || done.error != 0;
+      bytes += most_bytes_;
+      if (!go_on) continue;
+      if (const auto r = request(direct, done.tag)) requests.push_back(*r);
+    }
+  }
+  return failed ? 0 : static_cast<double>(bytes) / static_cast<double>(now_ns() - start);
+}
+
+std::vector<Way> Trial::allowed_ways() const {
+  std::vector<Way> ways;
+  for (const Way& way : kWays) {
+    const bool allowed = way.engine == ReadEngine::uring ? question_.may_uring : question_.may_pread;
+    if (allowed && way.depth <= n_slots()) ways.push_back(way);
+  }
+  return ways;
+}
+
+Way Trial::best_way(bool direct) {
+  std::vector<Way> ways = allowed_ways();
+  double best = 0;
+  for (int round = 0; round < 2; ++round) {
+    for (Way& way : ways) {
+      if (time_is_over()) break;
+      way.gb_per_s = std::max(way.gb_per_s, rate(*make_read_queue(way.engine, way.depth), direct));
+      best = std::max(best, way.gb_per_s);
+    }
+  }
+  if (best == 0) return {};
+  return *std::find_if(ways.begin(), ways.end(), [&](const Way& w) { return w.gb_per_s >= kGoodEnough * best; });
+}
+
+uint64_t Trial::time_of_one_expert(ReadQueue& queue) {
+  std::vector<ReadRequest> requests;
+  for (uint64_t slot = 0; slot < std::min<uint64_t>(question_.read_bytes.size(), memory_.size() / most_bytes_);
+       ++slot) {
+    requests.push_back(*request(true, slot));
+  }
+  const uint64_t start = now_ns();
+  queue.submit(requests);
+  while (queue.pending() > 0) queue.wait(true);
+  return now_ns() - start;
+}
+
+// Parts help a lone expert on drives that work on many reads at once, but must not cost rate.
+uint64_t Trial::best_chunk(const Way& way) {
+  constexpr int kRounds = 7;
+  std::array<std::unique_ptr<ReadQueue>, kChunks.size() + 1> queues;
+  std::array<std::array<uint64_t, kRounds>, kChunks.size() + 1> times{};
+  for (size_t i = 0; i < queues.size(); ++i) queues[i] = cutting_queue(way, i == 0 ? 0 : kChunks[i - 1]);
+  for (size_t round = 0; round < kRounds; ++round) {
+    for (size_t i = 0; i < queues.size(); ++i) {
+      if (time_is_over()) return 0;
+      times[i][round] = time_of_one_expert(*queues[i]);
+    }
+  }
+  size_t best = 0;
+  for (size_t i = 0; i < queues.size(); ++i) {
+    std::nth_element(times[i].begin(), times[i].begin() + kRounds / 2, times[i].end());
+    if (times[i][kRounds / 2] < times[best][kRounds / 2]) best = i;
+  }
+  const auto median = [&](size_t i) { return static_cast<double>(times[i][kRounds / 2]); };
+  if (best == 0 || median(best) > kChunkGain * median(0)) return 0;
+  const double whole = rate(*queues[0], true), cut = rate(*queues[best], true);
+  return cut >= kGoodEnough * whole ? kChunks[best - 1] : 0;
+}
+
+DiskChoice Trial::run() {
+  const DiskChoice untried = untried_choice(question_);
+  const Way way = best_way(untried.direct);
+  if (way.gb_per_s == 0) return untried;
+  DiskChoice choice{way.engine, way.depth, untried.direct, 0, way.gb_per_s};
+  if (!choice.direct) return choice;
+  if (question_.may_buffered && !time_is_over()) {
+    const double buffered = rate(*make_read_queue(way.engine, way.depth), false);
+    if (buffered > kBufferedGain * way.gb_per_s) return {way.engine, way.depth, false, 0, buffered};
+  }
+  choice.chunk_bytes = best_chunk(way);
+  return choice;
+}
+
+}  // namespace
+
+std::unique_ptr<ReadQueue> make_read_queue(ReadEngine engine, int depth) {
+  return engine == ReadEngine::uring ? make_uring_queue(depth) : make_pread_queue(depth);
+}
+
+DiskChoice untried_choice(const DiskQuestion& question) {
+  CHECK(question.may_uring || question.may_pread);
+  CHECK(question.may_direct || question.may_buffered);
+  const ReadEngine engine = question.may_uring ? ReadEngine::uring : ReadEngine::pread;
+  return {engine, engine == ReadEngine::uring ? 32 : 8, question.may_direct, 0, 0};
+}
+
+DiskChoice try_disk(const DiskQuestion& question, std::span<std::byte> memory) {
+  for (size_t at = 0; at < memory.size(); at += kBlock) memory[at] = std::byte{};  // the first touch is no transfer
+  Trial trial(question, memory);
+  return trial.possible() ? trial.run() : untried_choice(question);
+}
+
+}  // namespace flashmoe
