@@ -118,7 +118,7 @@ TEST(ToolCalls, RenderedCallsAreReadBack) {
       for (size_t i = 0; i < parsed.calls.size(); ++i, ++n) {
         const Json& want = message["tool_calls"][i].contains("function") ? message["tool_calls"][i]["function"]
                                                                          : message["tool_calls"][i];
-        EXPECT_EQ(parsed.calls[i].name, want["name"]);
+        EXPECT_EQ(parsed.calls[i].name, want["name"].get<std::string>());
         EXPECT_EQ(Json::parse(parsed.calls[i].arguments), want["arguments"]) << text;
       }
     }
