@@ -22,7 +22,7 @@ struct Drive {
 struct SpreadOptions {
   uint64_t chunk_bytes = 0;           // longer reads are cut into about equal parts; 0: never
   uint64_t watch_ns = 1'000'000'000;  // how often files are looked at for changes
-  std::string remark;                 // ends name(): why this queue and no better one
+  std::string remark = {};            // ends name(): why this queue and no better one
 };
 
 // `inner` does the transfers; its depth should be the sum of the drives'. A part goes to the drive that is likely to
