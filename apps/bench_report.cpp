@@ -72,9 +72,13 @@ void describe_phase(const char* name, const BenchPhase& phase, Rows& rows) {
 }
 
 nlohmann::ordered_json phase_json(const BenchPhase& phase) {
-  return {{"tokens", phase.tokens},     {"tok_per_s", phase.tok_per_s},
-          {"spread", phase.spread},     {"warm_up_tok_per_s", phase.warm_up},
-          {"hit_rate", phase.hit_rate}, {"bytes_missed_per_token", phase.bytes_missed}};
+  return {{"tokens", phase.tokens},
+          {"tok_per_s", phase.tok_per_s},
+          {"spread", phase.spread},
+          {"warm_up_tok_per_s", phase.warm_up},
+          {"hit_rate", phase.hit_rate},
+          {"bytes_missed_per_token", phase.bytes_missed},
+          {"disk_wait_s_per_token", phase.disk_wait_s}};
 }
 
 nlohmann::ordered_json or_null(double value, bool there) {

@@ -26,6 +26,7 @@ struct BenchPhase {
   double warm_up = 0;       // of the first repetition, which starts with an empty cache of experts
   double hit_rate = 0;      // 1 when experts are resident
   double bytes_missed = 0;  // of experts, read for each token
+  double disk_wait_s = 0;   // for each token, that the computing stood still for reads
 };
 
 struct BenchResult {

@@ -14,7 +14,7 @@ namespace {
 struct Repetition {
   Stats after_prefill, after_decode;
   CacheStats cache_before;
-  uint64_t bytes_before = 0;
+  IoStats io_before;
 };
 
 // Ids that look like no text: a router given the same token over and over would pick the same experts.
@@ -35,7 +35,7 @@ Repetition repeat(Engine& engine, const BenchOptions& bench, uint64_t number) {
   const auto session = engine.new_session();
   const Stats before = session->stats();
   result.cache_before = before.cache;
-  result.bytes_before = before.io.bytes_read;
+  result.io_before = before.io;
   session->prefill(made_up_prompt(bench.prompt_tokens, engine.report().vocab_size, number));
   result.after_prefill = session->stats();
   session->decode(bench.gen_tokens);
@@ -54,7 +54,7 @@ BenchPhase summarise(const std::vector<Repetition>& all, int64_t tokens, bool de
   phase.tokens = tokens;
   std::vector<double> speeds;
   CacheStats sum;
-  double bytes = 0;
+  double bytes = 0, wait_s = 0;
   for (const Repetition& r : all) {
     speeds.push_back(decode ? r.after_decode.decode.tok_per_s() : r.after_prefill.prompt.tok_per_s());
     if (&r == &all.front()) continue;
@@ -62,8 +62,10 @@ BenchPhase summarise(const std::vector<Repetition>& all, int64_t tokens, bool de
                      &to = decode ? r.after_decode.cache : r.after_prefill.cache;
     sum.hits += to.hits - from.hits;
     sum.misses += to.misses - from.misses;
-    bytes += static_cast<double>(decode ? r.after_decode.io.bytes_read - r.after_prefill.io.bytes_read
-                                        : r.after_prefill.io.bytes_read - r.bytes_before);
+    const IoStats &io_from = decode ? r.after_prefill.io : r.io_before,
+                  &io_to = decode ? r.after_decode.io : r.after_prefill.io;
+    bytes += static_cast<double>(io_to.bytes_read - io_from.bytes_read);
+    wait_s += 1e-9 * static_cast<double>(io_to.wait_ns - io_from.wait_ns);
   }
   phase.warm_up = speeds.front();
   speeds.erase(speeds.begin());
@@ -71,7 +73,9 @@ BenchPhase summarise(const std::vector<Repetition>& all, int64_t tokens, bool de
   phase.tok_per_s = spread.median;
   phase.spread = spread.spread;
   phase.hit_rate = hit_rate({}, sum);
-  phase.bytes_missed = bytes / static_cast<double>(tokens) / static_cast<double>(speeds.size());
+  const double n_tokens = static_cast<double>(tokens) * static_cast<double>(speeds.size());
+  phase.bytes_missed = bytes / n_tokens;
+  phase.disk_wait_s = wait_s / n_tokens;
   return phase;
 }
 
@@ -122,7 +126,10 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
   result.ram_roof_share = bytes_per_s / (result.roofs.ram_gb_per_s * 1e9);
   if (bench.remember && !result.plan.experts_resident) {
     HitRates(user_cache_folder(), result.model.files, result.model.file_bytes)
-        .remember({result.plan.cached_share(), result.decode.hit_rate});
+        .remember({.share = result.plan.cached_share(),
+                   .hit_rate = result.decode.hit_rate,
+                   .compute_s = 1 / result.decode.tok_per_s - result.decode.disk_wait_s,
+                   .machine = machine_of(result.stats.n_threads, result.stats.kernels, result.stats.exact)});
   }
   if (result.decode.bytes_missed > 0) {
     result.disk_roof_share = result.decode.tok_per_s * result.decode.bytes_missed / (result.roofs.disk_gb_per_s * 1e9);

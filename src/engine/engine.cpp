@@ -213,8 +213,10 @@ Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens
   f.prefill_chunk = placement.prefill_chunk;
   f.speeds = measure_speeds(reading, placement, prefill_rows, position);
   f.cache_share = f.plan.cached_share();
+  const HitRates seen(user_cache_folder(), report_.files, report_.file_bytes);
+  f.measured_compute_s = seen.compute_s(
+      machine_of(choose_threads(options_.n_threads), choose_kernels(options_.kernels).name, options_.exact));
   if (!f.plan.experts_resident) {
-    const HitRates seen(user_cache_folder(), report_.files, report_.file_bytes);
     f.hit_rate = hit_rate >= 0 ? hit_rate : expected_hit_rate(seen.points(), f.cache_share);
     f.hit_rate_source = hit_rate >= 0           ? "as given"
                         : seen.points().empty() ? "usual for this share of experts"

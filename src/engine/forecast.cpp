@@ -59,7 +59,7 @@ Speeds with_faster_matrices(Speeds first, const Speeds& second) {
 
 void complete(Forecast& f, const ForecastModel& model, double rows) {
   const Speeds& s = f.speeds;
-  f.compute_s = s.trunk_s + model.n_layers * model.n_used * s.expert_s;
+  f.compute_s = f.measured_compute_s.value_or(s.trunk_s + model.n_layers * model.n_used * s.expert_s);
   const double distinct = distinct_experts(model, rows);
   const double chunk_compute_s = s.prefill_trunk_s + model.n_layers * distinct * s.prefill_expert_s;
   if (f.plan.experts_resident) {

@@ -44,6 +44,10 @@ double expected_hit_rate(std::span<const HitRatePoint> seen, double share) {
   return 1 - std::pow(1 - usual_hit_rate(share), exponent);
 }
 
+std::string machine_of(int n_threads, const std::string& kernels, bool exact) {
+  return fmt::format("{}, {}{}", n_threads, kernels, exact ? ", exact" : "");
+}
+
 std::string user_cache_folder() {
   const char* cache = std::getenv("XDG_CACHE_HOME");
   if (cache != nullptr && *cache == '/') return std::string(cache) + "/flashmoe";
@@ -66,17 +70,31 @@ HitRates::HitRates(std::string folder, const std::vector<std::string>& files, ui
     if (!entry.is_object()) continue;
     const auto share = entry.find("share"), rate = entry.find("hit_rate");
     if (share == entry.end() || rate == entry.end() || !share->is_number() || !rate->is_number()) continue;
-    const HitRatePoint point{share->get<double>(), rate->get<double>()};
+    HitRatePoint point{.share = share->get<double>(), .hit_rate = rate->get<double>()};
+    const auto compute = entry.find("compute_s"), machine = entry.find("machine");
+    if (compute != entry.end() && machine != entry.end() && compute->is_number() && machine->is_string()) {
+      point.compute_s = compute->get<double>();
+      point.machine = machine->get<std::string>();
+    }
     if (point.share > 0 && point.share < 1 && point.hit_rate >= 0 && point.hit_rate <= 1) points_.push_back(point);
   }
 }
 
-bool HitRates::remember(HitRatePoint point) {
+std::optional<double> HitRates::compute_s(const std::string& machine) const {
+  for (auto point = points_.rbegin(); point != points_.rend(); ++point) {
+    if (point->machine == machine && point->compute_s > 0) return point->compute_s;
+  }
+  return std::nullopt;
+}
+
+bool HitRates::remember(const HitRatePoint& point) {
   if (path_.empty()) return false;
   std::erase_if(points_, [&](const HitRatePoint& p) { return std::abs(p.share - point.share) < kSameShare; });
   points_.push_back(point);
   auto json = nlohmann::json::array();
-  for (const HitRatePoint& p : points_) json.push_back({{"share", p.share}, {"hit_rate", p.hit_rate}});
+  for (const HitRatePoint& p : points_) {
+    json.push_back({{"share", p.share}, {"hit_rate", p.hit_rate}, {"compute_s", p.compute_s}, {"machine", p.machine}});
+  }
   std::error_code error;
   fs::create_directories(folder_, error);
   const std::string partial = path_ + ".new";  // moved into place whole

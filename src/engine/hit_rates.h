@@ -1,7 +1,9 @@
-// The hit rates that a model had, remembered from run to run: how evenly a router picks is seen only in use.
+// What runs of a model showed, remembered for forecasts: how evenly a router picks, and what a token takes beside its
+// matrices, is seen only in use.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -9,13 +11,18 @@
 namespace flashmoe {
 
 struct HitRatePoint {
-  double share = 0;     // of all experts, in the cache
-  double hit_rate = 0;  // of decode, warm
+  double share = 0;          // of all experts, in the cache
+  double hit_rate = 0;       // of decode, warm
+  double compute_s = 0;      // of a decoded token, all but waiting for reads; 0: not known
+  std::string machine = {};  // threads and kernels of the run, which compute_s holds for
 };
 
 // Hit rate at `share`, from points seen at others (any order) and the shape of usual_hit_rate between and beyond them:
 // misses go as a power of the usual misses, and the exponent is interpolated. Without points, usual_hit_rate itself.
 double expected_hit_rate(std::span<const HitRatePoint> seen, double share);
+
+// Threads and kernels as HitRatePoint::machine has them.
+std::string machine_of(int n_threads, const std::string& kernels, bool exact);
 
 // Where they are kept: $XDG_CACHE_HOME/flashmoe or ~/.cache/flashmoe; empty when neither is set.
 std::string user_cache_folder();
@@ -27,8 +34,10 @@ class HitRates {
   HitRates(std::string folder, const std::vector<std::string>& files, uint64_t file_bytes);
 
   const std::vector<HitRatePoint>& points() const { return points_; }
+  // compute_s of the latest run with these threads and kernels, if there was one.
+  std::optional<double> compute_s(const std::string& machine) const;
   // Takes the place of a point within a hundredth of the share, and is written at once. False where that fails.
-  bool remember(HitRatePoint point);
+  bool remember(const HitRatePoint& point);
 
  private:
   std::string folder_, path_;

@@ -2,15 +2,14 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 
 #include "base/thread_pool.h"
 #include "kernels/kernels.h"
 
 namespace flashmoe {
 
-// GB/s at which the pool's threads read `working_set_bytes` of huge pages: the best of several passes. Call it before
-// or after a model is in memory, not beside it: the working set is allocated for the occasion.
+// GB/s at which the pool's threads read `working_set_bytes` of huge pages: one of the fastest of many passes. Call it
+// before or after a model is in memory, not beside it: the working set is allocated for the occasion.
 double measure_ram(ThreadPool& pool, uint64_t working_set_bytes);
 
 // 10^12 int8 operations (a multiply and an add are two) a second of the table's peak kernel on all threads: the best

@@ -70,6 +70,16 @@ TEST(Complete, Streamed) {
   EXPECT_NEAR(f.prefill, 1000 / 0.6, 1e-3);
 }
 
+TEST(Complete, ABenchmarkKnowsWhatComputingTakes) {
+  Forecast f;
+  f.speeds = slow_disk();
+  f.hit_rate = 0.5;
+  f.measured_compute_s = 0.0625;
+  complete(f, two_picks(), 1000);
+  EXPECT_EQ(f.compute_s, 0.0625);
+  EXPECT_NEAR(f.decode_warm, 10, 1e-9);
+}
+
 TEST(Complete, Resident) {
   Forecast f;
   f.plan.experts_resident = true;

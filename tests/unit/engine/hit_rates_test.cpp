@@ -11,9 +11,11 @@
 namespace flashmoe {
 namespace {
 
+HitRatePoint point(double share, double hit_rate) { return {.share = share, .hit_rate = hit_rate, .machine = {}}; }
+
 TEST(ExpectedHitRate, GoesThroughWhatWasSeen) {
   EXPECT_EQ(expected_hit_rate({}, 0.3), usual_hit_rate(0.3));
-  const std::vector<HitRatePoint> seen = {{0.6, 0.98}, {0.13, 0.52}, {0.37, 0.88}};
+  const std::vector<HitRatePoint> seen = {point(0.6, 0.98), point(0.13, 0.52), point(0.37, 0.88)};
   for (const HitRatePoint& point : seen) EXPECT_NEAR(expected_hit_rate(seen, point.share), point.hit_rate, 1e-9);
   EXPECT_EQ(expected_hit_rate(seen, 0), 0);
   EXPECT_EQ(expected_hit_rate(seen, 1), 1);
@@ -23,12 +25,12 @@ TEST(ExpectedHitRate, GoesThroughWhatWasSeen) {
 }
 
 TEST(ExpectedHitRate, OnePointBendsTheWholeCurve) {
-  const std::vector<HitRatePoint> better = {{0.3, 0.9}};
+  const std::vector<HitRatePoint> better = {point(0.3, 0.9)};
   for (const double share : {0.1, 0.2, 0.5, 0.8}) {
     EXPECT_GT(expected_hit_rate(better, share), usual_hit_rate(share));
     EXPECT_LT(expected_hit_rate(better, share), 1);
   }
-  const std::vector<HitRatePoint> perfect = {{0.3, 1.0}}, useless = {{0.3, 0.0}};
+  const std::vector<HitRatePoint> perfect = {point(0.3, 1.0)}, useless = {point(0.3, 0.0)};
   EXPECT_GT(expected_hit_rate(perfect, 0.3), 0.99);
   EXPECT_LT(expected_hit_rate(useless, 0.3), 0.2);
 }
@@ -39,25 +41,40 @@ TEST(HitRates, AreThereTheNextTime) {
   const std::vector<std::string> files = {dir.path() + "/m.gguf"};
   std::ofstream(files.front()) << "model";
   EXPECT_TRUE(HitRates(folder, files, 5).points().empty());
-  EXPECT_TRUE(HitRates(folder, files, 5).remember({0.2, 0.5}));
-  EXPECT_TRUE(HitRates(folder, files, 5).remember({0.4, 0.7}));
-  EXPECT_TRUE(HitRates(folder, files, 5).remember({0.205, 0.6}));  // instead of the first
+  EXPECT_TRUE(HitRates(folder, files, 5).remember(point(0.2, 0.5)));
+  EXPECT_TRUE(HitRates(folder, files, 5).remember(point(0.4, 0.7)));
+  EXPECT_TRUE(HitRates(folder, files, 5).remember(point(0.205, 0.6)));  // instead of the first
   const HitRates rates(folder, files, 5);
   ASSERT_EQ(rates.points().size(), 2u);
   EXPECT_EQ(rates.points()[1].hit_rate, 0.6);
   EXPECT_TRUE(HitRates(folder, files, 6).points().empty());  // another model
 }
 
+TEST(HitRates, TheLatestTimeOfTheSameThreadsAndKernelsCounts) {
+  const TempDir dir;
+  const std::vector<std::string> files = {dir.path() + "/m.gguf"};
+  std::ofstream(files.front()) << "model";
+  const std::string two = machine_of(2, "avx2", false), four = machine_of(4, "avx2", false);
+  HitRates rates(dir.path(), files, 5);
+  EXPECT_FALSE(rates.compute_s(two));
+  rates.remember({.share = 0.2, .hit_rate = 0.5, .compute_s = 0.07, .machine = two});
+  rates.remember({.share = 0.4, .hit_rate = 0.5, .compute_s = 0.06, .machine = two});
+  rates.remember({.share = 0.6, .hit_rate = 0.5, .compute_s = 0.03, .machine = four});
+  EXPECT_EQ(HitRates(dir.path(), files, 5).compute_s(two), 0.06);
+  EXPECT_EQ(HitRates(dir.path(), files, 5).compute_s(four), 0.03);
+  EXPECT_FALSE(HitRates(dir.path(), files, 5).compute_s(machine_of(2, "avx2", true)));
+}
+
 TEST(HitRates, AreNotThereWhereTheyCannotBe) {
-  EXPECT_FALSE(HitRates("", {"m.gguf"}, 5).remember({0.2, 0.5}));
-  EXPECT_FALSE(HitRates("/proc/nowhere", {"m.gguf"}, 5).remember({0.2, 0.5}));
+  EXPECT_FALSE(HitRates("", {"m.gguf"}, 5).remember(point(0.2, 0.5)));
+  EXPECT_FALSE(HitRates("/proc/nowhere", {"m.gguf"}, 5).remember(point(0.2, 0.5)));
 }
 
 TEST(HitRates, NonsenseInTheFileCountsAsNothing) {
   const TempDir dir;
   const std::vector<std::string> files = {dir.path() + "/m.gguf"};
   std::ofstream(files.front()) << "model";
-  HitRates(dir.path(), files, 5).remember({0.2, 0.5});
+  HitRates(dir.path(), files, 5).remember(point(0.2, 0.5));
   std::string path;
   for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
     if (entry.path().extension() == ".json") path = entry.path().string();
