@@ -1,6 +1,7 @@
 #include "memory/buffer.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -15,13 +16,17 @@ namespace flashmoe {
 namespace {
 
 constexpr uint64_t kHugePage = 2 * kMiB;
-constexpr uint64_t kPage = 4 * kKiB;
 // Small enough that growing token by token wastes little, large enough that it is rare.
 constexpr uint64_t kGrowStep = kMiB;
 
-uint64_t mapped_bytes(uint64_t bytes) { return round_up(bytes, kPage); }
+// 4 KiB; on 64-bit Arm also 16 or 64 KiB.
+uint64_t page_bytes() {
+  static const auto bytes = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+uint64_t mapped_bytes(uint64_t bytes) { return round_up(bytes, page_bytes()); }
 
-// mmap aligns to 4 KiB only: ask for 2 MiB more and give the ends back.
+// mmap aligns to pages only: ask for 2 MiB more and give the ends back.
 std::byte* map_aligned(uint64_t bytes, int protection, int flags) {
   const uint64_t want = mapped_bytes(bytes);
   const uint64_t padded = want + kHugePage;
@@ -72,7 +77,7 @@ bool Buffer::grow(uint64_t bytes) {
   CHECK(bytes <= capacity_);
   uint64_t target = std::min(round_up(bytes, kGrowStep), capacity_);
   if (!budget_->claim(what_, target - size_)) {
-    target = std::min(round_up(bytes, kPage), capacity_);  // the last of an allotment that is no whole step
+    target = std::min(round_up(bytes, page_bytes()), capacity_);  // the last of an allotment that is no whole step
     if (!budget_->claim(what_, target - size_)) return false;
   }
   if (mprotect(data_, mapped_bytes(target), PROT_READ | PROT_WRITE) != 0) {
