@@ -70,15 +70,17 @@ class SpreadQueue final : public ReadQueue {
   }
 
   std::span<const ReadDone> wait(bool block) override {
-    done_.clear();
+    handed_.clear();
     done_.reserve(static_cast<size_t>(pending_));
+    handed_.reserve(static_cast<size_t>(pending_));
     look_for_changes();
     do {
       for (const ReadDone& part : inner_->wait(block)) take(part);
       start_parts();
     } while (block && done_.empty() && pending_ > 0);
-    pending_ -= static_cast<int>(done_.size());
-    return done_;
+    std::swap(handed_, done_);
+    pending_ -= static_cast<int>(handed_.size());
+    return handed_;
   }
 
   int pending() const override { return pending_; }
@@ -251,7 +253,8 @@ class SpreadQueue final : public ReadQueue {
   std::vector<uint32_t> idle_reads_, idle_parts_;
   GrowingRing<uint32_t> backlog_;      // parts that wait for a drive
   std::vector<ReadRequest> requests_;  // about to be submitted
-  std::vector<ReadDone> done_;
+  std::vector<ReadDone> done_;         // not handed out yet
+  std::vector<ReadDone> handed_;       // what wait() returned last
   int pending_ = 0;
   uint64_t last_look_ns_ = 0;
   mutable std::string name_;

@@ -193,6 +193,14 @@ class ChangingFiles : public testing::Test {
   int fd_ = -1;
 };
 
+TEST_F(ChangingFiles, AnErrorFoundWhileSubmittingIsHandedOut) {
+  const auto one = queue(1);
+  ASSERT_EQ(truncate((folder_ / "a/model").c_str(), 100), 0);
+  read(*one);
+  EXPECT_EQ(read(*one), ESTALE);
+  EXPECT_EQ(one->pending(), 0);
+}
+
 TEST_F(ChangingFiles, AFileWrittenToIsAnError) {
   const auto one = queue(1);
   EXPECT_EQ(read(*one), 0);
