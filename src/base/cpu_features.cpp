@@ -1,6 +1,10 @@
 #include "base/cpu_features.h"
 
 #include <sched.h>
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -21,6 +25,10 @@ CpuFeatures detect() {
   found.avx512 = found.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                  __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+#elif defined(__aarch64__)
+  const unsigned long listed = getauxval(AT_HWCAP);
+  found.neon = (listed & HWCAP_ASIMD) != 0;
+  found.dotprod = found.neon && (listed & HWCAP_ASIMDDP) != 0;
 #endif
   return found;
 }

@@ -6,6 +6,8 @@ namespace flashmoe {
 struct CpuFeatures {
   bool avx2 = false;    // AVX2, FMA, F16C, BMI2
   bool avx512 = false;  // AVX-512 F, BW, DQ, VL, VBMI, VNNI
+  bool neon = false;
+  bool dotprod = false;  // NEON with int8 dot products (FEAT_DotProd)
 };
 
 const CpuFeatures& cpu_features();

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/cpu_features.h"
 #include "base/error.h"
@@ -32,9 +33,24 @@ constexpr uint64_t kRamProbeShare = 4;           // at most this part of the lim
 constexpr double kBurstSeconds = 2;
 constexpr int kDeepestRequest = 100;  // of a request's JSON: whoever writes it out again recurses
 
+const char* kernels_name(KernelChoice choice) {
+  switch (choice) {
+    case KernelChoice::automatic:
+      return best_kernels().name;
+    case KernelChoice::scalar:
+      return "scalar";
+    case KernelChoice::avx2:
+      return "avx2";
+    case KernelChoice::avx512:
+      return "avx512";
+    case KernelChoice::neon:
+      return "neon";
+  }
+  CHECK(false);
+}
+
 const KernelTable& choose_kernels(KernelChoice choice) {
-  if (choice == KernelChoice::automatic) return best_kernels();
-  const char* name = choice == KernelChoice::scalar ? "scalar" : choice == KernelChoice::avx2 ? "avx2" : "avx512";
+  const char* name = kernels_name(choice);
   const auto table = kernels_by_name(name);
   if (!table) fail(Fault::usage, "--kernels {}: this machine cannot run them", name);
   return **table;

@@ -17,12 +17,18 @@ KernelTable scalar_table() {
   return table;
 }
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__aarch64__)
 KernelTable table_with(const char* name, void (*set_entries)(KernelTable&)) {
   KernelTable table = scalar_table();
   table.name = name;
   set_entries(table);
   return table;
+}
+#endif
+#if defined(__aarch64__)
+void set_neon_entries(KernelTable& table) {
+  neon::set_entries(table);
+  if (cpu_features().dotprod) neon_dotprod::set_entries(table);
 }
 #endif
 
@@ -42,13 +48,22 @@ std::optional<const KernelTable*> kernels_by_name(std::string_view name) {
     static const KernelTable table = table_with("avx512", avx512::set_entries);
     return &table;
   }
+#elif defined(__aarch64__)
+  if (name == "neon" && cpu_features().neon) {
+    static const KernelTable table = table_with("neon", set_neon_entries);
+    return &table;
+  }
 #endif
   return std::nullopt;
 }
 
 const KernelTable& best_kernels() {
-  static const KernelTable* const best =
-      kernels_by_name("avx512").value_or(kernels_by_name("avx2").value_or(*kernels_by_name("scalar")));
+  static const KernelTable* const best = [] {
+    for (const char* name : {"avx512", "avx2", "neon"}) {
+      if (const auto table = kernels_by_name(name)) return *table;
+    }
+    return *kernels_by_name("scalar");
+  }();
   return *best;
 }
 

@@ -1,6 +1,7 @@
 // The table of kernels: every number the model computes is computed by one of these entries.
 //
-// cpu/scalar is the specification (plain loops, double accumulation); cpu/avx2 and cpu/avx512 overwrite entries.
+// cpu/scalar is the specification (plain loops, double accumulation); cpu/avx2, cpu/avx512 and cpu/neon overwrite
+// entries.
 // All entries are noexcept, allocate nothing, may run on several threads at once on disjoint outputs, and take pointers
 // of any alignment for weights, natural alignment for activations. For every entry, the result for one row (token) has
 // the same bits whatever the other rows in the call, the row range, and the number of rows: matvec and matmul agree.
@@ -34,7 +35,7 @@ using Matmul = void (*)(const MatrixView& w, const Activations& x, float* y, int
 // One value head of the gated delta rule (docs/one-token.md, stage 4), over n tokens of one sequence.
 //   S *= exp(log_decay[t]); d = (v[t] - S^T k[t]) * beta[t]; S += k[t] d^T; o[t] = S^T q[t]
 struct DeltaHead {
-  int64_t n = 0;                     // tokens
+  int64_t n = 0;  // tokens
   int64_t d_key = 0, d_value = 0;
   const float* q = nullptr;          // [n, d_key] with qk_stride; l2-normalised and scaled already
   const float* k = nullptr;          // [n, d_key] with qk_stride; l2-normalised already
@@ -55,17 +56,17 @@ constexpr int64_t delta_scratch_floats(int64_t d_key, int64_t d_value) {
 struct AttentionHead {
   int64_t n_positions = 0;
   int64_t d_head = 0;
-  int64_t n_queries = 0;           // query heads of this group
-  const float* q = nullptr;        // [n_queries, d_head] with q_stride
-  const void* k = nullptr;         // [n_positions, d_head] with kv_stride values; f16 or f32 by entry
+  int64_t n_queries = 0;     // query heads of this group
+  const float* q = nullptr;  // [n_queries, d_head] with q_stride
+  const void* k = nullptr;   // [n_positions, d_head] with kv_stride values; f16 or f32 by entry
   const void* v = nullptr;
-  float* out = nullptr;            // [n_queries, d_head] with out_stride
+  float* out = nullptr;  // [n_queries, d_head] with out_stride
   int64_t q_stride = 0, kv_stride = 0, out_stride = 0;
   float scale = 1;
 };
 
 struct KernelTable {
-  const char* name = "";  // "scalar", "avx2", "avx512"
+  const char* name = "";  // "scalar", "avx2", "avx512", "neon"
 
   Matmul matmul_exact[kFormatCount] = {};  // reads x.f32
   Matmul matmul_fast[kFormatCount] = {};   // reads x.q8, scale, sum; for float formats the same as matmul_exact
@@ -102,7 +103,8 @@ struct KernelTable {
 
   // Rotary embedding, half-split pairs (i, i + rotary_dims / 2), in place on [n_heads, d_head] with stride.
   // cos, sin [rotary_dims / 2] of this position.
-  void (*rope)(float* x, int64_t n_heads, int64_t stride, int64_t rotary_dims, const float* cos, const float* sin) noexcept;
+  void (*rope)(float* x, int64_t n_heads, int64_t stride, int64_t rotary_dims, const float* cos,
+               const float* sin) noexcept;
 
   void (*attention_f16)(const AttentionHead& head) noexcept;
   void (*attention_f32)(const AttentionHead& head) noexcept;

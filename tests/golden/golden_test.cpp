@@ -131,7 +131,8 @@ TEST_P(GoldenTest, Int8ActivationsStayWithinBounds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenTest,
-                         testing::Combine(testing::Values("scalar", "avx2", "avx512"), testing::ValuesIn(cases())),
+                         testing::Combine(testing::Values("scalar", "avx2", "avx512", "neon"),
+                                          testing::ValuesIn(cases())),
                          [](const auto& test) { return std::get<0>(test.param) + "_" + std::get<1>(test.param).name; });
 
 TEST(GoldenMeanTest, Int8ActivationsStayWithinBoundsOnAverage) {

@@ -118,7 +118,7 @@ TEST_F(ForwardProperty, PrefillEqualsItselfForAnyChunkOfWholeBlocks) {
 }
 
 TEST_F(ForwardProperty, PrefillEqualsTokenByToken) {
-  for (const char* kernels : {"scalar", "avx2", "avx512"}) {
+  for (const char* kernels : {"scalar", "avx2", "avx512", "neon"}) {
     if (!kernels_by_name(kernels)) continue;
     LoadOptions exact;
     exact.kernels = kernels;

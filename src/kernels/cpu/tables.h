@@ -19,5 +19,11 @@ void set_entries(KernelTable& table);
 namespace avx512 {
 void set_entries(KernelTable& table);
 }
+namespace neon {
+void set_entries(KernelTable& table);
+}
+namespace neon_dotprod {  // the entries that get faster with it, on top of neon's
+void set_entries(KernelTable& table);
+}
 
 }  // namespace flashmoe

@@ -13,9 +13,14 @@ namespace {
 
 // The flags the kernel lists for the first CPU, with a space at either end.
 std::string listed_flags() {
+#if defined(__aarch64__)
+  const std::string line_name = "Features";
+#else
+  const std::string line_name = "flags";
+#endif
   std::ifstream cpuinfo("/proc/cpuinfo");
   for (std::string line; std::getline(cpuinfo, line);) {
-    if (line.starts_with("flags")) return line.substr(line.find(':') + 1) + " ";
+    if (line.starts_with(line_name)) return line.substr(line.find(':') + 1) + " ";
   }
   return " ";
 }
@@ -30,9 +35,12 @@ bool lists(const std::string& flags, const std::string& names) {
 
 TEST(CpuFeatures, AgreeWithTheKernel) {
   const std::string flags = listed_flags();
+  if (flags == " ") GTEST_SKIP() << "/proc/cpuinfo lists no features of this instruction set: emulated, as by qemu";
   EXPECT_EQ(cpu_features().avx2, lists(flags, "avx2 fma f16c bmi2"));
   EXPECT_EQ(cpu_features().avx512,
             lists(flags, "avx2 fma f16c bmi2 avx512f avx512bw avx512dq avx512vl avx512vbmi avx512_vnni"));
+  EXPECT_EQ(cpu_features().neon, lists(flags, "asimd"));
+  EXPECT_EQ(cpu_features().dotprod, lists(flags, "asimd asimddp"));
 }
 
 TEST(CpuFeatures, UsableCpusFollowTheAffinityMask) {

@@ -177,6 +177,7 @@ TEST(Kernels, AreFoundByName) {
   EXPECT_EQ(kernels_by_name("avx1024"), std::nullopt);
   EXPECT_EQ(kernels_by_name("avx2").has_value(), cpu_features().avx2);
   EXPECT_EQ(kernels_by_name("avx512").has_value(), cpu_features().avx512);
+  EXPECT_EQ(kernels_by_name("neon").has_value(), cpu_features().neon);
   EXPECT_EQ(&best_kernels(), available_tables().back());
 }
 
