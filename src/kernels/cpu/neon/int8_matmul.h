@@ -1,5 +1,8 @@
 // Matmuls on int8 activations with NEON: how rows are walked. What is done to a block: int8_dot.h. Compiled twice,
 // with and without the dot product extension, in a namespace each.
+//
+// Instructions in the loop over one activation row, as GCC 12 compiles it: Q4_K 147 for 256 weights (183 without SDOT),
+// Q8_0 31 for 64 (38).
 #pragma once
 
 #include "kernels/cpu/neon/unpack_32.h"
