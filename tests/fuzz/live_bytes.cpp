@@ -16,12 +16,16 @@ size_t peak_live_bytes() { return peak; }
 void reset_peak_live_bytes() { peak = live; }
 }  // namespace flashmoe
 
-void* operator new(size_t n_bytes) {
+void* operator new(size_t n_bytes, const std::nothrow_t&) noexcept {
   void* memory = std::malloc(n_bytes == 0 ? 1 : n_bytes);
-  if (memory == nullptr) throw std::bad_alloc();
+  if (memory == nullptr) return nullptr;
   live += malloc_usable_size(memory);
   if (live > peak) peak = live;
   return memory;
+}
+void* operator new(size_t n_bytes) {
+  if (void* memory = operator new(n_bytes, std::nothrow)) return memory;
+  throw std::bad_alloc();
 }
 void operator delete(void* memory) noexcept {
   if (memory == nullptr) return;

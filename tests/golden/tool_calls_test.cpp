@@ -23,7 +23,9 @@ bool equal_calls(const ToolCalls& answer, const ordered_json& wanted) {
   for (size_t i = 0; i < wanted.size(); ++i) {
     // As values: the order of arguments does not matter.
     const auto arguments = nlohmann::json::parse(answer.calls[i].arguments);
-    if (answer.calls[i].name != wanted[i]["name"] || arguments != nlohmann::json(wanted[i]["arguments"])) return false;
+    if (answer.calls[i].name != wanted[i]["name"].get<std::string>() ||
+        arguments != nlohmann::json(wanted[i]["arguments"]))
+      return false;
   }
   return true;
 }

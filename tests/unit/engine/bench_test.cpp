@@ -48,7 +48,22 @@ class BenchTest : public testing::Test {
   BenchTest() {
     options_.model_path = write_tiny_model(dir_.path(), {});  // no tokenizer
     options_.n_threads = 2;
-    options_.ram_bytes = 256 << 20;
+    options_.ram_bytes = 1 << 30;
+  }
+  // The least --ram that is taken, to 8 KiB.
+  uint64_t floor_bytes() {
+    uint64_t too_little = 1 << 20, enough = options_.ram_bytes;
+    while (enough - too_little > 8 << 10) {
+      options_.ram_bytes = too_little + (enough - too_little) / 2;
+      try {
+        Engine::open(options_)->plan();
+        enough = options_.ram_bytes;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.fault(), Fault::memory_floor);
+        too_little = options_.ram_bytes;
+      }
+    }
+    return enough;
   }
   BenchResult bench() { return run_bench(options_, {.prompt_tokens = 70, .gen_tokens = 9, .n_repetitions = 2}); }
 
@@ -82,14 +97,7 @@ TEST_F(BenchTest, EverythingInMemory) {
 TEST_F(BenchTest, StreamedWithTooSmallACache) {
   options_.experts = ExpertsChoice::streamed;
   options_.context_tokens = 128;
-  for (options_.ram_bytes = 20 << 20;; options_.ram_bytes += 256 << 10) {  // the floor, whatever it is here
-    try {
-      Engine::open(options_)->plan();
-      break;
-    } catch (const Error& error) {
-      ASSERT_EQ(error.fault(), Fault::memory_floor);
-    }
-  }
+  options_.ram_bytes = floor_bytes();
   const BenchResult r = bench();
   EXPECT_FALSE(r.plan.experts_resident);
   EXPECT_LT(r.decode.hit_rate, 1);

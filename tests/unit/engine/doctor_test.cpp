@@ -30,7 +30,7 @@ class DoctorTest : public testing::Test {
   void examine_model(const std::string& path) {
     EngineOptions options;
     options.model_path = path;
-    options.ram_bytes = 256 << 20;
+    options.ram_bytes = 1 << 30;
     result_ = examine(options);
     for (const Finding& f : result_.findings) {
       EXPECT_FALSE(f.found.empty()) << f.what;

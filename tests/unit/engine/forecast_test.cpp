@@ -107,7 +107,7 @@ TEST(EngineForecast, MeasuresWithoutLoading) {
   EngineOptions options;
   options.model_path = write_tiny_model(dir.path(), {});
   options.experts = ExpertsChoice::streamed;
-  options.ram_bytes = 256 << 20;
+  options.ram_bytes = 1 << 30;
   const auto engine = Engine::open(options);
   const Forecast f = engine->forecast(64, 16);
   EXPECT_EQ(f.cache_share, 1);  // a tiny model
