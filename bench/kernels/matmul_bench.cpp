@@ -1,6 +1,8 @@
-// Matmuls against the RAM of this machine: every iteration reads other weights, from a working set several times larger
-// than L3. `roof` is the read bandwidth measured in the same run with the same threads; `of_roof` the share of it that
-// the fastest iteration reaches, as the roof is the fastest pass. The cases are those that the tests check.
+// Matmuls against the RAM and the int8 arithmetic of this machine: every iteration reads other weights, from a working
+// set several times larger than L3. `roof` is the read bandwidth with the same threads, a pass of reading between any
+// two matmuls, because a shared machine's bandwidth changes within seconds; `peak` is the rate of the table's int8
+// multiply-adds. Rates are medians. The cases are those that the tests check.
+//   bench_kernels --benchmark_filter='avx512/fast/Q4_K/8192x2048/threads:2/rows:(1|64)$'
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -46,31 +48,37 @@ class WorkingSet {
 // Weights of one shape, over and over until the working set is full.
 class Weights {
  public:
-  explicit Weights(const MatmulCase& c) {
+  Weights(const WorkingSet& set, const MatmulCase& c) {
     const TestMatrix one(c.format, c.rows, c.cols, 3);
     for (int64_t at = 0; at + one.view().bytes() <= kWorkingSetBytes; at += one.view().bytes()) {
-      std::memcpy(set_.data() + at, one.view().data, static_cast<size_t>(one.view().bytes()));
-      views_.push_back({set_.data() + at, c.rows, c.cols, c.format});
+      std::memcpy(set.data() + at, one.view().data, static_cast<size_t>(one.view().bytes()));
+      views_.push_back({set.data() + at, c.rows, c.cols, c.format});
     }
   }
   const MatrixView& next() { return views_[at_++ % views_.size()]; }
 
  private:
-  WorkingSet set_;
   std::vector<MatrixView> views_;
   size_t at_ = 0;
 };
 
-// Bytes per second that the pool's threads read: the best of many passes over 32 MiB, each elsewhere.
-double measure_roof(ThreadPool& pool) {
-  constexpr int64_t kPass = 32 << 20, kGrain = 1 << 20;
-  const WorkingSet set;
-  std::atomic<uint64_t> total = 0;  // keeps the reads alive
-  double best = 0;
-  for (int64_t pass = 0; pass < 64; ++pass) {
-    const std::byte* from = set.data() + pass * kPass % kWorkingSetBytes;
+double median(std::vector<double>& values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// Seconds in which the pool's threads read 32 MiB, each time elsewhere.
+class Reader {
+ public:
+  static constexpr int64_t kPass = 32 << 20;
+
+  explicit Reader(const WorkingSet& set) : set_(set) {}
+  double pass(ThreadPool& pool) {
+    const std::byte* from = set_.data() + pass_++ * kPass % kWorkingSetBytes;
+    std::atomic<uint64_t> total = 0;  // keeps the reads alive
     const uint64_t start = now_ns();
-    pool.parallel_for(kPass, kGrain, [&](int64_t begin, int64_t end) {
+    pool.parallel_for(kPass, 1 << 20, [&](int64_t begin, int64_t end) {
       uint64_t sum = 0;
       for (int64_t line = begin; line < end; line += 64) {  // a word of each cache line brings all of it
         uint64_t word;
@@ -79,42 +87,99 @@ double measure_roof(ThreadPool& pool) {
       }
       total += sum;
     });
-    best = std::max(best, static_cast<double>(kPass) / seconds_since(start));
+    benchmark::DoNotOptimize(total.load());
+    return seconds_since(start);
   }
-  benchmark::DoNotOptimize(total.load());
+
+ private:
+  const WorkingSet& set_;
+  int64_t pass_ = 3;  // not where the weights are read
+};
+
+// Multiply-adds per second of the pool's threads out of registers: the best of many passes.
+double measure_peak(ThreadPool& pool, const KernelTable& table) {
+  constexpr int64_t kRounds = 20000;
+  double best = 0;
+  for (int pass = 0; pass < 16; ++pass) {
+    std::atomic<int64_t> total = 0;
+    const uint64_t start = now_ns();
+    pool.parallel_for(pool.size(), 1, [&](int64_t, int64_t) { total += table.int8_peak(kRounds); });
+    best = std::max(best, static_cast<double>(total) / seconds_since(start));
+  }
   return best;
 }
 
-double roof(ThreadPool& pool) {
-  static std::map<int, double> measured;
-  auto& entry = measured[pool.size()];
-  if (entry == 0) entry = measure_roof(pool);
+double peak(ThreadPool& pool, const KernelTable& table) {
+  static std::map<std::pair<const KernelTable*, int>, double> measured;
+  double& entry = measured[{&table, pool.size()}];
+  if (entry == 0) entry = measure_peak(pool, table);
   return entry;
 }
 
-void time_matmul(benchmark::State& state, const KernelTable& table, const MatmulCase& c, bool fast, int n_threads) {
-  ThreadPool pool(n_threads);
-  const double roof_rate = roof(pool);
-  Weights weights(c);
-  const TestActivations x(state.range(0), c.cols, 5);
-  std::vector<float> y(static_cast<size_t>(state.range(0) * c.rows));
-  const Matmul matmul = (fast ? table.matmul_fast : table.matmul_exact)[static_cast<int>(c.format)];
-  const int64_t grain = std::max<int64_t>(16, c.rows / (8 * n_threads));
-  double fastest = 0;  // matmuls per second
+struct Timed {
+  const KernelTable* table;
+  MatmulCase c;
+  bool fast;
+  int n_threads;
+  int64_t n_rows;  // of activations
+  std::string name() const {
+    return fmt::format("{}/{}/{}/{}x{}/threads:{}/rows:{}", table->name, fast ? "fast" : "exact",
+                       format_info(c.format).name, c.rows, c.cols, n_threads, n_rows);
+  }
+};
+
+void time_matmul(benchmark::State& state, const Timed& t) {
+  static const WorkingSet set;
+  ThreadPool pool(t.n_threads);
+  const MatmulCase& c = t.c;
+  const double peak_rate = peak(pool, *t.table);
+  Reader reader(set);
+  Weights weights(set, c);
+  const TestActivations x(t.n_rows, c.cols, 5);
+  std::vector<float> y(static_cast<size_t>(t.n_rows * c.rows));
+  const Matmul matmul = (t.fast ? t.table->matmul_fast : t.table->matmul_exact)[static_cast<int>(c.format)];
+  const int64_t grain = std::max<int64_t>(16, c.rows / (8 * t.n_threads) / 16 * 16);
+  std::vector<double> seconds, read_seconds;
   for (auto _ : state) {
+    state.PauseTiming();
+    read_seconds.push_back(reader.pass(pool));
+    state.ResumeTiming();
     const MatrixView& w = weights.next();
     const uint64_t start = now_ns();
     pool.parallel_for(c.rows, grain,
                       [&](int64_t begin, int64_t end) { matmul(w, x.all(), y.data(), c.rows, begin, end); });
-    fastest = std::max(fastest, 1 / seconds_since(start));
+    seconds.push_back(seconds_since(start));
     benchmark::DoNotOptimize(y.data());
   }
-  const double rate = fastest * static_cast<double>(format_bytes(c.format, c.rows * c.cols));
-  state.counters["GB/s"] = rate * 1e-9;
-  state.counters["roof"] = roof_rate * 1e-9;
-  state.counters["of_roof"] = rate / roof_rate;
-  state.counters["GMAC/s"] = fastest * static_cast<double>(c.rows * c.cols * state.range(0)) * 1e-9;
+  const double rate = 1 / median(seconds), roof = static_cast<double>(Reader::kPass) / median(read_seconds);
+  const double bytes = rate * static_cast<double>(format_bytes(c.format, c.rows * c.cols));
+  const double multiplied = rate * static_cast<double>(c.rows * c.cols * t.n_rows);
+  state.counters["GB/s"] = bytes * 1e-9;
+  state.counters["of_roof"] = bytes / roof;
+  state.counters["GMAC/s"] = multiplied * 1e-9;
+  state.counters["of_peak"] = multiplied / peak_rate;
+  state.counters["roof_GB/s"] = roof * 1e-9;
+  state.counters["peak_GMAC/s"] = peak_rate * 1e-9;
 }
+
+// A line of 94 columns for each case.
+class Table : public benchmark::BenchmarkReporter {
+ public:
+  bool ReportContext(const Context&) override {
+    fmt::print("{:<46} {:>6} {:>6} {:>7} {:>6}  {:>6} {:>7}\n", "", "GB/s", "roof", "GMAC/s", "peak", "roof", "peak");
+    return true;
+  }
+  void ReportRuns(const std::vector<Run>& runs) override {
+    for (const Run& run : runs) {
+      if (run.error_occurred) continue;
+      const auto get = [&](const char* name) { return run.counters.at(name).value; };
+      const std::string name = run.run_name.function_name;
+      fmt::print("{:<46} {:>6.1f} {:>5.0f}% {:>7.1f} {:>5.0f}%  {:>6.1f} {:>7.1f}\n", name, get("GB/s"),
+                 100 * get("of_roof"), get("GMAC/s"), 100 * get("of_peak"), get("roof_GB/s"), get("peak_GMAC/s"));
+    }
+    std::fflush(stdout);
+  }
+};
 
 void register_cases() {
   for (const KernelTable* table : testing_support::available_tables()) {
@@ -123,10 +188,12 @@ void register_cases() {
       for (const bool fast : {true, false}) {
         if (fast && format_info(c.format).is_float) continue;
         for (const int n_threads : {1, 2}) {
-          const std::string name = fmt::format("{}/{}/{}/{}x{}/threads:{}/tokens", table->name, fast ? "fast" : "exact",
-                                               format_info(c.format).name, c.rows, c.cols, n_threads);
-          const auto body = [=](benchmark::State& state) { time_matmul(state, *table, c, fast, n_threads); };
-          benchmark::RegisterBenchmark(name.c_str(), body)->Arg(1)->Arg(8)->Arg(128)->UseRealTime()->MinTime(0.1);
+          for (const int64_t n_rows : {1, 2, 3, 4, 6, 8, 16, 64, 128}) {
+            const Timed timed = {table, c, fast, n_threads, n_rows};
+            benchmark::RegisterBenchmark(timed.name().c_str(), [=](benchmark::State& state) {
+              time_matmul(state, timed);
+            })->UseRealTime();
+          }
         }
       }
     }
@@ -140,7 +207,8 @@ int main(int argc, char** argv) {
   flashmoe::register_cases();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
+  flashmoe::Table table;
+  benchmark::RunSpecifiedBenchmarks(&table);
   benchmark::Shutdown();
   return 0;
 }

@@ -17,6 +17,7 @@ namespace flashmoe {
 
 inline constexpr int kActivationBlock = 32;  // values that share one int8 scale
 inline constexpr int kDeltaChunk = 64;       // tokens per block of the chunked delta rule
+inline constexpr int kMatmulTileRows = 16;   // weight rows that are multiplied together
 
 // Activations x [n, cols] of one matmul: f32 rows, and their int8 form where the kernel wants it.
 struct Activations {
@@ -29,6 +30,8 @@ struct Activations {
 };
 
 // y[i * y_stride + r] = sum_c w[r, c] * x[i, c] for i in [0, x.n), r in [row_begin, row_end).
+// Any range gives the same bits; the fastest are whole tiles of kMatmulTileRows. A call prepares its activations once for
+// all its rows, which costs about as much as 2 of them: ranges of 64 rows or more are best.
 using Matmul = void (*)(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
                         int64_t row_end) noexcept;
 
@@ -70,6 +73,10 @@ struct KernelTable {
 
   Matmul matmul_exact[kFormatCount] = {};  // reads x.f32
   Matmul matmul_fast[kFormatCount] = {};   // reads x.q8, scale, sum; for float formats the same as matmul_exact
+
+  // Multiplies int8 values in registers as fast as matmul_fast could at best, and returns how many multiply-adds that
+  // were: n_rounds times a fixed number. What prefill is measured against.
+  int64_t (*int8_peak)(int64_t n_rounds) noexcept;
 
   // x [n, cols] -> q8 [n, cols], scale and sum [n, cols / 32]; cols a multiple of 32.
   void (*quantise_activations)(const float* x, int64_t n, int64_t cols, int8_t* q8, float* scale, float* sum) noexcept;

@@ -11,6 +11,10 @@ void set_rows(KernelTable& table);
 void set_delta(KernelTable& table);
 void set_attention(KernelTable& table);
 void set_int8_peak(KernelTable& table);
+
+// The entry of matmul_fast, for shapes that another table leaves to this one.
+void int8_matmul(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
+                 int64_t row_end) noexcept;
 }  // namespace scalar
 
 namespace avx2 {

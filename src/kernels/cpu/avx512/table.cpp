@@ -27,6 +27,19 @@ void quantise_activations(const float* x, int64_t n, int64_t cols, int8_t* q8, f
   }
 }
 
+int64_t int8_peak(int64_t n_rounds) noexcept {
+  constexpr int kChains = 12;  // hide the latency of vpdpbusd
+  __m512i sums[kChains] = {};
+  const __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5);
+  for (int64_t i = 0; i < n_rounds; ++i) {
+    for (int chain = 0; chain < kChains; ++chain) {
+      sums[chain] = _mm512_dpbusd_epi32(sums[chain], a, b);
+      asm volatile("" : "+v"(sums[chain]));
+    }
+  }
+  return n_rounds * kChains * 64;
+}
+
 }  // namespace
 
 void set_entries(KernelTable& table) {
@@ -37,26 +50,26 @@ void set_entries(KernelTable& table) {
   table.quantise_activations = quantise_activations;
   table.int8_peak = int8_peak;
   const auto set = [&table](Format format, Matmul entry) { table.matmul_fast[static_cast<int>(format)] = entry; };
-  set(Format::q8_0, matmul<BlockDot<BlockQ8_0>>);
-  set(Format::q4_0, matmul<BlockDot<BlockQ4_0>>);
-  set(Format::q4_1, matmul<BlockDot<BlockQ4_1>>);
-  set(Format::q5_0, matmul<BlockDot<BlockQ5_0>>);
-  set(Format::q5_1, matmul<BlockDot<BlockQ5_1>>);
-  set(Format::iq4_nl, matmul<BlockDot<BlockIQ4_NL>>);
-  set(Format::mxfp4, matmul<BlockDot<BlockMXFP4>>);
-  set(Format::q2_k, matmul<SuperblockDot<BlockQ2_K>>);
-  set(Format::q3_k, matmul<SuperblockDot<BlockQ3_K>>);
-  set(Format::q4_k, matmul<SuperblockDot<BlockQ4_K>>);
-  set(Format::q5_k, matmul<SuperblockDot<BlockQ5_K>>);
-  set(Format::q6_k, matmul<SuperblockDot<BlockQ6_K>>);
-  set(Format::iq1_s, matmul<SuperblockDot<BlockIQ1_S>>);
-  set(Format::iq1_m, matmul<SuperblockDot<BlockIQ1_M>>);
-  set(Format::iq2_xxs, matmul<SuperblockDot<BlockIQ2_XXS>>);
-  set(Format::iq2_xs, matmul<SuperblockDot<BlockIQ2_XS>>);
-  set(Format::iq2_s, matmul<SuperblockDot<BlockIQ2_S>>);
-  set(Format::iq3_xxs, matmul<SuperblockDot<BlockIQ3_XXS>>);
-  set(Format::iq3_s, matmul<SuperblockDot<BlockIQ3_S>>);
-  set(Format::iq4_xs, matmul<SuperblockDot<BlockIQ4_XS>>);
+  set(Format::q8_0, int8_matmul<BlockRow<BlockQ8_0>>);
+  set(Format::q4_0, int8_matmul<BlockRow<BlockQ4_0>>);
+  set(Format::q4_1, int8_matmul<BlockRow<BlockQ4_1>>);
+  set(Format::q5_0, int8_matmul<BlockRow<BlockQ5_0>>);
+  set(Format::q5_1, int8_matmul<BlockRow<BlockQ5_1>>);
+  set(Format::iq4_nl, int8_matmul<BlockRow<BlockIQ4_NL>>);
+  set(Format::mxfp4, int8_matmul<BlockRow<BlockMXFP4>>);
+  set(Format::q2_k, int8_matmul<BlockRow<BlockQ2_K>>);
+  set(Format::q3_k, int8_matmul<BlockRow<BlockQ3_K>>);
+  set(Format::q4_k, int8_matmul<BlockRow<BlockQ4_K>>);
+  set(Format::q5_k, int8_matmul<BlockRow<BlockQ5_K>>);
+  set(Format::q6_k, int8_matmul<BlockRow<BlockQ6_K>>);
+  set(Format::iq1_s, int8_matmul<BlockRow<BlockIQ1_S>>);
+  set(Format::iq1_m, int8_matmul<BlockRow<BlockIQ1_M>>);
+  set(Format::iq2_xxs, int8_matmul<BlockRow<BlockIQ2_XXS>>);
+  set(Format::iq2_xs, int8_matmul<BlockRow<BlockIQ2_XS>>);
+  set(Format::iq2_s, int8_matmul<BlockRow<BlockIQ2_S>>);
+  set(Format::iq3_xxs, int8_matmul<BlockRow<BlockIQ3_XXS>>);
+  set(Format::iq3_s, int8_matmul<BlockRow<BlockIQ3_S>>);
+  set(Format::iq4_xs, int8_matmul<BlockRow<BlockIQ4_XS>>);
 }
 
 }  // namespace flashmoe::avx512

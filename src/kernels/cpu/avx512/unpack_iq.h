@@ -1,11 +1,12 @@
 // The IQ formats of 256 values unpacked to bytes, AVX-512.
 //
-// Codebooks of up to 1024 entries are looked up 32 at a time in their stored form, two bytes an entry, by permutes over
-// the whole table: gathers are microcode on some machines and slowed down by mitigations on others, and entries loaded
-// one by one cost more to put together than the permutes. For IQ1's 2048 entries it is the other way round.
+// Codebooks of up to 1024 entries are looked up 64 bytes at a time in their stored form, by permutes over the whole
+// table: gathers are microcode on some machines and slowed down by mitigations on others, and entries loaded one by one
+// cost more to put together than the permutes. For IQ1's 2048 entries it is the other way round. Values stay in planes
+// (Form), so nothing is moved to where it belongs.
 #pragma once
 
-#include "kernels/cpu/avx512/int8_dot.h"
+#include "kernels/cpu/avx512/unpack_32.h"
 #include "quant/iq1_m.h"
 #include "quant/iq1_s.h"
 #include "quant/iq2_s.h"
@@ -17,149 +18,201 @@
 
 namespace flashmoe::avx512 {
 
+constexpr Form form_of(const BlockIQ1_S*) { return {Kind::kPlain, 9}; }
+constexpr Form form_of(const BlockIQ1_M*) { return {Kind::kFine, 9}; }
+constexpr Form form_of(const BlockIQ2_XXS*) { return {Kind::kPlain, 128, Order::kPlanes}; }
+constexpr Form form_of(const BlockIQ2_XS*) { return {Kind::kFine, 128, Order::kPlanes}; }
+constexpr Form form_of(const BlockIQ2_S*) { return {Kind::kFine, 128, Order::kPlanes}; }
+constexpr Form form_of(const BlockIQ3_XXS*) { return {Kind::kPlain, 128, Order::kPlanes}; }
+constexpr Form form_of(const BlockIQ3_S*) { return {Kind::kPlain, 128, Order::kPlanes}; }
+constexpr Form form_of(const BlockIQ4_XS*) { return {Kind::kPlain, 128, Order::kHalves}; }
+
 constexpr uint64_t kLowNibbles = 0x0f0f0f0f0f0f0f0f;
 
-// 32 entries of a codebook of kEntries.
-template <int kEntries>
-inline __m512i look_up(const uint16_t* book, __m512i index) {
-  if constexpr (kEntries == 64) {
-    return _mm512_permutex2var_epi16(_mm512_loadu_si512(book), index, _mm512_loadu_si512(book + 32));
-  } else {
-    constexpr int kHalf = kEntries / 2;
-    const __mmask32 upper = _mm512_test_epi16_mask(index, _mm512_set1_epi16(kHalf));
-    return _mm512_mask_blend_epi16(upper, look_up<kHalf>(book, index), look_up<kHalf>(book + kHalf, index));
+// A codebook's 16-bit entries: their low bytes, and their high bytes.
+template <size_t kEntries>
+struct ByteBook {
+  alignas(64) uint8_t low[kEntries];
+  alignas(64) uint8_t high[kEntries];
+};
+template <size_t kEntries>
+consteval ByteBook<kEntries> byte_book(const uint16_t (&entries)[kEntries]) {
+  ByteBook<kEntries> book = {};
+  for (size_t i = 0; i < kEntries; ++i) {
+    book.low[i] = static_cast<uint8_t>(entries[i] & 255);
+    book.high[i] = static_cast<uint8_t>(entries[i] >> 8);
   }
-}
-template <int kEntries>
-inline __m512i look_up(const uint16_t (&book)[kEntries], __m512i index) {
-  return look_up<kEntries>(static_cast<const uint16_t*>(book), index);
+  return book;
 }
 
-// The levels of a codebook, for vpshufb.
-struct LevelTable {
-  alignas(16) int8_t levels[16];
-  operator __m512i() const { return _mm512_broadcast_i32x4(load16(levels)); }
+// Bits 7 and up of 64 indices, as masks.
+struct UpperBits {
+  __mmask64 bit7, bit8 = 0, bit9 = 0;
 };
-template <size_t kLevels>
+// 64 bytes out of kBytes.
+template <size_t kBytes>
+inline __m512i look_up(const uint8_t* bytes, __m512i index, UpperBits upper) {
+  if constexpr (kBytes == 128) {
+    return _mm512_permutex2var_epi8(_mm512_load_si512(bytes), index, _mm512_load_si512(bytes + 64));
+  } else {
+    constexpr size_t kHalf = kBytes / 2;
+    const __mmask64 bit = kBytes == 256 ? upper.bit7 : kBytes == 512 ? upper.bit8 : upper.bit9;
+    return _mm512_mask_blend_epi8(bit, look_up<kHalf>(bytes, index, upper),
+                                  look_up<kHalf>(bytes + kHalf, index, upper));
+  }
+}
+
+// Of 64 bytes: levels[i % kLevels] + 128, so that vpermb ignores the upper bits of its indices.
+struct LevelTable {
+  alignas(64) uint8_t levels[64];
+  operator __m512i() const { return _mm512_load_si512(levels); }
+};
+template <size_t kCodes, size_t kLevels>
 consteval LevelTable level_table(const int8_t (&levels)[kLevels]) {
   LevelTable table = {};
-  for (size_t i = 0; i < kLevels; ++i) table.levels[i] = levels[i];
+  for (size_t i = 0; i < 64; ++i) {
+    table.levels[i] = i % kCodes < kLevels ? static_cast<uint8_t>(levels[i % kCodes] + 128) : uint8_t{0};
+  }
   return table;
 }
-inline constexpr LevelTable kIq2Table = level_table(kIq2SLevels);
-inline constexpr LevelTable kIq3XxsTable = level_table(kIq3XxsLevels), kIq3STable = level_table(kIq3SLevels);
+inline __m512i levels_of(const LevelTable& table, __m512i codes) { return _mm512_permutexvar_epi8(codes, table); }
 
-// 32 entries of 8 values of 2 bits.
-inline void expand_eights(__m512i entries, __m512i levels, __m512i q[4]) {
-  alignas(64) uint16_t stored[32];
-  _mm512_store_si512(stored, entries);
-  const __m512i shifts = _mm512_set1_epi64(0x0e0c0a0806040200);
-  for (int g = 0; g < 4; ++g) {
-    const __m512i bits = _mm512_multishift_epi64_epi8(shifts, _mm512_cvtepu16_epi64(load16(stored + 8 * g)));
-    q[g] = _mm512_shuffle_epi8(levels, _mm512_and_si512(bits, _mm512_set1_epi8(3)));
+// Byte k / 2 of `bytes` in byte k.
+struct TwiceOrder {
+  alignas(64) uint8_t from[64];
+  operator __m512i() const { return _mm512_load_si512(from); }
+};
+consteval TwiceOrder twice_order(int first, int stride, int run, int jump) {
+  TwiceOrder order = {};
+  for (int k = 0; k < 64; ++k) {
+    order.from[k] = static_cast<uint8_t>(first + k / 2 % run * stride + k / 2 / run * jump);
+  }
+  return order;
+}
+inline constexpr TwiceOrder kTwice = twice_order(0, 1, 32, 0);
+inline __m512i twice(__m256i bytes) { return _mm512_permutexvar_epi8(kTwice, _mm512_castsi256_si512(bytes)); }
+
+// Entries of 8 values of 2 bits: two bytes each, and plane p has bits 2 p and 2 p + 1 of every byte.
+template <size_t kEntries>
+inline void look_up_eights(const ByteBook<kEntries>& book, __m512i index_twice, UpperBits upper, __m512i q[4]) {
+  static constexpr LevelTable kTable = level_table<4>(kIq2SLevels);
+  const __m512i entries = _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaa, look_up<kEntries>(book.low, index_twice, upper),
+                                                 look_up<kEntries>(book.high, index_twice, upper));
+  q[0] = levels_of(kTable, entries);
+  for (unsigned p = 1; p < 4; ++p) q[p] = levels_of(kTable, _mm512_srli_epi16(entries, 2 * p));
+}
+// Entries of 4 values of 4 bits.
+template <size_t kEntries>
+inline void look_up_fours(const ByteBook<kEntries>& book, const LevelTable& table, __m512i index, UpperBits upper,
+                          __m512i q[4]) {
+  const __m512i low = look_up<kEntries>(book.low, index, upper), high = look_up<kEntries>(book.high, index, upper);
+  q[0] = levels_of(table, low);
+  q[1] = levels_of(table, _mm512_srli_epi16(low, 4));
+  q[2] = levels_of(table, high);
+  q[3] = levels_of(table, _mm512_srli_epi16(high, 4));
+}
+
+// Planes of values that are moved by 128, negated where the value's bit is set: 32 bytes, a bit for each value.
+inline void set_signs(__m256i signs, __m512i q[4]) {
+  const __m512i of_fours = twice(signs);  // low nibble, then high nibble
+  for (int p = 0; p < 4; ++p) {
+    const __mmask64 negative = _mm512_test_epi8_mask(of_fours, _mm512_set1_epi16(static_cast<int16_t>(0x1001 << p)));
+    q[p] = _mm512_mask_sub_epi8(q[p], negative, _mm512_setzero_si512(), q[p]);
   }
 }
-// 32 entries of 4 values of 4 bits.
-inline void expand_fours(__m512i entries, __m512i levels, __m512i q[2]) {
-  alignas(64) uint16_t stored[32];
-  _mm512_store_si512(stored, entries);
-  const __m512i shifts = _mm512_set1_epi64(0x2c2824200c080400);
-  for (int g = 0; g < 2; ++g) {
-    const __m512i bits = _mm512_multishift_epi64_epi8(shifts, _mm512_cvtepu16_epi32(load32(stored + 16 * g)));
-    q[g] = _mm512_shuffle_epi8(levels, _mm512_and_si512(bits, _mm512_set1_epi8(15)));
-  }
+// even_signs of 32 bytes.
+inline __m256i even_signs(__m256i sevens) {
+  const __m256i parity = _mm256_broadcastsi128_si256(
+      _mm_setr_epi8(0, -128, -128, 0, -128, 0, 0, -128, -128, 0, 0, -128, 0, -128, -128, 0));
+  const __m256i nibble = _mm256_set1_epi8(15);
+  const __m256i low = _mm256_shuffle_epi8(parity, _mm256_and_si256(sevens, nibble));
+  const __m256i high = _mm256_shuffle_epi8(parity, _mm256_and_si256(_mm256_srli_epi16(sevens, 4), nibble));
+  return _mm256_ternarylogic_epi32(sevens, low, high,
+                                   0xf6);  // sevens | (low ^ high)
+}
+// The same of four times 7 bits in each of 8 words of 64 bits, from bit `first`.
+inline __m256i even_signs(__m512i words, int first) {
+  const __m512i shifts = _mm512_set1_epi64(0x150e0700 + first * 0x01010101);
+  const __m512i sevens = _mm512_and_si512(_mm512_multishift_epi64_epi8(shifts, words), _mm512_set1_epi8(127));
+  return even_signs(_mm512_cvtepi64_epi32(sevens));
 }
 
-// even_signs of 8 bytes at once.
-inline uint64_t even_signs(uint64_t sevens) {
-  uint64_t parity = sevens ^ sevens >> 4;  // only the lowest bit of each byte is used
-  parity ^= parity >> 2;
-  parity ^= parity >> 1;
-  return sevens | (parity & 0x0101010101010101) << 7;
+// Scales for each 32 values out of 8 steps: (step * slope + start) * d.
+inline __m256 step_scales(__m256i steps, float slope, float start, float d) {
+  const __m256 factors = _mm256_fmadd_ps(_mm256_cvtepi32_ps(steps), _mm256_set1_ps(slope), _mm256_set1_ps(start));
+  return _mm256_mul_ps(factors, _mm256_set1_ps(d));
 }
-// The signs of two groups of 32 values, each 28 bits of a word.
-inline uint64_t even_signs(uint32_t first, uint32_t second) {
-  const uint64_t bits = (first & 0xfffffffu) | static_cast<uint64_t>(second & 0xfffffffu) << 28;
-  return even_signs(_pdep_u64(bits, 0x7f7f7f7f7f7f7f7f));
-}
-
-// Scales for each 16 values, out of 16 steps or 8 steps of 32 values: (step * slope + start) * d.
-inline __m512 step_scales(__m512i steps, float slope, float start, float d) {
-  const __m512 factors = _mm512_fmadd_ps(_mm512_cvtepi32_ps(steps), _mm512_set1_ps(slope), _mm512_set1_ps(start));
-  return _mm512_mul_ps(factors, _mm512_set1_ps(d));
-}
-inline __m512 step_scales(__m256i steps, float slope, float start, float d) {
-  return spread(step_scales(_mm512_zextsi256_si512(steps), slope, start, d), 0, 2);
-}
-inline __m512i sixteen_nibbles(const uint8_t packed[8]) {
+// 2 step + 1 for 16 steps, in bytes.
+inline __m128i odd_factors(__m128i steps) { return _mm_add_epi8(_mm_add_epi8(steps, steps), _mm_set1_epi8(1)); }
+inline __m128i sixteen_nibbles(const uint8_t packed[8]) {
   const uint64_t both = long_at(packed);
-  const __m128i low = eight_bytes(both & kLowNibbles), high = eight_bytes(both >> 4 & kLowNibbles);
-  return _mm512_cvtepu8_epi32(_mm_unpacklo_epi8(low, high));
+  return _mm_unpacklo_epi8(eight_bytes(both & kLowNibbles), eight_bytes(both >> 4 & kLowNibbles));
 }
 
-inline MaskedWeights unpack(const BlockIQ2_XXS& block) {
-  MaskedWeights to;
-  const __m512i groups = _mm512_loadu_si512(block.q);
+inline Unpacked unpack(const BlockIQ2_XXS* block) {
+  static constexpr ByteBook kBook = byte_book(kIq2XxsEntries);
+  static constexpr TwiceOrder kIndices = twice_order(0, 1, 4, 8);  // the first four of every eight bytes
+  Unpacked to = {};
+  const __m512i groups = _mm512_loadu_si512(block->q);
   const __m256i words = _mm512_cvtepi64_epi32(_mm512_srli_epi64(groups, 32));
-  to.scale = step_scales(_mm256_srli_epi32(words, 28), 0.25f, 0.125f, half_at(block.d));
-  const __m512i index = _mm512_cvtepu8_epi16(_mm512_cvtepi64_epi32(groups));
-  expand_eights(look_up(kIq2XxsEntries, index), kIq2Table, to.q);
-  for (int g = 0; g < 4; ++g) {
-    to.negative[g] = even_signs(word_at(block.q[2 * g] + 4), word_at(block.q[2 * g + 1] + 4));
-  }
+  to.scale = step_scales(_mm256_srli_epi32(words, 28), 0.25f, 0.125f, half_at(block->d));
+  const __m512i index = _mm512_permutexvar_epi8(kIndices, groups);
+  look_up_eights(kBook, index, {_mm512_movepi8_mask(index)}, to.q);
+  set_signs(even_signs(groups, 32), to.q);
   return to;
 }
 
-inline MaskedWeights unpack(const BlockIQ2_XS& block) {
-  MaskedWeights to;
-  to.scale = step_scales(sixteen_nibbles(block.scales), 0.25f, 0.125f, half_at(block.d));
-  const __m512i words = _mm512_loadu_si512(block.q);  // look_up takes the lower bits
-  expand_eights(look_up(kIq2XsEntries, words), kIq2Table, to.q);
-  alignas(32) uint64_t sevens[4];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(sevens), _mm512_cvtepi16_epi8(_mm512_srli_epi16(words, 9)));
-  for (int g = 0; g < 4; ++g) to.negative[g] = even_signs(sevens[g]);
+inline Unpacked unpack(const BlockIQ2_XS* block) {
+  static constexpr ByteBook kBook = byte_book(kIq2XsEntries);
+  static constexpr TwiceOrder kLow = twice_order(0, 2, 32, 0), kHigh = twice_order(1, 2, 32, 0);
+  Unpacked to = {};
+  to.fine = odd_factors(sixteen_nibbles(block->scales));
+  to.scale = _mm256_set1_ps(half_at(block->d) * 0.125f);
+  const __m512i words = _mm512_loadu_si512(block->q);
+  const __m512i index = _mm512_permutexvar_epi8(kLow, words), high = _mm512_permutexvar_epi8(kHigh, words);
+  look_up_eights(kBook, index, {_mm512_movepi8_mask(index), _mm512_test_epi8_mask(high, _mm512_set1_epi8(1))}, to.q);
+  set_signs(even_signs(_mm512_cvtepi16_epi8(_mm512_srli_epi16(words, 9))), to.q);
   return to;
 }
 
-inline MaskedWeights unpack(const BlockIQ2_S& block) {
-  MaskedWeights to;
-  to.scale = step_scales(sixteen_nibbles(block.scales), 0.25f, 0.125f, half_at(block.d));
-  // Byte k / 4 of `high` in lane k, its two bits moved to 8 and 9.
-  const __m512i bytes = _mm512_cvtepu8_epi64(eight_bytes(long_at(block.high)));
-  const __m512i lanes =
-      _mm512_shuffle_epi8(bytes, _mm512_set4_epi32(static_cast<int>(0x80088008), static_cast<int>(0x80088008),
-                                                   static_cast<int>(0x80008000), static_cast<int>(0x80008000)));
-  const __m512i upper = _mm512_sllv_epi16(lanes, _mm512_set1_epi64(0x0002000400060008));
-  const __m512i low = _mm512_cvtepu8_epi16(load32(block.q));
-  const __m512i index = _mm512_or_si512(low, _mm512_and_si512(upper, _mm512_set1_epi16(0x300)));
-  expand_eights(look_up(kIq2SEntries, index), kIq2Table, to.q);
-  for (int g = 0; g < 4; ++g) to.negative[g] = long_at(block.signs + 8 * g);
+inline Unpacked unpack(const BlockIQ2_S* block) {
+  static constexpr ByteBook kBook = byte_book(kIq2SEntries);
+  static constexpr TwiceOrder kBytes = twice_order(0, 0, 4, 1);  // a byte has two bits of each of four entries
+  Unpacked to = {};
+  to.fine = odd_factors(sixteen_nibbles(block->scales));
+  to.scale = _mm256_set1_ps(half_at(block->d) * 0.125f);
+  const __m512i index = twice(load32(block->q));
+  const __m512i pairs = _mm512_permutexvar_epi8(kBytes, _mm512_castsi128_si512(eight_bytes(long_at(block->high))));
+  const __m512i bit = _mm512_set1_epi64(0x4040101004040101);
+  look_up_eights(kBook, index,
+                 {_mm512_movepi8_mask(index), _mm512_test_epi8_mask(pairs, bit),
+                  _mm512_test_epi8_mask(pairs, _mm512_slli_epi64(bit, 1))},
+                 to.q);
+  set_signs(load32(block->signs), to.q);
   return to;
 }
 
-inline MaskedWeights unpack(const BlockIQ3_XXS& block) {
-  MaskedWeights to;
-  to.scale = step_scales(_mm256_srli_epi32(load32(block.words), 28), 0.5f, 0.25f, half_at(block.d));
-  for (int half = 0; half < 2; ++half) {
-    const __m512i index = _mm512_cvtepu8_epi16(load32(block.q + 32 * half));
-    expand_fours(look_up(kIq3XxsEntries, index), kIq3XxsTable, to.q + 2 * half);
-  }
-  for (int g = 0; g < 4; ++g) {
-    to.negative[g] = even_signs(word_at(block.words[2 * g]), word_at(block.words[2 * g + 1]));
-  }
+inline Unpacked unpack(const BlockIQ3_XXS* block) {
+  static constexpr ByteBook kBook = byte_book(kIq3XxsEntries);
+  static constexpr LevelTable kTable = level_table<16>(kIq3XxsLevels);
+  Unpacked to = {};
+  const __m256i words = load32(block->words);
+  to.scale = step_scales(_mm256_srli_epi32(words, 28), 0.5f, 0.25f, half_at(block->d));
+  const __m512i index = _mm512_loadu_si512(block->q);
+  look_up_fours(kBook, kTable, index, {_mm512_movepi8_mask(index)}, to.q);
+  set_signs(even_signs(_mm512_cvtepu32_epi64(words), 0), to.q);
   return to;
 }
 
-inline MaskedWeights unpack(const BlockIQ3_S& block) {
-  MaskedWeights to;
-  const __m256i steps = _mm256_cvtepu8_epi32(eight_bytes(_pdep_u64(word_at(block.scales), kLowNibbles)));
-  to.scale = step_scales(steps, 2, 1, half_at(block.d));
-  for (int half = 0; half < 2; ++half) {
-    const __m512i low = _mm512_cvtepu8_epi16(load32(block.q + 32 * half));
-    const __m512i index = _mm512_mask_add_epi16(low, word_at(block.high + 4 * half), low, _mm512_set1_epi16(0x100));
-    expand_fours(look_up(kIq3SEntries, index), kIq3STable, to.q + 2 * half);
-  }
-  for (int g = 0; g < 4; ++g) to.negative[g] = long_at(block.signs + 8 * g);
+inline Unpacked unpack(const BlockIQ3_S* block) {
+  static constexpr ByteBook kBook = byte_book(kIq3SEntries);
+  static constexpr LevelTable kTable = level_table<16>(kIq3SLevels);
+  Unpacked to = {};
+  const __m256i steps = _mm256_cvtepu8_epi32(eight_bytes(_pdep_u64(word_at(block->scales), kLowNibbles)));
+  to.scale = step_scales(steps, 2, 1, half_at(block->d));
+  const __m512i index = _mm512_loadu_si512(block->q);
+  look_up_fours(kBook, kTable, index, {_mm512_movepi8_mask(index), long_at(block->high)}, to.q);
+  set_signs(load32(block->signs), to.q);
   return to;
 }
 
@@ -173,64 +226,60 @@ inline void expand_iq1(const uint8_t q[32], __m512i lanes, __m512i shift, __m512
     to[g] = _mm512_set_epi64(entry(7), entry(6), entry(5), entry(4), entry(3), entry(2), entry(1), entry(0));
   }
 }
-// Moved by one: down where `down` is set.
+// Moved by the offset and one: one down where `down` is set, else one up.
 inline __m512i move_by_one(__m512i entries, uint64_t down) {
-  const __m512i up = _mm512_add_epi8(entries, _mm512_set1_epi8(1));
-  return _mm512_mask_sub_epi8(up, down, entries, _mm512_set1_epi8(1));
+  const __m512i up = _mm512_add_epi8(entries, _mm512_set1_epi8(10));
+  return _mm512_mask_add_epi8(up, down, entries, _mm512_set1_epi8(8));
 }
 
-inline SignedWeights unpack(const BlockIQ1_S& block) {
-  SignedWeights to;
-  const __m128i words = load16(block.words);
+inline Unpacked unpack(const BlockIQ1_S* block) {
+  Unpacked to = {};
+  const __m128i words = load16(block->words);
   const __m256i wide = _mm256_cvtepu16_epi32(words);
   const __m256i steps = _mm256_and_si256(_mm256_srli_epi32(wide, 12), _mm256_set1_epi32(7));
-  to.scale = step_scales(steps, 0.25f, 0.125f, half_at(block.d));
+  to.scale = step_scales(steps, 0.25f, 0.125f, half_at(block->d));
   // Word k / 4 in lane k.
   const __m512i lanes = _mm512_mullo_epi64(_mm512_cvtepu16_epi64(words), _mm512_set1_epi64(0x0001000100010001));
-  expand_iq1(block.q, lanes, _mm512_set1_epi64(0x0009000600030000), to.q);
+  expand_iq1(block->q, lanes, _mm512_set1_epi64(0x0009000600030000), to.q);
   const auto down = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))));
   for (int g = 0; g < 4; ++g) {
     to.q[g] = move_by_one(to.q[g], _pdep_u64(down >> 2 * g, 0x0000000100000001) * 0xffffffff);
   }
-  set_starts(to);
   return to;
 }
 
-inline SignedWeights unpack(const BlockIQ1_M& block) {
-  SignedWeights to;
-  const uint64_t scales = long_at(block.scales[0]), steps = _pext_u64(scales, 0x0fff0fff0fff0fff);
+inline Unpacked unpack(const BlockIQ1_M* block) {
+  Unpacked to = {};
+  const uint64_t scales = long_at(block->scales[0]), steps = _pext_u64(scales, 0x0fff0fff0fff0fff);
   constexpr uint64_t kThrees = 0x0707070707070707;
   const __m128i bytes = sixteen_bytes(_pdep_u64(steps, kThrees), _pdep_u64(steps >> 24, kThrees));
   const float d = _cvtsh_ss(static_cast<uint16_t>(_pext_u64(scales, 0xf000f000f000f000)));
-  to.scale = step_scales(_mm512_cvtepu8_epi32(bytes), 0.25f, 0.125f, d);
+  to.fine = odd_factors(bytes);
+  to.scale = _mm256_set1_ps(d * 0.125f);
   // Byte k / 2 of `high` in lane k.
-  const __m512i wide = _mm512_cvtepu8_epi32(load16(block.high));
+  const __m512i wide = _mm512_cvtepu8_epi32(load16(block->high));
   const __m512i lanes = _mm512_or_si512(wide, _mm512_slli_epi32(wide, 16));
-  expand_iq1(block.q, lanes, _mm512_set1_epi32(0x00040000), to.q);
+  expand_iq1(block->q, lanes, _mm512_set1_epi32(0x00040000), to.q);
   for (int g = 0; g < 4; ++g) {
-    const uint64_t nibbles = _pdep_u64(word_at(block.high + 4 * g), kLowNibbles);
+    const uint64_t nibbles = _pdep_u64(word_at(block->high + 4 * g), kLowNibbles);
     to.q[g] = move_by_one(to.q[g], (nibbles >> 3 & 0x0101010101010101) * 255);
   }
-  set_starts(to);
   return to;
 }
 
-inline SignedWeights unpack(const BlockIQ4_XS& block) {
-  SignedWeights to;
-  const uint64_t low = _pdep_u64(word_at(block.scales_low), kLowNibbles);
-  const uint64_t high = _pdep_u64(load_u16(block.scales_high), 0x0303030303030303);
+inline Unpacked unpack(const BlockIQ4_XS* block) {
+  Unpacked to = {};
+  const uint64_t low = _pdep_u64(word_at(block->scales_low), kLowNibbles);
+  const uint64_t high = _pdep_u64(load_u16(block->scales_high), 0x0303030303030303);
   const __m256i steps = _mm256_cvtepu8_epi32(eight_bytes(low | high << 4));
-  to.scale = step_scales(steps, 1, -32, half_at(block.d));
-  const __m512i levels = _mm512_broadcast_i32x4(load16(kIq4Levels));
-  const __m512i shift =
-      _mm512_setr_epi64(0, 0, 0x4000400040004, 0x4000400040004, 0, 0, 0x4000400040004, 0x4000400040004);
-  for (int g = 0; g < 4; ++g) {  // low and high nibbles of 16 bytes, twice
-    const __m512i twice = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3),
-                                                   _mm512_castsi256_si512(load32(block.q + 32 * g)));
-    const __m512i nibbles = _mm512_and_si512(_mm512_srlv_epi16(twice, shift), _mm512_set1_epi8(15));
-    to.q[g] = _mm512_shuffle_epi8(levels, nibbles);
+  to.scale = step_scales(steps, 1, -32, half_at(block->d));
+  const __m512i nibble = _mm512_set1_epi8(15);
+  for (int half = 0; half < 2; ++half) {
+    const __m512i both = _mm512_loadu_si512(block->q + 64 * half);
+    to.q[2 * half] = _mm512_and_si512(both, nibble);
+    to.q[2 * half + 1] = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
   }
-  set_starts(to);
+  look_up_levels(kIq4Levels, to.q);
   return to;
 }
 

@@ -1,7 +1,7 @@
-// The K formats unpacked to bytes, AVX-512.
+// The K formats unpacked to bytes, AVX-512. Bits stay where they are as far as possible: see Form::steps, Order.
 #pragma once
 
-#include "kernels/cpu/avx512/int8_dot.h"
+#include "kernels/cpu/avx512/unpacked.h"
 #include "quant/q2_k.h"
 #include "quant/q3_k.h"
 #include "quant/q4_k.h"
@@ -10,102 +10,120 @@
 
 namespace flashmoe::avx512 {
 
-inline void unpack_scales(const uint8_t* d, const uint8_t* dmin, const uint8_t packed[12], KWeights& to) {
+constexpr Form form_of(const BlockQ4_K*) { return {Kind::kMinimum, 0, Order::kEvenHalves}; }
+constexpr Form form_of(const BlockQ5_K*) { return {Kind::kMinimum, 0, Order::kEvenHalves}; }
+constexpr Form form_of(const BlockQ6_K*) { return {Kind::kFine, 32}; }
+constexpr Form form_of(const BlockQ3_K*) { return {Kind::kFine, 4, Order::kRuns, {0, 2, 4, 4}}; }
+constexpr Form form_of(const BlockQ2_K*) { return {Kind::kFineMinimum, 0, Order::kRuns, {0, 2, 4, 6}}; }
+
+inline __m512i every(int byte) { return _mm512_set1_epi8(static_cast<char>(byte)); }
+
+// a | (b & mask)
+inline __m512i or_masked(__m512i a, __m512i b, __m512i mask) { return _mm512_ternarylogic_epi32(a, b, mask, 0xf8); }
+// A 32-bit count for each 128 bits.
+inline __m512i by_lane(int a, int b, int c, int d) {
+  return _mm512_setr_epi32(a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d);
+}
+
+// The 6-bit scales and minimums of Q4_K and Q5_K: quant/q4_k.h has their layout.
+inline void unpack_scales(const uint8_t* d, const uint8_t* dmin, const uint8_t packed[12], Unpacked& to) {
   const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8);
   const uint64_t scales = (a & 0x3f3f3f3fu) | static_cast<uint64_t>((c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u)) << 32;
   const uint64_t mins = (b & 0x3f3f3f3fu) | static_cast<uint64_t>((c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u))
                                                 << 32;
   const auto widen = [](uint64_t bytes, const uint8_t* factor) {
     const __m256i wide = _mm256_cvtepu8_epi32(eight_bytes(bytes));
-    return _mm512_zextps256_ps512(_mm256_mul_ps(_mm256_cvtepi32_ps(wide), _mm256_set1_ps(half_at(factor))));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(wide), _mm256_set1_ps(half_at(factor)));
   };
   to.scale = widen(scales, d);
   to.min = widen(mins, dmin);
 }
 
-inline __m512i two_nibbles(const uint8_t* q) {  // 32 bytes: low nibbles, then high nibbles
-  const __m512i twice = _mm512_broadcast_i64x4(load32(q));
-  const __m512i shift = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
-  return _mm512_and_si512(_mm512_srlv_epi16(twice, shift), _mm512_set1_epi8(15));
-}
-
-// Of the 32 bytes that are in both halves of `twice`: bits 4 r and 4 r + 1, then bits 4 r + 2 and 4 r + 3.
-inline __m512i two_bit_pairs(__m512i twice, int r) {
-  const __m512i shift =
-      pair(_mm256_set1_epi16(static_cast<int16_t>(4 * r)), _mm256_set1_epi16(static_cast<int16_t>(4 * r + 2)));
-  return _mm512_and_si512(_mm512_srlv_epi16(twice, shift), _mm512_set1_epi8(3));
-}
-
-// Bit g of 32 bytes in the lower half, bit g + 1 in the upper.
-inline __m512i two_bits(int g) {
-  return pair(_mm256_set1_epi8(static_cast<char>(1 << g)), _mm256_set1_epi8(static_cast<char>(2 << g)));
-}
-
-inline KWeights unpack(const BlockQ4_K& block) {
-  KWeights to;
-  unpack_scales(block.d, block.dmin, block.scales, to);
-  for (int g = 0; g < 4; ++g) to.q[g] = two_nibbles(block.q + 32 * g);
-  return to;
-}
-
-inline KWeights unpack(const BlockQ5_K& block) {
-  KWeights to;
-  unpack_scales(block.d, block.dmin, block.scales, to);
-  const __m512i high = _mm512_broadcast_i64x4(load32(block.high));
-  for (int g = 0; g < 4; ++g) {
-    const __mmask64 set = _mm512_test_epi8_mask(high, two_bits(2 * g));
-    const __m512i low = two_nibbles(block.q + 32 * g);
-    to.q[g] = _mm512_mask_add_epi8(low, set, low, _mm512_set1_epi8(16));
+// The first and the second halves of four pieces of 32 bytes: low nibbles are even blocks, high nibbles odd ones.
+struct NibbleHalves {
+  __m512i first, second;
+  explicit NibbleHalves(const uint8_t q[128]) {
+    const __m512i front = _mm512_loadu_si512(q), back = _mm512_loadu_si512(q + 64);
+    first = _mm512_shuffle_i64x2(front, back, 0x88);
+    second = _mm512_shuffle_i64x2(front, back, 0xdd);
   }
+};
+
+inline Unpacked unpack(const BlockQ4_K* block) {
+  Unpacked to = {};
+  unpack_scales(block->d, block->dmin, block->scales, to);
+  // High nibbles stay where they are, sixteen times as large.
+  to.scale = _mm256_mul_ps(to.scale, _mm256_setr_ps(1, 0.0625f, 1, 0.0625f, 1, 0.0625f, 1, 0.0625f));
+  const NibbleHalves both(block->q);
+  to.q[0] = _mm512_and_si512(both.first, every(15));
+  to.q[1] = _mm512_and_si512(both.second, every(15));
+  to.q[2] = _mm512_and_si512(both.first, every(0xf0));
+  to.q[3] = _mm512_and_si512(both.second, every(0xf0));
   return to;
 }
 
-inline __m512 signed_scales(__m128i steps, const uint8_t* d) {
-  return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(steps)), _mm512_set1_ps(half_at(d)));
-}
-
-inline SignedWeights unpack(const BlockQ6_K& block) {
-  SignedWeights to;
-  to.scale = signed_scales(load16(block.scales), block.d);
+inline Unpacked unpack(const BlockQ5_K* block) {
+  Unpacked to = {};
+  unpack_scales(block->d, block->dmin, block->scales, to);
+  const NibbleHalves both(block->q);
+  const __m512i bytes[2] = {both.first, both.second};
+  // Bit 2 l of a byte to bit 4 in lane l for the even blocks, and bit 2 l + 1 for the odd ones.
+  const __m512i even = by_lane(4, 2, 0, 30), odd = by_lane(3, 1, 31, 29);
   for (int half = 0; half < 2; ++half) {
-    const __m512i low = _mm512_loadu_si512(block.low + 64 * half);
-    const __m512i high = _mm512_broadcast_i64x4(load32(block.high + 32 * half));
-    for (int r = 0; r < 2; ++r) {  // runs 2 r and 2 r + 1 of 32 values
-      const __m512i nibbles =
-          _mm512_and_si512(_mm512_srli_epi16(low, static_cast<unsigned>(4 * r)), _mm512_set1_epi8(15));
-      const __m512i q = _mm512_or_si512(nibbles, _mm512_slli_epi16(two_bit_pairs(high, r), 4));
-      to.q[2 * half + r] = _mm512_sub_epi8(q, _mm512_set1_epi8(32));
-    }
+    const __m512i high = _mm512_broadcast_i32x4(load16(block->high + 16 * half));
+    const __m512i low = _mm512_and_si512(bytes[half], every(15));
+    const __m512i upper = _mm512_and_si512(_mm512_srli_epi16(bytes[half], 4), every(15));
+    to.q[half] = or_masked(low, _mm512_rolv_epi32(high, even), every(16));
+    to.q[2 + half] = or_masked(upper, _mm512_rolv_epi32(high, odd), every(16));
   }
-  set_starts(to);
   return to;
 }
 
-inline SignedWeights unpack(const BlockQ3_K& block) {
-  SignedWeights to;
-  const uint64_t low = long_at(block.scales), high = word_at(block.scales + 8);
+inline Unpacked unpack(const BlockQ6_K* block) {
+  Unpacked to = {};
+  to.fine = load16(block->scales);
+  to.scale = _mm256_set1_ps(half_at(block->d));
+  for (int half = 0; half < 2; ++half) {
+    const __m512i low = _mm512_loadu_si512(block->low + 64 * half);
+    const __m512i high = _mm512_broadcast_i64x4(load32(block->high + 32 * half));
+    const __m512i nibbles = _mm512_and_si512(low, every(15));
+    const __m512i upper = _mm512_and_si512(_mm512_srli_epi16(low, 4), every(15));
+    // Bits 2 r and 2 r + 1 to bits 4 and 5, for runs r of 32 values.
+    to.q[2 * half] = or_masked(nibbles, _mm512_sllv_epi32(high, by_lane(4, 4, 2, 2)), every(0x30));
+    to.q[2 * half + 1] = or_masked(upper, _mm512_srlv_epi32(high, by_lane(0, 0, 2, 2)), every(0x30));
+  }
+  return to;
+}
+
+inline Unpacked unpack(const BlockQ3_K* block) {
+  Unpacked to = {};
+  const uint64_t low = long_at(block->scales), high = word_at(block->scales + 8);
   constexpr uint64_t kNibbles = 0x0f0f0f0f0f0f0f0f, kBits = 0x0303030303030303;
   const __m128i steps = sixteen_bytes((low & kNibbles) | ((high | high << 30) & kBits) << 4,
                                       (low >> 4 & kNibbles) | ((high >> 4 | high >> 6 << 32) & kBits) << 4);
-  to.scale = signed_scales(_mm_sub_epi8(steps, _mm_set1_epi8(32)), block.d);
-  const __m512i thirds = _mm512_broadcast_i64x4(load32(block.high));
-  for (int g = 0; g < 4; ++g) {
-    const __m512i q = two_bit_pairs(_mm512_broadcast_i64x4(load32(block.q + g / 2 * 32)), g % 2);
-    const __mmask64 clear = _mm512_testn_epi8_mask(thirds, two_bits(2 * g));
-    to.q[g] = _mm512_mask_sub_epi8(q, clear, q, _mm512_set1_epi8(4));
-  }
-  set_starts(to);
+  to.fine = _mm_sub_epi8(steps, _mm_set1_epi8(32));
+  to.scale = _mm256_set1_ps(half_at(block->d) * 0.0625f);
+  const __m512i pairs = _mm512_loadu_si512(block->q);
+  // Bit r of the lower half and bit r + 4 of the upper belong to run r: both to bit 2 r + 2, of run 3 to bit 6.
+  const __m512i thirds = _mm512_broadcast_i64x4(load32(block->high));
+  const __m512i bits = _mm512_srlv_epi32(thirds, by_lane(0, 0, 4, 4));
+  to.q[0] = or_masked(_mm512_and_si512(pairs, every(3)), _mm512_slli_epi32(bits, 2), every(4));
+  const __m512i by_three = _mm512_slli_epi32(bits, 3);
+  to.q[1] = or_masked(_mm512_and_si512(pairs, every(12)), by_three, every(16));
+  to.q[2] = or_masked(_mm512_and_si512(pairs, every(48)), _mm512_slli_epi32(bits, 4), every(64));
+  to.q[3] = or_masked(_mm512_and_si512(_mm512_srli_epi32(pairs, 2), every(48)), by_three, every(64));
   return to;
 }
 
-inline FineKWeights unpack(const BlockQ2_K& block) {
-  FineKWeights to;
-  const __m128i steps = load16(block.scales), nibble = _mm_set1_epi8(15);
-  to.scale = signed_scales(_mm_and_si128(steps, nibble), block.d);
-  to.min = signed_scales(_mm_and_si128(_mm_srli_epi16(steps, 4), nibble), block.dmin);
-  for (int g = 0; g < 4; ++g) {
-    to.q[g] = two_bit_pairs(_mm512_broadcast_i64x4(load32(block.q + g / 2 * 32)), g % 2);
-  }
+inline Unpacked unpack(const BlockQ2_K* block) {
+  Unpacked to = {};
+  const __m128i steps = load16(block->scales), nibble = _mm_set1_epi8(15);
+  to.fine = _mm_and_si128(steps, nibble);
+  to.fine_min = _mm_and_si128(_mm_srli_epi16(steps, 4), nibble);
+  to.scale = _mm256_set1_ps(half_at(block->d) * 0.015625f);
+  to.min = _mm256_set1_ps(half_at(block->dmin));
+  const __m512i pairs = _mm512_loadu_si512(block->q);
+  for (int r = 0; r < 4; ++r) to.q[r] = _mm512_and_si512(pairs, every(3 << 2 * r));
   return to;
 }
 

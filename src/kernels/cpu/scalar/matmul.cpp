@@ -38,12 +38,14 @@ void matmul_exact(const MatrixView& w, const Activations& x, float* y, int64_t y
            [&](int64_t i, int64_t c) { return double{x.f32[i * x.cols + c]}; });
 }
 
-void matmul_fast(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
-                 int64_t row_end) noexcept {
-  multiply(w, x.n, y, y_stride, row_begin, row_end, [&](int64_t i, int64_t c) {
-    const int64_t at = i * x.cols + c;
-    return double{x.scale[at / kActivationBlock]} * x.q8[at];
-  });
+int64_t int8_peak(int64_t n_rounds) noexcept {
+  int32_t sum = 0;
+  for (int64_t i = 0; i < n_rounds; ++i) {
+    const auto value = static_cast<int8_t>(i);
+    sum += value * value;
+    asm volatile("" : "+r"(sum));  // no shortcut
+  }
+  return n_rounds;
 }
 
 void quantise_activations(const float* x, int64_t n, int64_t cols, int8_t* q8, float* scale, float* sum) noexcept {
@@ -67,12 +69,21 @@ void quantise_activations(const float* x, int64_t n, int64_t cols, int8_t* q8, f
 
 }  // namespace
 
+void int8_matmul(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
+                 int64_t row_end) noexcept {
+  multiply(w, x.n, y, y_stride, row_begin, row_end, [&](int64_t i, int64_t c) {
+    const int64_t at = i * x.cols + c;
+    return double{x.scale[at / kActivationBlock]} * x.q8[at];
+  });
+}
+
 void set_matmuls(KernelTable& table) {
   for (int f = 0; f < kFormatCount; ++f) {
     table.matmul_exact[f] = matmul_exact;
-    table.matmul_fast[f] = format_info(static_cast<Format>(f)).is_float ? matmul_exact : matmul_fast;
+    table.matmul_fast[f] = format_info(static_cast<Format>(f)).is_float ? matmul_exact : int8_matmul;
   }
   table.quantise_activations = quantise_activations;
+  table.int8_peak = int8_peak;
 }
 
 }  // namespace flashmoe::scalar

@@ -1,0 +1,94 @@
+// What the int8 matmuls see of every format, AVX-512: 256 weights of a row as unsigned bytes, with their scales.
+//
+// vpdpbusd multiplies unsigned by signed bytes and sums fours, so weights are made unsigned by an offset that the
+// format states, and the offset meets the sum of the activations in whole numbers. Inside a block of 32 values
+// everything is whole and therefore exact in any order; floats begin at the block.
+#pragma once
+
+#include "kernels/cpu/avx512/vec.h"
+
+namespace flashmoe::avx512 {
+
+inline constexpr int kSuperblock = 256;  // values unpacked at a time, of every format: 8 blocks of 32
+
+// What a format has beside bytes and a scale for each 32 values.
+enum class Kind {
+  kPlain,
+  kMinimum,      // a minimum for each 32, subtracted
+  kFine,         // whole-numbered factors for each 16 values
+  kFineMinimum,  // the same, and a whole-numbered minimum for each 16, which
+                 // `min` scales
+};
+
+// Which 16 values are in lane l (of 128 bits) of register g: those of `block` (of 8), its first or second half.
+enum class Order {
+  kStraight,    // block 2 g + l / 2
+  kRuns,        // block g + 4 (l / 2)
+  kHalves,      // block 4 (g / 2) + l: registers 2 k and 2 k + 1 have the halves of
+                // the same blocks
+  kEvenHalves,  // block 2 l + g / 2: likewise
+  kPlanes,      // none: word k of register g has values 16 k + g, 16 k + g + 4, + 8
+                // and + 12
+};
+
+struct Form {
+  Kind kind = Kind::kPlain;
+  int offset = 0;  // a weight is q - offset, 0..255
+  Order order = Order::kStraight;
+  // Register g holds q << steps[g], and the scales are divided by 1 << steps[3]: bits need not be moved to where they
+  // are all worth the same. For fine forms only.
+  int steps[4] = {0, 0, 0, 0};
+
+  constexpr bool has_minimum() const { return kind == Kind::kMinimum; }
+  constexpr bool has_fine() const { return kind == Kind::kFine || kind == Kind::kFineMinimum; }
+  constexpr bool has_fine_minimum() const { return kind == Kind::kFineMinimum; }
+  constexpr bool is_halved() const { return order == Order::kHalves || order == Order::kEvenHalves; }
+  constexpr bool has_planes() const { return order == Order::kPlanes; }
+  // The 16 values in lane l of register g: piece 2 b of the 16 is the first half of block b.
+  constexpr int piece(int g, int l) const {
+    return order == Order::kStraight ? 4 * g + l
+           : order == Order::kRuns   ? 2 * (g + l / 2 * 4) + l % 2
+           : order == Order::kHalves ? 2 * (g / 2 * 4 + l) + g % 2
+                                     : 2 * (2 * l + g / 2) + g % 2;
+  }
+  // The 16 values, and which four of them, in word k of register g.
+  constexpr int piece_of_word(int g, int k) const { return has_planes() ? k : piece(g, k / 4); }
+  constexpr int four_of_word(int g, int k) const { return has_planes() ? g : k % 4; }
+  // The 16 values whose sum comes to be in lane k: block_sums.h.
+  constexpr int piece_of_sum(int k) const { return has_planes() ? k : piece(k % 4, k / 4); }
+};
+
+// 256 weights: scale * fine * (q - offset) - min * fine_min, without the parts that the form does not have.
+struct Unpacked {
+  __m512i q[4];      // [256] unsigned bytes
+  __m256 scale;      // [8]
+  __m256 min;        // [8]
+  __m128i fine;      // [16] signed bytes
+  __m128i fine_min;  // [16] bytes up to 127
+};
+
+inline __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+inline __m256i load32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m512i pair(__m256i low, __m256i high) { return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1); }
+inline __m256i pair(__m128i low, __m128i high) { return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1); }
+inline float half_at(const uint8_t* p) {
+  uint16_t half;
+  __builtin_memcpy(&half, p, sizeof(half));
+  return _cvtsh_ss(half);
+}
+inline uint32_t word_at(const uint8_t* p) {
+  uint32_t word;
+  __builtin_memcpy(&word, p, sizeof(word));
+  return word;
+}
+inline uint64_t long_at(const uint8_t* p) {
+  uint64_t word;
+  __builtin_memcpy(&word, p, sizeof(word));
+  return word;
+}
+inline __m128i eight_bytes(uint64_t bytes) { return _mm_cvtsi64_si128(static_cast<long long>(bytes)); }
+inline __m128i sixteen_bytes(uint64_t low, uint64_t high) {
+  return _mm_set_epi64x(static_cast<long long>(high), static_cast<long long>(low));
+}
+
+}  // namespace flashmoe::avx512
