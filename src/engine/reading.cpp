@@ -53,7 +53,8 @@ std::vector<uint64_t> read_sizes(const ExpertTable& experts, uint32_t alignment)
 
 Reading::Reading(const Checkpoint& checkpoint, const EngineOptions& options) : io_(options.io) {
   const auto& files = checkpoint.files();
-  drives_.push_back({.name = std::filesystem::path(files.front()->path()).parent_path().string(), .files = files});
+  const std::string folder = std::filesystem::path(files.front()->path()).parent_path().string();
+  drives_.push_back({.name = folder.empty() ? "." : folder, .files = files});
   open_mirrors(options.mirrors);
   if (io_ == IoChoice::pread) {
     may_uring_ = false;

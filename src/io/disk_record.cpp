@@ -64,13 +64,13 @@ std::string record_text(const std::string& key, const DiskChoice& choice) {
 
 std::string disk_key(const DiskQuestion& question) {
   struct stat status = {};
-  utsname system = {};
+  utsname kernel = {};
   ::stat(question.file->path().c_str(), &status);
-  ::uname(&system);
+  ::uname(&kernel);
   const std::string number = fmt::format("{}:{}", major(status.st_dev), minor(status.st_dev));
   std::string sizes;
   for (const uint64_t bytes : question.read_bytes) sizes += fmt::format(" {}", bytes);
-  return fmt::format("device {}{} kernel {} reads{} may{}{}{}{}", number, model_and_serial(number), system.release,
+  return fmt::format("device {}{} kernel {} reads{} may{}{}{}{}", number, model_and_serial(number), kernel.release,
                      sizes, question.may_uring ? " io_uring" : "", question.may_pread ? " pread" : "",
                      question.may_direct ? " direct" : "", question.may_buffered ? " buffered" : "");
 }

@@ -16,7 +16,8 @@ namespace flashmoe {
 namespace {
 
 constexpr uint64_t kBlock = 4096;
-constexpr double kSliceSeconds = 0.01;  // one trial of one way
+constexpr double kSliceSeconds = 0.01;         // one trial of one way
+constexpr double kLongestQueueSeconds = 0.05;  // for all reads of a full queue
 constexpr double kGoodEnough = 0.95;    // of the best: then the earlier in the list, which is the shallower, wins
 constexpr double kBufferedGain = 1.25;  // through the page cache only where it is that much faster
 constexpr double kChunkGain = 0.9;      // parts must bring one expert that much sooner
@@ -69,6 +70,7 @@ class Trial {
   Trial(const DiskQuestion& question, std::span<std::byte> memory)
       : question_(question), memory_(memory), pages_(*question.file) {
     for (const uint64_t bytes : question.read_bytes) most_bytes_ = std::max(most_bytes_, round_up(bytes, kBlock));
+    if (most_bytes_ > 0) slot_bytes_.resize(memory.size() / most_bytes_);
   }
 
   bool possible() const {
@@ -86,6 +88,7 @@ class Trial {
     for (int i = 0; i < kPlacesTried; ++i) {
       const uint64_t offset = random_() % n_places * kBlock;
       if (!direct && !pages_.drop(offset, bytes)) continue;
+      slot_bytes_[slot] = bytes;
       return ReadRequest{.fd = direct ? question_.file->direct_fd() : question_.file->buffered_fd(),
                          .offset = offset,
                          .bytes = bytes,
@@ -111,6 +114,7 @@ class Trial {
   std::span<std::byte> memory_;
   CachedPages pages_;
   uint64_t most_bytes_ = 0;
+  std::vector<uint64_t> slot_bytes_;  // [n_slots] of the read in each
   uint64_t n_requests_ = 0;
   uint64_t start_ns_ = now_ns();
   std::mt19937_64 random_{std::random_device{}()};
@@ -131,7 +135,7 @@ double Trial::rate(ReadQueue& queue, bool direct) {
     const bool go_on = !failed && seconds_since(start) < kSliceSeconds && !time_is_over();
     for (const ReadDone& done : queue.wait(true)) {
       failed = failed || done.error != 0;
-      bytes += most_bytes_;
+      bytes += slot_bytes_[done.tag];
       if (!go_on) continue;
       if (const auto r = request(direct, done.tag)) requests.push_back(*r);
     }
@@ -154,6 +158,9 @@ Way Trial::best_way(bool direct) {
   for (int round = 0; round < 2; ++round) {
     for (Way& way : ways) {
       if (time_is_over()) break;
+      // On a slow disk a deep queue takes longer than all trials may.
+      const double queue_bytes = static_cast<double>(way.depth) * static_cast<double>(most_bytes_);
+      if (best > 0 && queue_bytes > best * 1e9 * kLongestQueueSeconds) continue;
       way.gb_per_s = std::max(way.gb_per_s, rate(*make_read_queue(way.engine, way.depth), direct));
       best = std::max(best, way.gb_per_s);
     }
