@@ -105,7 +105,7 @@ DiskChoice Reading::choose(const Drive& drive, const ExpertTable& experts, Budge
   const uint64_t free_bytes = budget.allotted(Allotted::expert_cache) - budget.used(Allotted::expert_cache);
   Buffer memory(budget, Allotted::expert_cache, round_down(std::min(kTrialMemoryBytes, free_bytes), kBlock));
   const DiskChoice choice = try_disk(question, memory.span());
-  if (choice.gb_per_s > 0) save_disk_choice(user_cache_folder(), key, choice);
+  if (choice.settled) save_disk_choice(user_cache_folder(), key, choice);
   return choice;
 }
 

@@ -209,12 +209,14 @@ DiskChoice Trial::run() {
   const Way way = best_way(untried.direct);
   if (way.gb_per_s == 0) return untried;
   DiskChoice choice{way.engine, way.depth, untried.direct, 0, way.gb_per_s};
+  choice.settled = !time_is_over();
   if (!choice.direct) return choice;
   if (question_.may_buffered && !time_is_over()) {
     const double buffered = rate(*make_read_queue(way.engine, way.depth), false);
-    if (buffered > kBufferedGain * way.gb_per_s) return {way.engine, way.depth, false, 0, buffered};
+    if (buffered > kBufferedGain * way.gb_per_s) return {way.engine, way.depth, false, 0, buffered, choice.settled};
   }
   choice.chunk_bytes = best_chunk(way);
+  choice.settled = !time_is_over();
   return choice;
 }
 

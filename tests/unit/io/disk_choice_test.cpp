@@ -65,6 +65,7 @@ TEST_F(DiskChoiceTest, ATrialIsShortAndItsChoiceIsAllowed) {
       EXPECT_GT(choice.depth, 0);
       EXPECT_LE(choice.depth, 64);
       EXPECT_EQ(choice.chunk_bytes % 4096, 0u);
+      EXPECT_FALSE(choice.settled && choice.gb_per_s == 0);
       if (direct) {
         EXPECT_GT(choice.gb_per_s, 0);
       }
