@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -121,7 +122,7 @@ class Models(Case):
                         f"{smallest_ram()}M", "--raw", "-p", "Once", "--temp", 4, "--stop", "\x01", *SLOW)
         first = process.stdout.read(1)
         other = self.folder / "other.gguf"
-        other.write_bytes(Path(path).read_bytes())
+        shutil.copyfile(path, other)
         os.replace(other, path)
         _, err = process.communicate(timeout=120)
         self.assertEqual(len(first), 1)
