@@ -67,8 +67,11 @@ void describe_sizes(const ModelReport& model, Page& page) {
 void describe_tensors(const ModelReport& model, Page& page) {
   page.line("");
   page.row("tensors", show_count(model.n_tensors));
+  size_t width = 6;
+  for (const FormatBytes& format : model.formats) width = std::max(width, format.format.size());
   for (const FormatBytes& format : model.formats) {
-    page.row("", fmt::format("{:<6} {:>6}  {}", format.format, show_count(format.n_tensors), show_bytes(format.bytes)));
+    page.row("", fmt::format("{:<{}} {:>6}  {}", format.format, width, show_count(format.n_tensors),
+                             show_bytes(format.bytes)));
   }
   const size_t n_unused = model.unused_tensors.size();
   if (n_unused == 0) return;

@@ -49,10 +49,22 @@ class WorkingSet {
 class Weights {
  public:
   Weights(const WorkingSet& set, const MatmulCase& c) {
-    const TestMatrix one(c.format, c.rows, c.cols, 3);
-    for (int64_t at = 0; at + one.view().bytes() <= kWorkingSetBytes; at += one.view().bytes()) {
-      std::memcpy(set.data() + at, one.view().data, static_cast<size_t>(one.view().bytes()));
-      views_.push_back({set.data() + at, c.rows, c.cols, c.format});
+    const TestMatrix one(c.format, c.rows, c.cols, 3, 0, c.grid);
+    const MatrixView& w = one.view();
+    const int64_t scale_bytes = w.scales == nullptr ? 0 : scale_matrix_bytes(w.grid, w.rows, w.cols);
+    std::byte* at = set.data();
+    const auto copy = [&](const std::byte* from, int64_t n_bytes) -> const std::byte* {
+      if (from == nullptr) return nullptr;
+      std::memcpy(at, from, static_cast<size_t>(n_bytes));
+      at += n_bytes;
+      return at - n_bytes;
+    };
+    while (at + w.bytes() <= set.data() + kWorkingSetBytes) {
+      MatrixView view = w;
+      view.data = copy(w.data, w.rows * w.row_bytes());
+      view.scales = copy(w.scales, scale_bytes);
+      view.biases = copy(w.biases, scale_bytes);
+      views_.push_back(view);
     }
   }
   const MatrixView& next() { return views_[at_++ % views_.size()]; }
@@ -152,7 +164,7 @@ void time_matmul(benchmark::State& state, const Timed& t) {
     benchmark::DoNotOptimize(y.data());
   }
   const double rate = 1 / median(seconds), roof = static_cast<double>(Reader::kPass) / median(read_seconds);
-  const double bytes = rate * static_cast<double>(format_bytes(c.format, c.rows * c.cols));
+  const double bytes = rate * static_cast<double>(weights.next().bytes());
   const double multiplied = rate * static_cast<double>(c.rows * c.cols * t.n_rows);
   state.counters["GB/s"] = bytes * 1e-9;
   state.counters["of_roof"] = bytes / roof;

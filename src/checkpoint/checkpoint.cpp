@@ -30,7 +30,7 @@ class OpenCheckpoint final : public Checkpoint {
   const nlohmann::json& config() const override { return contents_.config; }
 
   std::optional<std::string> side_file(std::string_view name) const override {
-    if (contents_.dialect != Dialect::hugging_face || name.find('/') != std::string_view::npos) return std::nullopt;
+    if (contents_.dialect == Dialect::gguf || name.find('/') != std::string_view::npos) return std::nullopt;
     const fs::path path = fs::path(contents_.folder) / name;
     std::error_code error;
     if (!fs::exists(path, error)) return std::nullopt;
@@ -101,6 +101,24 @@ int64_t TensorInfo::n_values() const {
   return n;
 }
 
+std::string TensorInfo::format_name() const {
+  switch (format) {
+    case Format::affine2:
+    case Format::affine3:
+    case Format::affine4:
+    case Format::affine5:
+    case Format::affine6:
+    case Format::affine8:
+      return fmt::format("MLX {}-bit g{}", format_info(format).block_bytes / 4, grid.group_cols);
+    case Format::mxfp4_split:
+      return "MLX MXFP4";
+    case Format::fp8_e4m3:
+      return fmt::format("FP8 e4m3 {}x{}", grid.group_rows, grid.group_cols);
+    default:
+      return format_info(format).name;
+  }
+}
+
 const TensorInfo* Checkpoint::find(std::string_view name) const {
   const auto found = tensors().find(name);
   return found == tensors().end() ? nullptr : &found->second;
@@ -112,7 +130,7 @@ uint64_t Checkpoint::file_bytes() const {
   return bytes;
 }
 
-std::unique_ptr<Checkpoint> make_checkpoint(CheckpointContents contents) {
+void refuse_duplicates(CheckpointContents& contents) {
   std::sort(contents.unsupported.begin(), contents.unsupported.end(),
             [](const UnsupportedTensor& a, const UnsupportedTensor& b) { return a.name < b.name; });
   for (size_t i = 0; i < contents.unsupported.size(); ++i) {
@@ -121,6 +139,10 @@ std::unique_ptr<Checkpoint> make_checkpoint(CheckpointContents contents) {
       fail(Fault::input, "{}: tensor {} is there twice: one of them must go", contents.path, in_quotes(name));
     }
   }
+}
+
+std::unique_ptr<Checkpoint> make_checkpoint(CheckpointContents contents) {
+  refuse_duplicates(contents);
   return std::make_unique<OpenCheckpoint>(std::move(contents));
 }
 

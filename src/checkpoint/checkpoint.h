@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "io/extent.h"
 #include "io/file.h"
 #include "quant/format.h"
 
@@ -22,19 +23,28 @@ struct TensorInfo {
   std::vector<int64_t> shape;  // outermost first, row-major; GGUF's order is reversed on reading
   uint32_t file = 0;           // index into Checkpoint::files()
   uint64_t offset = 0;         // of the first byte, in that file
-  uint64_t bytes = 0;
+  uint64_t bytes = 0;          // without scales kept apart
+  ScaleGrid grid = {};         // of formats that keep their scales apart, over the last two dimensions: each matrix
+                               // of a stack has a grid of its own
+  Extent scales, biases;       // the same; of all matrices of a stack
 
   int64_t n_values() const;
+  uint64_t all_bytes() const { return bytes + scales.bytes + biases.bytes; }
+  std::string format_name() const;  // for people: "Q4_K", "MLX 4-bit g64", "FP8 e4m3 128x128"
 };
 
-// A tensor whose number format this build cannot run: fatal only if a binding asks for it.
+// A tensor that this build cannot run: fatal only if a binding asks for it.
 struct UnsupportedTensor {
   std::string name;
   std::string format;
   uint64_t bytes = 0;
+  std::string reason;          // what is wrong with it; empty: its format
+  std::vector<int64_t> shape;  // as in TensorInfo
+  uint32_t file = 0;
+  uint64_t offset = 0;
 };
 
-enum class Dialect { hugging_face, gguf };  // which names and conventions the tensors follow
+enum class Dialect { hugging_face, mlx, gguf };  // which names and conventions the tensors follow
 
 // GGUF metadata values. Numbers keep their sign, not their width; arrays are of one kind.
 using MetaValue = std::variant<uint64_t, int64_t, double, bool, std::string, std::vector<int64_t>, std::vector<double>,
@@ -56,15 +66,15 @@ class Checkpoint {
   virtual const std::vector<std::shared_ptr<File>>& files() const = 0;
 
   virtual const std::map<std::string, TensorInfo, std::less<>>& tensors() const = 0;
-  virtual const std::vector<UnsupportedTensor>& unsupported_tensors() const = 0;
+  virtual const std::vector<UnsupportedTensor>& unsupported_tensors() const = 0;  // sorted by name
   const TensorInfo* find(std::string_view name) const;
 
-  // gguf: the metadata. hugging_face: empty.
+  // gguf: the metadata. Others: empty.
   virtual const std::map<std::string, MetaValue, std::less<>>& metadata() const = 0;
-  // hugging_face: config.json. gguf: null.
+  // hugging_face, mlx: config.json. gguf: null.
   virtual const nlohmann::json& config() const = 0;
-  // hugging_face: text of a small file beside the weights (tokenizer.json, chat_template.jinja, ...), at most 64 MiB;
-  // nothing when it is not there.
+  // hugging_face, mlx: text of a small file beside the weights (tokenizer.json, chat_template.jinja, ...), at most 64
+  // MiB; nothing when it is not there.
   virtual std::optional<std::string> side_file(std::string_view name) const = 0;
 
   uint64_t file_bytes() const;

@@ -83,12 +83,19 @@ void add_file(CheckpointContents& contents, std::shared_ptr<File> file, std::vec
   const auto index = static_cast<uint32_t>(contents.files.size());
   for (ListedTensor& tensor : listed) {
     if (!tensor.format) {
-      contents.unsupported.push_back({std::move(tensor.name), std::move(tensor.format_name), tensor.bytes.value_or(0)});
+      contents.unsupported.push_back({std::move(tensor.name),
+                                      std::move(tensor.format_name),
+                                      tensor.bytes.value_or(0),
+                                      {},
+                                      std::move(tensor.shape),
+                                      index,
+                                      tensor.offset});
       continue;
     }
     const auto [place, is_new] = contents.tensors.try_emplace(
         tensor.name,
-        TensorInfo{tensor.name, *tensor.format, std::move(tensor.shape), index, tensor.offset, tensor.bytes.value()});
+        TensorInfo{
+            tensor.name, *tensor.format, std::move(tensor.shape), index, tensor.offset, *tensor.bytes, {}, {}, {}});
     if (is_new) continue;
     const uint32_t first = place->second.file;
     fail(Fault::input, "{}: tensor {} is there twice{}{}: one of them must go", file->path(), in_quotes(tensor.name),

@@ -27,6 +27,9 @@ struct CheckpointContents {
 
 std::unique_ptr<Checkpoint> make_checkpoint(CheckpointContents contents);
 
+// Throws Error{input} when a name stands for two tensors; sorts the unsupported ones.
+void refuse_duplicates(CheckpointContents& contents);
+
 // A tensor as one file's header lists it.
 struct ListedTensor {
   std::string name;

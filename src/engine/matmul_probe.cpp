@@ -43,7 +43,8 @@ double MatmulProbe::seconds(const MatmulShape& shape, int64_t n_rows) {
     if (known.shape == shape && known.n_rows == n_rows) return known.seconds;
   }
   const uint64_t most_bytes = std::min(kLargestBytes, memory_.size());
-  const auto row_bytes = static_cast<uint64_t>(format_bytes(shape.format, shape.cols));
+  const int64_t scales = scale_row_bytes(shape.grid, shape.cols) * n_scale_matrices(shape.format);
+  const auto row_bytes = static_cast<uint64_t>(format_bytes(shape.format, shape.cols) + scales);
   MatmulShape part = shape;
   part.rows = std::clamp<int64_t>(static_cast<int64_t>(most_bytes / row_bytes), 1, shape.rows);
   const int64_t part_n = std::min(n_rows, kMostRows);
@@ -63,11 +64,11 @@ double MatmulProbe::measure(const MatmulShape& shape, int64_t n_rows) {
   std::vector<double> tries;
   const uint64_t start = now_ns();
   while (tries.size() < kLeastTries || (tries.size() < kMostTries && seconds_since(start) < kEnoughSeconds)) {
-    MatrixView w{memory_.data() + at_, shape.rows, shape.cols, shape.format};
-    if (at_ + static_cast<uint64_t>(w.bytes()) > memory_.size()) {
-      at_ = 0;
-      w.data = memory_.data();
-    }
+    MatrixView w{nullptr, shape.rows, shape.cols, shape.format, shape.grid};
+    if (at_ + static_cast<uint64_t>(w.bytes()) > memory_.size()) at_ = 0;
+    w.data = memory_.data() + at_;
+    if (n_scale_matrices(w.format) > 0) w.scales = w.data + w.rows * w.row_bytes();
+    if (n_scale_matrices(w.format) > 1) w.biases = w.scales + scale_matrix_bytes(w.grid, w.rows, w.cols);
     at_ += round_up(static_cast<uint64_t>(w.bytes()), 64);
     const uint64_t before = now_ns();
     pool_.parallel_for(shape.rows, grain,

@@ -14,6 +14,7 @@ namespace flashmoe {
 struct MatmulShape {
   int64_t rows = 0, cols = 0;
   Format format = Format::f32;
+  ScaleGrid grid = {};
   bool operator==(const MatmulShape&) const = default;
 };
 

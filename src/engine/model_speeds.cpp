@@ -8,8 +8,8 @@
 namespace flashmoe {
 namespace {
 
-MatmulShape shape_of(const MatrixView& w) { return {w.rows, w.cols, w.format}; }
-MatmulShape shape_of(const ExpertMatrix& w) { return {w.rows, w.cols, w.format}; }
+MatmulShape shape_of(const MatrixView& w) { return {w.rows, w.cols, w.format, w.grid}; }
+MatmulShape shape_of(const ExpertMatrix& w) { return {w.rows, w.cols, w.format, w.grid}; }
 
 // Every matrix of the trunk but the embedding, of which a token reads a row; the logits only in decode.
 double trunk_seconds(const BoundModel& model, MatmulProbe& probe, int64_t n_rows, bool logits) {

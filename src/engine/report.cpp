@@ -18,7 +18,7 @@ std::vector<FormatBytes> sum_formats(const Checkpoint& checkpoint) {
     sum.bytes += bytes;
     ++sum.n_tensors;
   };
-  for (const auto& [name, tensor] : checkpoint.tensors()) add(format_info(tensor.format).name, tensor.bytes);
+  for (const auto& [name, tensor] : checkpoint.tensors()) add(tensor.format_name(), tensor.all_bytes());
   for (const auto& tensor : checkpoint.unsupported_tensors()) add(tensor.format, tensor.bytes);
   std::vector<FormatBytes> sorted;
   for (auto& [name, sum] : sums) sorted.push_back(sum);
@@ -32,7 +32,7 @@ uint64_t trunk_bytes_per_token(const BoundModel& model) {
   for (const auto& request : model.binder->matrices()) total += request.bytes();
   const MatrixView& embedding = model.family->embedding();
   const bool tied = &embedding == &model.family->lm_head();
-  return tied ? total : total - static_cast<uint64_t>(embedding.bytes() - embedding.row_bytes());
+  return tied ? total : total - static_cast<uint64_t>(embedding.bytes() - embedding.bytes() / embedding.rows);
 }
 
 }  // namespace

@@ -82,7 +82,7 @@ class ExpertReads {
   void read_some_expert(uint64_t slot) {
     const ExpertRecord& record = probe_.table.records[random_() % probe_.table.records.size()];
     const SlotLayout layout = lay_out_slot(record, probe_.alignment);
-    std::array<ReadRequest, 3> requests;
+    std::array<ReadRequest, kRecordParts> requests;
     for (size_t r = 0; r < static_cast<size_t>(layout.n_reads); ++r) {
       const SlotRead& read = layout.reads[r];
       const File& file = *probe_.files[read.file];

@@ -16,22 +16,24 @@ constexpr uint64_t kBlock = 4096;      // satisfies every O_DIRECT alignment
 constexpr uint64_t kChunk = 2 * kMiB;  // one read: large enough for full speed, small enough to report progress
 constexpr size_t kChunksAtOnce = 256;  // submitted together
 
-// A stretch of a file in which matrices lie side by side, and its place in memory. Whole blocks.
+// A stretch of a file in which parts of matrices lie side by side, and its place in memory. Whole blocks.
 struct Stretch {
   uint32_t file = 0;
   uint64_t offset = 0, bytes = 0;
   uint64_t at = 0;
 };
 
-struct MatrixPlace {
-  const ExpertMatrix* matrix = nullptr;
+// One part of a matrix.
+struct PartPlace {
+  Extent extent;
   size_t record = 0;
-  int which = 0;  // 0 gate, 1 up, 2 down
+  size_t matrix = 0;  // 0 gate, 1 up, 2 down
+  size_t part = 0;    // 0 weights, 1 scales, 2 biases
   size_t stretch = 0;
 };
 
 struct Plan {
-  std::vector<MatrixPlace> places;  // by file and offset
+  std::vector<PartPlace> places;  // by file and offset
   std::vector<Stretch> stretches;
   uint64_t bytes = 0;
 };
@@ -39,20 +41,23 @@ struct Plan {
 Plan plan_stretches(const ExpertTable& table) {
   Plan plan;
   for (size_t r = 0; r < table.records.size(); ++r) {
-    plan.places.push_back({&table.records[r].gate, r, 0});
-    plan.places.push_back({&table.records[r].up, r, 1});
-    plan.places.push_back({&table.records[r].down, r, 2});
+    const auto matrices = table.records[r].matrices();
+    for (size_t m = 0; m < matrices.size(); ++m) {
+      for (size_t p = 0; p < kMatrixParts; ++p) {
+        if (matrices[m]->parts[p].bytes > 0) plan.places.push_back({matrices[m]->parts[p], r, m, p});
+      }
+    }
   }
-  std::sort(plan.places.begin(), plan.places.end(), [](const MatrixPlace& a, const MatrixPlace& b) {
-    return a.matrix->file != b.matrix->file ? a.matrix->file < b.matrix->file : a.matrix->offset < b.matrix->offset;
+  std::sort(plan.places.begin(), plan.places.end(), [](const PartPlace& a, const PartPlace& b) {
+    return a.extent.file != b.extent.file ? a.extent.file < b.extent.file : a.extent.offset < b.extent.offset;
   });
-  for (MatrixPlace& place : plan.places) {
-    const ExpertMatrix& matrix = *place.matrix;
-    const uint64_t first = round_down(matrix.offset, kBlock);
-    const uint64_t end = round_up(matrix.offset + matrix.bytes(), kBlock);
+  for (PartPlace& place : plan.places) {
+    const Extent& extent = place.extent;
+    const uint64_t first = round_down(extent.offset, kBlock);
+    const uint64_t end = round_up(extent.offset + extent.bytes, kBlock);
     Stretch* last = plan.stretches.empty() ? nullptr : &plan.stretches.back();
-    if (last == nullptr || last->file != matrix.file || first > last->offset + last->bytes) {
-      plan.stretches.push_back({.file = matrix.file, .offset = first, .bytes = 0, .at = plan.bytes});
+    if (last == nullptr || last->file != extent.file || first > last->offset + last->bytes) {
+      plan.stretches.push_back({.file = extent.file, .offset = first, .bytes = 0, .at = plan.bytes});
       last = &plan.stretches.back();
     }
     last->bytes = std::max(last->bytes, end - last->offset);
@@ -115,7 +120,7 @@ class Loader {
     }
   }
 
-  // The last block of a stretch may reach beyond the end of the file, its matrices may not.
+  // The last block of a stretch may reach beyond the end of the file, its parts may not.
   uint64_t needed_end(const Stretch& stretch) const {
     return std::min(stretch.offset + stretch.bytes, files_[stretch.file]->size());
   }
@@ -127,14 +132,14 @@ class Loader {
 
   [[noreturn]] void fail_chunk(const Chunk& chunk, int error) const {
     static constexpr const char* kNames[] = {"gate", "up", "down"};
-    const auto place = std::find_if(plan_.places.begin(), plan_.places.end(), [&](const MatrixPlace& p) {
-      return p.matrix->file == chunk.file && p.matrix->offset + p.matrix->bytes() > chunk.request.offset;
+    const auto place = std::find_if(plan_.places.begin(), plan_.places.end(), [&](const PartPlace& p) {
+      return p.extent.file == chunk.file && p.extent.offset + p.extent.bytes > chunk.request.offset;
     });
     CHECK(place != plan_.places.end());
     const auto n_experts = static_cast<size_t>(table_.n_experts);
     fail_read({.layer = static_cast<int>(place->record / n_experts),
                .expert = static_cast<int>(place->record % n_experts),
-               .matrices = kNames[place->which],
+               .matrices = kNames[place->matrix],
                .path = files_[chunk.file]->path(),
                .offset = chunk.request.offset,
                .bytes = chunk.request.bytes,
@@ -221,13 +226,14 @@ class ResidentExperts final : public ExpertSource {
   };
 
   void bind(const Plan& plan) {
-    weights_.resize(table_.records.size());
-    for (const MatrixPlace& place : plan.places) {
+    std::vector<std::array<std::array<const std::byte*, kMatrixParts>, 3>> at(table_.records.size());
+    for (const PartPlace& place : plan.places) {
       const Stretch& stretch = plan.stretches[place.stretch];
-      const ExpertMatrix& matrix = *place.matrix;
-      ExpertWeights& weights = weights_[place.record];
-      MatrixView& view = place.which == 0 ? weights.gate : place.which == 1 ? weights.up : weights.down;
-      view = {memory_.data() + stretch.at + (matrix.offset - stretch.offset), matrix.rows, matrix.cols, matrix.format};
+      at[place.record][place.matrix][place.part] = memory_.data() + stretch.at + (place.extent.offset - stretch.offset);
+    }
+    for (size_t r = 0; r < at.size(); ++r) {
+      const ExpertRecord& record = table_.records[r];
+      weights_.push_back({record.gate.view(at[r][0]), record.up.view(at[r][1]), record.down.view(at[r][2])});
     }
   }
 

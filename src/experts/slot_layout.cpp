@@ -8,28 +8,36 @@
 namespace flashmoe {
 
 SlotLayout lay_out_slot(const ExpertRecord& record, uint32_t alignment) {
-  const std::array<const ExpertMatrix*, 3> matrices = {&record.gate, &record.up, &record.down};
-  std::array<int, 3> order = {0, 1, 2};
-  std::sort(order.begin(), order.end(), [&](int a, int b) {
-    const ExpertMatrix &x = *matrices[static_cast<size_t>(a)], &y = *matrices[static_cast<size_t>(b)];
-    return x.file != y.file ? x.file < y.file : x.offset < y.offset;
+  std::array<Extent, kRecordParts> parts;
+  std::array<size_t, kRecordParts> order;
+  size_t n_parts = 0;
+  SlotLayout layout;
+  layout.read_of.fill(-1);
+  for (size_t m = 0; m < 3; ++m) {
+    for (size_t p = 0; p < kMatrixParts; ++p) {
+      const Extent& part = record.matrices()[m]->parts[p];
+      parts[m * kMatrixParts + p] = part;
+      if (part.bytes > 0) order[n_parts++] = m * kMatrixParts + p;
+    }
+  }
+  std::sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n_parts), [&](size_t a, size_t b) {
+    return parts[a].file != parts[b].file ? parts[a].file < parts[b].file : parts[a].offset < parts[b].offset;
   });
 
-  SlotLayout layout;
-  for (const int m : order) {
-    const ExpertMatrix& matrix = *matrices[static_cast<size_t>(m)];
-    const uint64_t first = round_down(matrix.offset, alignment);
-    const uint64_t end = matrix.offset + matrix.bytes();
+  for (size_t i = 0; i < n_parts; ++i) {
+    const Extent& part = parts[order[i]];
+    const uint64_t first = round_down(part.offset, alignment);
+    const uint64_t end = part.offset + part.bytes;
     SlotRead* read = layout.n_reads > 0 ? &layout.reads[static_cast<size_t>(layout.n_reads - 1)] : nullptr;
-    if (read == nullptr || read->file != matrix.file || first > read->offset + read->bytes) {
+    if (read == nullptr || read->file != part.file || first > read->offset + read->bytes) {
       const uint64_t at = round_up(layout.bytes, std::max<uint64_t>(alignment, kSlotAlignment));
       read = &layout.reads[static_cast<size_t>(layout.n_reads++)];
-      *read = {.file = matrix.file, .offset = first, .bytes = 0, .needed_bytes = 0, .at = at};
+      *read = {.file = part.file, .offset = first, .bytes = 0, .needed_bytes = 0, .at = at};
     }
     read->needed_bytes = std::max(read->needed_bytes, end - read->offset);
     read->bytes = round_up(read->needed_bytes, alignment);
-    layout.matrix_at[static_cast<size_t>(m)] = read->at + (matrix.offset - read->offset);
-    layout.read_of[static_cast<size_t>(m)] = layout.n_reads - 1;
+    layout.part_at[order[i]] = read->at + (part.offset - read->offset);
+    layout.read_of[order[i]] = layout.n_reads - 1;
     layout.bytes = read->at + read->bytes;
   }
   layout.bytes = round_up(layout.bytes, std::max<uint64_t>(alignment, kSlotAlignment));
@@ -38,7 +46,8 @@ SlotLayout lay_out_slot(const ExpertRecord& record, uint32_t alignment) {
 
 ExpertWeights weights_in_slot(const ExpertRecord& record, const SlotLayout& layout, const std::byte* slot) {
   const auto view = [&](const ExpertMatrix& matrix, size_t m) {
-    return MatrixView{slot + layout.matrix_at[m], matrix.rows, matrix.cols, matrix.format};
+    const uint64_t* at = &layout.part_at[m * kMatrixParts];
+    return matrix.view({slot + at[0], slot + at[1], slot + at[2]});
   };
   return {.gate = view(record.gate, 0), .up = view(record.up, 1), .down = view(record.down, 2)};
 }

@@ -17,16 +17,19 @@ struct SlotRead {
   uint32_t file = 0;
   uint64_t offset = 0;        // in the file, aligned
   uint64_t bytes = 0;         // a multiple of the alignment
-  uint64_t needed_bytes = 0;  // to the end of the last matrix
+  uint64_t needed_bytes = 0;  // to the end of the last part
   uint64_t at = 0;            // in the slot, aligned
 };
 
-// A record's matrices (0 gate, 1 up, 2 down) in a slot. Matrices that touch in the file come with one read.
+inline constexpr size_t kRecordParts = 3 * kMatrixParts;
+
+// A record's parts in a slot: [3 m + p] is part p (0 weights, 1 scales, 2 biases) of matrix m (0 gate, 1 up, 2 down).
+// Parts that touch in the file come with one read.
 struct SlotLayout {
-  std::array<SlotRead, 3> reads;
+  std::array<SlotRead, kRecordParts> reads;
   int n_reads = 0;
-  std::array<uint64_t, 3> matrix_at{};  // in the slot; the address keeps the file offset's alignment
-  std::array<int, 3> read_of{};         // which read brings the matrix
+  std::array<uint64_t, kRecordParts> part_at{};  // in the slot; the address keeps the file offset's alignment
+  std::array<int, kRecordParts> read_of{};       // which read brings the part; -1: not there
   uint64_t bytes = 0;
 };
 SlotLayout lay_out_slot(const ExpertRecord& record, uint32_t alignment);

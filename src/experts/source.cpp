@@ -4,6 +4,15 @@
 
 namespace flashmoe {
 
+ExpertMatrix expert_matrix(int64_t rows, int64_t cols, Format format, const ScaleGrid& grid) {
+  ExpertMatrix matrix = {rows, cols, format, grid};
+  matrix.parts[0].bytes = static_cast<uint64_t>(rows * format_bytes(format, cols));
+  for (int i = 1; i <= n_scale_matrices(format); ++i) {
+    matrix.parts[static_cast<size_t>(i)].bytes = static_cast<uint64_t>(scale_matrix_bytes(grid, rows, cols));
+  }
+  return matrix;
+}
+
 uint64_t ExpertTable::bytes() const {
   uint64_t sum = 0;
   for (const ExpertRecord& record : records) sum += record.bytes();

@@ -1,29 +1,43 @@
 // Where routed experts come from. The model sees this page only, never the cache behind it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "flashmoe/stats.h"
+#include "io/extent.h"
 #include "memory/view.h"
 
 namespace flashmoe {
+
+// What one matrix consists of on disk: its weights, and scales and biases where the format keeps them apart.
+inline constexpr size_t kMatrixParts = 3;
 
 // One matrix of one expert where it lies on disk.
 struct ExpertMatrix {
   int64_t rows = 0, cols = 0;
   Format format = Format::f32;
-  uint32_t file = 0;    // index into Checkpoint::files()
-  uint64_t offset = 0;  // first byte, any alignment
-  uint64_t bytes() const { return static_cast<uint64_t>(rows * format_bytes(format, cols)); }
+  ScaleGrid grid = {};
+  std::array<Extent, kMatrixParts> parts = {};  // weights, scales, biases
+
+  uint64_t bytes() const { return parts[0].bytes + parts[1].bytes + parts[2].bytes; }
+  // The matrix in memory; at[i] is where parts[i] begins.
+  MatrixView view(const std::array<const std::byte*, kMatrixParts>& at) const {
+    return {
+        at[0], rows, cols, format, grid, parts[1].bytes > 0 ? at[1] : nullptr, parts[2].bytes > 0 ? at[2] : nullptr};
+  }
 };
+// One whose parts have their sizes, and no place yet.
+ExpertMatrix expert_matrix(int64_t rows, int64_t cols, Format format, const ScaleGrid& grid = {});
 
 struct ExpertRecord {
   ExpertMatrix gate, up;  // [d_ff, d_model]
   ExpertMatrix down;      // [d_model, d_ff]
   uint64_t bytes() const { return gate.bytes() + up.bytes() + down.bytes(); }
+  std::array<const ExpertMatrix*, 3> matrices() const { return {&gate, &up, &down}; }
 };
 
 // All routed experts of a model.

@@ -14,13 +14,16 @@
 namespace flashmoe {
 namespace {
 
+constexpr uint64_t kTagsPerSlot = 16;  // a read's tag is slot * 16 + read
+static_assert(kRecordParts <= kTagsPerSlot);
+
 // The bytes of one expert in memory, or on their way there.
 struct Slot {
   enum class State { empty, reading, ready, failed };
   std::byte* data = nullptr;
   State state = State::empty;
   int n_reads_left = 0;
-  std::array<int, 3> n_tries{};  // of each read
+  std::array<int, kRecordParts> n_tries{};  // of each read
   int failed_read = -1;
   int error = 0;         // of failed_read
   uint64_t arrival = 0;  // counts up over all slots
@@ -177,7 +180,7 @@ class StreamedExperts final : public ExpertSource {
                          .bytes = r.bytes,
                          .needed_bytes = r.needed_bytes,
                          .dest = slot.data + r.at,
-                         .tag = static_cast<uint64_t>(index) * 4 + static_cast<uint64_t>(read)});
+                         .tag = static_cast<uint64_t>(index) * kTagsPerSlot + static_cast<uint64_t>(read)});
   }
 
   void submit_requests() {
@@ -194,8 +197,8 @@ class StreamedExperts final : public ExpertSource {
   }
 
   void take_arrival(const ReadDone& done) {
-    const auto index = static_cast<int>(done.tag / 4);
-    const auto read = static_cast<int>(done.tag % 4);
+    const auto index = static_cast<int>(done.tag / kTagsPerSlot);
+    const auto read = static_cast<int>(done.tag % kTagsPerSlot);
     Slot& slot = slots_[static_cast<size_t>(index)];
     CHECK(slot.state == Slot::State::reading);
     const SlotLayout layout = lay_out_slot(record_of(index), alignment_);
@@ -254,7 +257,8 @@ class StreamedExperts final : public ExpertSource {
     const SlotRead& read = layout.reads[static_cast<size_t>(slot.failed_read)];
     std::string matrices;
     for (size_t m = 0; m < kNames.size(); ++m) {
-      if (layout.read_of[m] != slot.failed_read) continue;
+      const int* its_reads = &layout.read_of[m * kMatrixParts];
+      if (std::find(its_reads, its_reads + kMatrixParts, slot.failed_read) == its_reads + kMatrixParts) continue;
       matrices += (matrices.empty() ? "" : ", ") + std::string(kNames[m]);
     }
     const ExpertId id = cache_.held(index);

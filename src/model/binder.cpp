@@ -17,23 +17,44 @@ std::vector<int64_t> squeezed(std::span<const int64_t> shape) {
   return dims;
 }
 
-// Part of a stacked tensor as a matrix on disk; `first_row` counts over the whole tensor.
-ExpertMatrix slice(const TensorInfo& tensor, int64_t first_row, int64_t rows, int64_t cols) {
-  const auto row_bytes = static_cast<uint64_t>(format_bytes(tensor.format, cols));
-  return {rows, cols, tensor.format, tensor.file, tensor.offset + static_cast<uint64_t>(first_row) * row_bytes};
+// Rows [first_row, first_row + rows) of matrix `index` of a stacked tensor whose matrices have stack_rows rows each.
+ExpertMatrix slice(const TensorInfo& tensor, int64_t index, int64_t stack_rows, int64_t first_row, int64_t rows,
+                   int64_t cols) {
+  ScaleGrid grid = tensor.grid;
+  grid.first_row = static_cast<int32_t>(first_row % grid.group_rows);
+  ExpertMatrix matrix = expert_matrix(rows, cols, tensor.format, grid);
+  const auto place = [&](Extent& part, const Extent& whole, int64_t offset) {
+    part.file = whole.file;
+    part.offset = whole.offset + static_cast<uint64_t>(offset);
+  };
+  place(matrix.parts[0], {tensor.file, tensor.offset, tensor.bytes},
+        (index * stack_rows + first_row) * format_bytes(tensor.format, cols));
+  const int64_t first_scale = index * scale_matrix_bytes(tensor.grid, stack_rows, cols) +
+                              first_row / grid.group_rows * scale_row_bytes(grid, cols);
+  if (matrix.parts[1].bytes > 0) place(matrix.parts[1], tensor.scales, first_scale);
+  if (matrix.parts[2].bytes > 0) place(matrix.parts[2], tensor.biases, first_scale);
+  return matrix;
 }
 
 }  // namespace
 
+const UnsupportedTensor* Binder::find_unsupported(std::string_view name) const {
+  const auto& all = checkpoint_.unsupported_tensors();  // sorted by name
+  const auto found = std::lower_bound(all.begin(), all.end(), name,
+                                      [](const UnsupportedTensor& t, std::string_view n) { return t.name < n; });
+  return found == all.end() || found->name != name ? nullptr : &*found;
+}
+
 const TensorInfo* Binder::require(const std::string& name, std::initializer_list<int64_t> shape) {
   const TensorInfo* tensor = checkpoint_.find(name);
   if (tensor == nullptr) {
-    const auto& strange = checkpoint_.unsupported_tensors();
-    const auto found = std::find_if(strange.begin(), strange.end(), [&](const auto& t) { return t.name == name; });
-    if (found == strange.end()) {
+    const UnsupportedTensor* found = find_unsupported(name);
+    if (found == nullptr) {
       complaints_.push_back(fmt::format("{} is missing", name));
     } else {
-      complaints_.push_back(fmt::format("{} has format {}, which this version does not run", name, found->format));
+      complaints_.push_back(found->reason.empty()
+                                ? fmt::format("{} has format {}, which this version does not run", name, found->format)
+                                : fmt::format("{}: {}", name, found->reason));
       unsupported_ = true;
     }
     return nullptr;
@@ -45,36 +66,41 @@ const TensorInfo* Binder::require(const std::string& name, std::initializer_list
         fmt::format("{} has shape [{}], expected [{}]", name, fmt::join(tensor->shape, ", "), fmt::join(wanted, ", ")));
     return nullptr;
   }
-  return tensor;
-}
-
-const TensorInfo* Binder::require_matrix(const std::string& name, int64_t rows, int64_t cols) {
-  const TensorInfo* tensor = require(name, {rows, cols});
-  if (tensor != nullptr && cols % format_info(tensor->format).block_values != 0) {
-    complaints_.push_back(fmt::format("{} has rows of {} values, not a multiple of {}'s block", name, cols,
-                                      format_info(tensor->format).name));
+  // Unit dimensions do not count, but rows are rows: blocks and groups of scales run along them.
+  const FormatInfo& info = format_info(tensor->format);
+  const int64_t cols = wanted.empty() ? 1 : wanted.back();
+  const bool is_plain = info.block_values == 1 && info.n_scale_matrices == 0;
+  if (!is_plain && (cols % info.block_values != 0 || cols != tensor->shape.back())) {
+    complaints_.push_back(fmt::format("{} [{}] has rows of {} values, which {} cannot hold as they stand in the file",
+                                      name, fmt::join(wanted, ", "), cols, tensor->format_name()));
     return nullptr;
   }
   return tensor;
 }
 
 void Binder::matrix(MatrixView& target, const std::string& name, int64_t rows, int64_t cols) {
-  const TensorInfo* tensor = require_matrix(name, rows, cols);
+  const TensorInfo* tensor = require(name, {rows, cols});
   if (tensor == nullptr) return;
-  target = {nullptr, rows, cols, tensor->format};
+  target = {nullptr, rows, cols, tensor->format, tensor->grid};
   matrices_.push_back({&target, tensor, {}});
 }
 
 void Binder::matrix_of_rows(MatrixView& target, const std::string& name, int64_t stored_rows, int64_t cols,
                             std::vector<RowPieces> pieces) {
-  const TensorInfo* tensor = require_matrix(name, stored_rows, cols);
+  const TensorInfo* tensor = require(name, {stored_rows, cols});
   if (tensor == nullptr) return;
+  const int64_t group = tensor->grid.group_rows;  // rows that share scales stay together
   int64_t rows = 0;
   for (const RowPieces& p : pieces) {
     CHECK(p.first >= 0 && p.n > 0 && p.stride >= p.n && p.first + (p.times - 1) * p.stride + p.n <= stored_rows);
+    if (p.first % group != 0 || p.n % group != 0 || (p.times > 1 && p.stride % group != 0)) {
+      complaints_.push_back(
+          fmt::format("{} is {}, whose blocks do not end where its parts end", name, tensor->format_name()));
+      return;
+    }
     rows += p.n * p.times;
   }
-  target = {nullptr, rows, cols, tensor->format};
+  target = {nullptr, rows, cols, tensor->format, tensor->grid};
   matrices_.push_back({&target, tensor, std::move(pieces)});
 }
 
@@ -82,6 +108,10 @@ void Binder::vector(std::span<const float>& target, const std::string& name, std
                     Transform transform) {
   const TensorInfo* tensor = require(name, shape);
   if (tensor == nullptr) return;
+  if (format_info(tensor->format).n_scale_matrices > 0) {
+    complaints_.push_back(fmt::format("{} is {}, expected plain numbers", name, tensor->format_name()));
+    return;
+  }
   vectors_.push_back({&target, tensor, transform});
 }
 
@@ -91,8 +121,8 @@ void Binder::stacked_experts(ExpertTable& table, const StackedNames& names, int6
   const TensorInfo* down = require(names.down, {table.n_experts, d_model, d_ff});
   if (gate == nullptr || up == nullptr || down == nullptr) return;
   for (int64_t e = 0; e < table.n_experts; ++e) {
-    table.records.push_back({slice(*gate, e * d_ff, d_ff, d_model), slice(*up, e * d_ff, d_ff, d_model),
-                             slice(*down, e * d_model, d_model, d_ff)});
+    table.records.push_back({slice(*gate, e, d_ff, 0, d_ff, d_model), slice(*up, e, d_ff, 0, d_ff, d_model),
+                             slice(*down, e, d_model, 0, d_model, d_ff)});
   }
 }
 
@@ -102,8 +132,9 @@ void Binder::fused_experts(ExpertTable& table, const std::string& gate_up, const
   const TensorInfo* down = require(down_name, {table.n_experts, d_model, d_ff});
   if (both == nullptr || down == nullptr) return;
   for (int64_t e = 0; e < table.n_experts; ++e) {
-    table.records.push_back({slice(*both, e * 2 * d_ff, d_ff, d_model), slice(*both, (e * 2 + 1) * d_ff, d_ff, d_model),
-                             slice(*down, e * d_model, d_model, d_ff)});
+    table.records.push_back({slice(*both, e, 2 * d_ff, 0, d_ff, d_model),
+                             slice(*both, e, 2 * d_ff, d_ff, d_ff, d_model),
+                             slice(*down, e, d_model, 0, d_model, d_ff)});
   }
 }
 
@@ -113,8 +144,8 @@ void Binder::single_experts(ExpertTable& table, const std::string& prefix, int64
     const TensorInfo* up = require(fmt::format("{}{}.up_proj.weight", prefix, e), {d_ff, d_model});
     const TensorInfo* down = require(fmt::format("{}{}.down_proj.weight", prefix, e), {d_model, d_ff});
     if (gate == nullptr || up == nullptr || down == nullptr) continue;
-    table.records.push_back(
-        {slice(*gate, 0, d_ff, d_model), slice(*up, 0, d_ff, d_model), slice(*down, 0, d_model, d_ff)});
+    table.records.push_back({slice(*gate, 0, d_ff, 0, d_ff, d_model), slice(*up, 0, d_ff, 0, d_ff, d_model),
+                             slice(*down, 0, d_model, 0, d_model, d_ff)});
   }
 }
 

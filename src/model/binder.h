@@ -52,7 +52,10 @@ class Binder {
   // ... or one tensor per expert and matrix; `prefix` + "N." + {gate,up,down}_proj.weight.
   void single_experts(ExpertTable& table, const std::string& prefix, int64_t d_ff, int64_t d_model);
 
-  bool has(std::string_view name) const { return checkpoint_.find(name) != nullptr; }
+  // Whether the file has it, in whatever format.
+  bool has(std::string_view name) const {
+    return checkpoint_.find(name) != nullptr || find_unsupported(name) != nullptr;
+  }
   // Tensors that are known and not needed: everything that starts with `prefix`.
   void ignore(std::string_view prefix);
 
@@ -77,8 +80,8 @@ class Binder {
   const std::vector<VectorRequest>& vectors() const { return vectors_; }
 
  private:
-  const TensorInfo* require_matrix(const std::string& name, int64_t rows, int64_t cols);
   const TensorInfo* require(const std::string& name, std::initializer_list<int64_t> shape);
+  const UnsupportedTensor* find_unsupported(std::string_view name) const;
   const Checkpoint& checkpoint_;
   std::vector<MatrixRequest> matrices_;
   std::vector<VectorRequest> vectors_;

@@ -1,6 +1,7 @@
 #include "model/trunk.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -11,16 +12,41 @@
 namespace flashmoe {
 namespace {
 
-// Every matrix lies in memory at the same offset within a page as on disk, so that direct reads need no copy.
+// Every matrix, and its scales where they are apart, lies in memory at the same offset within a page as on disk, so
+// that direct reads need no copy.
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kReadBytes = 4 * kMiB;
 
+// Weights, scales or biases of a matrix: as stored, and what of them is wanted.
+struct Part {
+  Extent stored;
+  int64_t row_bytes = 0;
+  int64_t group_rows = 1;  // rows of the matrix that share one of these
+  uint64_t bytes = 0;      // 0: the format has no such part
+};
+
+std::array<Part, 3> parts_of(const Binder::MatrixRequest& request) {
+  const TensorInfo& tensor = *request.tensor;
+  const MatrixView& w = *request.target;
+  const int64_t scales = scale_row_bytes(w.grid, w.cols);
+  const auto bytes = static_cast<uint64_t>(scale_matrix_bytes(w.grid, w.rows, w.cols));
+  return {
+      {{{tensor.file, tensor.offset, tensor.bytes}, w.row_bytes(), 1, static_cast<uint64_t>(w.rows * w.row_bytes())},
+       {tensor.scales, scales, w.grid.group_rows, tensor.scales.bytes > 0 ? bytes : 0},
+       {tensor.biases, scales, w.grid.group_rows, tensor.biases.bytes > 0 ? bytes : 0}}};
+}
+
 // Rows that are put together from several places are read through the page cache, which needs no alignment.
-uint64_t offset_in_page(const Binder::MatrixRequest& request) {
-  return request.pieces.empty() ? request.tensor->offset % kPage : 0;
+uint64_t offset_in_page(const Binder::MatrixRequest& request, const Part& part) {
+  return request.pieces.empty() ? part.stored.offset % kPage : 0;
+}
+uint64_t part_span(const Binder::MatrixRequest& request, const Part& part) {
+  return part.bytes == 0 ? 0 : round_up(offset_in_page(request, part) + part.bytes, kPage);
 }
 uint64_t matrix_span(const Binder::MatrixRequest& request) {
-  return round_up(offset_in_page(request) + request.bytes(), kPage);
+  uint64_t span = 0;
+  for (const Part& part : parts_of(request)) span += part_span(request, part);
+  return span;
 }
 uint64_t vector_span(const TensorInfo& tensor) {
   return round_up(static_cast<uint64_t>(tensor.n_values()) * sizeof(float), 64);
@@ -45,7 +71,7 @@ std::span<const float> load_vector(const Binder::VectorRequest& request, const C
   checkpoint.files()[tensor.file]->read(tensor.offset, raw);
   float* values = reinterpret_cast<float*>(dest);
   const int64_t n = tensor.n_values();
-  format_info(tensor.format).decode(raw.data(), n, values);
+  format_info(tensor.format).decode({raw.data()}, 0, n, values);
   for (int64_t i = 0; i < n; ++i) {
     values[i] = transformed(values[i], request.transform);
     if (!std::isfinite(values[i])) {
@@ -56,43 +82,73 @@ std::span<const float> load_vector(const Binder::VectorRequest& request, const C
   return {values, static_cast<size_t>(n)};
 }
 
-// What is read of one file, in pieces.
-struct Source {
-  int fd = -1;
-  uint64_t first = 0, end = 0;  // bytes of the file
-  uint64_t read_end = 0;        // as far as reads go: the end, or that of its last page
-};
+// The reads that bring all matrices, and what each is for.
+class MatrixReads {
+ public:
+  MatrixReads(const Checkpoint& checkpoint, bool direct, std::byte* memory)
+      : checkpoint_(checkpoint), direct_(direct), next_(memory) {}
 
-void add_reads(std::vector<ReadRequest>& reads, const Source& from, std::byte* dest) {
-  for (uint64_t at = from.first; at < from.end; at += kReadBytes) {
-    const uint64_t to = std::min(from.read_end, at + kReadBytes);
-    reads.push_back({from.fd, at, to - at, std::min(to, from.end) - at, dest + (at - from.first), reads.size()});
+  void add(const Binder::MatrixRequest& request) {
+    const std::array<Part, 3> parts = parts_of(request);
+    request.target->data = add_part(request, parts[0]);
+    request.target->scales = add_part(request, parts[1]);
+    request.target->biases = add_part(request, parts[2]);
   }
-}
+  std::span<const ReadRequest> requests() const { return requests_; }
+  std::byte* end() const { return next_; }
 
-// Puts the matrix at `base` (page-aligned, matrix_span() bytes) once the reads are done.
-void add_matrix(std::vector<ReadRequest>& reads, const Binder::MatrixRequest& request, const File& file, bool direct,
-                std::byte* base) {
-  const TensorInfo& tensor = *request.tensor;
-  request.target->data = base + offset_in_page(request);
-  if (request.pieces.empty()) {
-    const bool direct_file = direct && file.direct_fd() >= 0;
-    const uint64_t end = tensor.offset + tensor.bytes;
-    add_reads(reads,
-              {direct_file ? file.direct_fd() : file.buffered_fd(), round_down(tensor.offset, kPage), end,
-               round_up(end, kPage)},
-              base);
-    return;
+  [[noreturn]] void fail_read(const ReadDone& done) const {
+    const Source& source = sources_[done.tag];
+    fail(Fault::io, "{}: reading tensor {} at offset {} failed: {}", source.file->path(), source.tensor->name,
+         requests_[done.tag].offset, std::strerror(done.error));
   }
-  const auto row_bytes = static_cast<uint64_t>(request.target->row_bytes());
-  for (const RowPieces& pieces : request.pieces) {
-    const uint64_t bytes = static_cast<uint64_t>(pieces.n) * row_bytes;
-    for (int64_t i = 0; i < pieces.times; ++i, base += bytes) {
-      const uint64_t first = tensor.offset + static_cast<uint64_t>(pieces.first + i * pieces.stride) * row_bytes;
-      add_reads(reads, {file.buffered_fd(), first, first + bytes, first + bytes}, base);
+
+ private:
+  struct Source {
+    const TensorInfo* tensor;
+    const File* file;
+  };
+
+  // Where the part will be; null where there is none.
+  const std::byte* add_part(const Binder::MatrixRequest& request, const Part& part) {
+    if (part.bytes == 0) return nullptr;
+    std::byte* base = next_;  // page-aligned
+    next_ += part_span(request, part);
+    const Source source = {request.tensor, checkpoint_.files()[part.stored.file].get()};
+    const uint64_t offset = part.stored.offset;
+    if (request.pieces.empty()) {
+      const int fd = direct_ && source.file->direct_fd() >= 0 ? source.file->direct_fd() : source.file->buffered_fd();
+      const uint64_t end = offset + part.bytes;
+      add_reads(source, fd, round_down(offset, kPage), end, round_up(end, kPage), base);
+      return base + offset_in_page(request, part);
+    }
+    std::byte* at = base;
+    for (const RowPieces& pieces : request.pieces) {
+      const auto bytes = static_cast<uint64_t>(pieces.n / part.group_rows * part.row_bytes);
+      for (int64_t i = 0; i < pieces.times; ++i, at += bytes) {
+        const int64_t row = (pieces.first + i * pieces.stride) / part.group_rows;
+        const uint64_t first = offset + static_cast<uint64_t>(row * part.row_bytes);
+        add_reads(source, source.file->buffered_fd(), first, first + bytes, first + bytes, at);
+      }
+    }
+    return base;
+  }
+
+  // Bytes [first, end) of the file, reads going as far as read_end.
+  void add_reads(const Source& source, int fd, uint64_t first, uint64_t end, uint64_t read_end, std::byte* dest) {
+    for (uint64_t at = first; at < end; at += kReadBytes) {
+      const uint64_t to = std::min(read_end, at + kReadBytes);
+      requests_.push_back({fd, at, to - at, std::min(to, end) - at, dest + (at - first), requests_.size()});
+      sources_.push_back(source);
     }
   }
-}
+
+  const Checkpoint& checkpoint_;
+  bool direct_;
+  std::byte* next_;
+  std::vector<ReadRequest> requests_;
+  std::vector<Source> sources_;  // [requests]
+};
 
 }  // namespace
 
@@ -106,34 +162,26 @@ uint64_t Trunk::bytes(const Binder& binder) {
 void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, ReadQueue& queue, bool direct, Budget& budget,
                  const std::function<void(uint64_t)>& on_bytes) {
   buffer_ = Buffer(budget, Allotted::trunk, bytes(binder));
-  uint64_t at = 0;
-  std::vector<ReadRequest> reads;
-  std::vector<const TensorInfo*> owner;  // [reads]
-  for (const auto& request : binder.matrices()) {
-    add_matrix(reads, request, *checkpoint.files()[request.tensor->file], direct, buffer_.data() + at);
-    owner.resize(reads.size(), request.tensor);
-    at += matrix_span(request);
-  }
+  MatrixReads matrices(checkpoint, direct, buffer_.data());
+  for (const auto& request : binder.matrices()) matrices.add(request);
+  const std::span<const ReadRequest> reads = matrices.requests();
   uint64_t done_bytes = 0;
   size_t submitted = 0;
   const auto window = static_cast<size_t>(queue.depth()) * 2;
   while (submitted < reads.size() || queue.pending() > 0) {
     const size_t room = window - std::min(window, static_cast<size_t>(queue.pending()));
     const size_t n = std::min(room, reads.size() - submitted);
-    queue.submit({reads.data() + submitted, n});
+    queue.submit(reads.subspan(submitted, n));
     submitted += n;
     for (const ReadDone& done : queue.wait(true)) {
-      const TensorInfo& tensor = *owner[done.tag];
-      if (done.error != 0) {
-        fail(Fault::io, "{}: reading tensor {} at offset {} failed: {}", checkpoint.files()[tensor.file]->path(),
-             tensor.name, reads[done.tag].offset, std::strerror(done.error));
-      }
+      if (done.error != 0) matrices.fail_read(done);
       done_bytes += reads[done.tag].bytes;
       if (on_bytes) on_bytes(done_bytes);
     }
   }
+  std::byte* at = matrices.end();
   for (const auto& request : binder.vectors()) {
-    *request.target = load_vector(request, checkpoint, buffer_.data() + at);
+    *request.target = load_vector(request, checkpoint, at);
     at += vector_span(*request.tensor);
   }
 }

@@ -40,8 +40,8 @@ class FailingReads : public testing::TestWithParam<uint32_t> {
   }
   const ExpertRecord& record(int layer, int expert) const { return experts_.table.at(layer, expert); }
   void fail_expert(int layer, int expert, int error, int n_times) {
-    const ExpertMatrix& down = record(layer, expert).down;
-    experts_.disk->fail_at(static_cast<int>(down.file), down.offset + down.bytes() / 2, error, n_times);
+    const Extent& down = record(layer, expert).down.parts[0];
+    experts_.disk->fail_at(static_cast<int>(down.file), down.offset + down.bytes / 2, error, n_times);
   }
 
   Budget budget_;
@@ -53,7 +53,7 @@ TEST_P(FailingReads, TheMessageNamesExpertMatrixFileAndOffset) {
   fail_expert(1, 4, EIO, kAlways);
   const std::string message = try_layer(1, {2, 4, 6});
   for (const std::string& part : {std::string("layer 1"), std::string("expert 4"), std::string("down"),
-                                  experts_.files[record(1, 4).down.file]->path(), std::string("offset "),
+                                  experts_.files[record(1, 4).down.parts[0].file]->path(), std::string("offset "),
                                   std::string("Input/output error"), std::string("3 tries")}) {
     EXPECT_NE(message.find(part), std::string::npos) << part << " is missing in: " << message;
   }
@@ -105,7 +105,7 @@ TEST_P(FailingReads, OtherErrorsAreReportedAtOnce) {
 }
 
 TEST_P(FailingReads, AFileThatWasCutIsToldApart) {
-  const ExpertMatrix& down = record(1, 7).down;
+  const Extent& down = record(1, 7).down.parts[0];
   experts_.disk->truncate(static_cast<int>(down.file), down.offset + 100);
   const std::string message = try_layer(1, {7});
   EXPECT_NE(message.find("the file ends before"), std::string::npos) << message;

@@ -13,10 +13,11 @@ constexpr int64_t kModel = 64, kFf = 96;
 // Hands out places in files that grow.
 class Placer {
  public:
-  void place(ExpertMatrix& matrix, uint32_t file, uint64_t gap_bytes) {
-    matrix.file = file;
-    matrix.offset = ends_[file] + gap_bytes;
-    ends_[file] = matrix.offset + matrix.bytes();
+  void place(ExpertMatrix& matrix, uint32_t file, uint64_t gap_bytes) { place(matrix.parts[0], file, gap_bytes); }
+  void place(Extent& part, uint32_t file, uint64_t gap_bytes) {
+    part.file = file;
+    part.offset = ends_[file] + gap_bytes;
+    ends_[file] = part.offset + part.bytes;
   }
   uint64_t end(uint32_t file) const { return ends_[file]; }
 
@@ -50,6 +51,13 @@ void place_layer(ExpertTable& table, int layer, Layout layout, Placer& placer) {
         placer.place(record(e).up, file, 0);
       }
       break;
+    case Layout::scales_apart:
+      for (const auto matrix : {&ExpertRecord::gate, &ExpertRecord::up, &ExpertRecord::down}) {
+        for (size_t part = kMatrixParts; part-- > 0;) {  // biases, scales, weights: as sorted by name
+          for (int e = 0; e < n; ++e) placer.place((record(e).*matrix).parts[part], file, e == 0 ? 4096 * 2 + 7 : 0);
+        }
+      }
+      break;
     case Layout::scattered:
       for (int e = 0; e < n; ++e) {
         placer.place(record(e).up, 1 - file, 12345);
@@ -72,8 +80,15 @@ std::vector<std::byte> noise(uint64_t bytes, uint32_t file) {
 
 bool same_matrix(const FakeExperts& experts, const ExpertMatrix& matrix, const MatrixView& view) {
   if (view.rows != matrix.rows || view.cols != matrix.cols || view.format != matrix.format) return false;
-  const std::byte* expected = experts.disk->content(static_cast<int>(matrix.file)).data() + matrix.offset;
-  return std::memcmp(expected, view.data, matrix.bytes()) == 0;
+  const std::array<const std::byte*, kMatrixParts> in_memory = {view.data, view.scales, view.biases};
+  for (size_t p = 0; p < kMatrixParts; ++p) {
+    const Extent& part = matrix.parts[p];
+    if ((part.bytes > 0) != (in_memory[p] != nullptr)) return false;
+    if (part.bytes == 0) continue;
+    const std::byte* expected = experts.disk->content(static_cast<int>(part.file)).data() + part.offset;
+    if (std::memcmp(expected, in_memory[p], part.bytes) != 0) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -86,11 +101,16 @@ FakeExperts make_fake_experts(Layout layout, int n_layers, int n_experts, int n_
   experts.table.n_used = n_used;
   Placer placer;
   for (int layer = 0; layer < n_layers; ++layer) {
-    const Format down = mixed && layer % 2 == 1 ? Format::f16 : Format::q8_0;
+    const bool large = mixed && layer % 2 == 1;
+    const bool apart = layout == Layout::scales_apart;
+    const auto matrix = [&](int64_t rows, int64_t cols, bool larger) {
+      if (!apart) return expert_matrix(rows, cols, larger ? Format::f16 : Format::q8_0);
+      const ScaleGrid grid = {.type = ScaleType::bf16, .group_rows = 1, .group_cols = 32};
+      return expert_matrix(rows, cols, larger ? Format::affine8 : Format::affine4, grid);
+    };
     for (int e = 0; e < n_experts; ++e) {
-      experts.table.records.push_back({.gate = {.rows = kFf, .cols = kModel, .format = Format::q8_0},
-                                       .up = {.rows = kFf, .cols = kModel, .format = Format::q8_0},
-                                       .down = {.rows = kModel, .cols = kFf, .format = down}});
+      experts.table.records.push_back(
+          {.gate = matrix(kFf, kModel, false), .up = matrix(kFf, kModel, false), .down = matrix(kModel, kFf, large)});
     }
     place_layer(experts.table, layer, layout, placer);
   }

@@ -11,12 +11,14 @@
 namespace flashmoe::test {
 
 enum class Layout {
-  stacked,     // three tensors a layer, [n_experts, ...] each, as in GGUF
-  gate_up,     // gate and up of an expert side by side, down elsewhere
-  per_expert,  // an expert's three matrices side by side, down first
-  scattered,   // every matrix on its own, in two files, at odd offsets
+  stacked,       // three tensors a layer, [n_experts, ...] each, as in GGUF
+  gate_up,       // gate and up of an expert side by side, down elsewhere
+  per_expert,    // an expert's three matrices side by side, down first
+  scales_apart,  // nine tensors a layer: scales and biases of each matrix beside its weights, as in MLX
+  scattered,     // every matrix on its own, in two files, at odd offsets
 };
-inline constexpr Layout kLayouts[] = {Layout::stacked, Layout::gate_up, Layout::per_expert, Layout::scattered};
+inline constexpr Layout kLayouts[] = {Layout::stacked, Layout::gate_up, Layout::per_expert, Layout::scales_apart,
+                                      Layout::scattered};
 
 struct FakeExperts {
   std::shared_ptr<FakeDisk> disk;

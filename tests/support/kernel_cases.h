@@ -18,6 +18,7 @@ struct MatmulCase {
   int64_t row_begin, row_end;  // the rows that are computed
   int shift;                   // bytes by which the weights miss a 64-byte boundary
   bool is_model_shape;         // occurs in a 35B model: timed as well, over all its rows
+  ScaleGrid grid = {};         // of formats that keep their scales apart
 
   std::string name() const;  // "Q4_K 2048x512 n1 rows 3..97 +5"
 };
@@ -35,11 +36,12 @@ void set_block_scales(Format format, float scale, float min, std::byte* block);
 // Random valid weights: any bits in the quants, block scales near 0.01 of both signs.
 class TestMatrix {
  public:
-  TestMatrix(Format format, int64_t rows, int64_t cols, uint32_t seed, int shift = 0);
+  TestMatrix(Format format, int64_t rows, int64_t cols, uint32_t seed, int shift = 0, const ScaleGrid& grid = {});
+  TestMatrix(const TestMatrix&) = delete;
   const MatrixView& view() const { return view_; }
 
  private:
-  std::vector<std::byte> bytes_;
+  std::vector<std::byte> bytes_, scales_, biases_;
   MatrixView view_;
 };
 

@@ -6,8 +6,7 @@ void embed(Step& step, const MatrixView& embedding) {
   const Timed timed(step.profile, Stage::embed);
   const int64_t d_model = step.config.d_model;
   for (int64_t i = 0; i < step.n(); ++i) {
-    format_info(embedding.format)
-        .decode(embedding.row(step.batch.tokens[static_cast<size_t>(i)]), d_model, step.ws.x.data() + i * d_model);
+    embedding.decode(step.batch.tokens[static_cast<size_t>(i)], 0, d_model, step.ws.x.data() + i * d_model);
   }
 }
 

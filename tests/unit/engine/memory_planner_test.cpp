@@ -27,9 +27,10 @@ class MemoryPlannerTest : public testing::Test {
     experts_.n_used = 8;
     uint64_t offset = 0;
     for (int i = 0; i < 40 * 256; ++i) {
-      ExpertRecord record = {{512, 2048, Format::q4_k}, {512, 2048, Format::q4_k}, {2048, 512, Format::q4_k}};
+      ExpertRecord record = {expert_matrix(512, 2048, Format::q4_k), expert_matrix(512, 2048, Format::q4_k),
+                             expert_matrix(2048, 512, Format::q4_k)};
       for (ExpertMatrix* matrix : {&record.gate, &record.up, &record.down}) {
-        matrix->offset = offset;
+        matrix->parts[0].offset = offset;
         offset += matrix->bytes();
       }
       experts_.records.push_back(record);

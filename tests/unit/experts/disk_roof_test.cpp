@@ -40,7 +40,7 @@ TEST(DiskRoof, AFailedReadAndAnInterruptionLeaveNothingInFlight) {
   interrupted.keep_going = [] { return false; };
   expect_error([&] { measure_expert_reads(interrupted, queue); }, Fault::interrupted, {"interrupted"});
   EXPECT_EQ(queue.pending(), 0);
-  const ExpertMatrix& down = experts.table.at(0, 2).down;
+  const Extent& down = experts.table.at(0, 2).down.parts[0];
   experts.disk->fail_at(static_cast<int>(down.file), down.offset, EIO, test::kAlways);
   expect_error([&] { measure_expert_reads(probe, queue); }, Fault::io, {"Input/output error"});
   EXPECT_EQ(queue.pending(), 0);

@@ -74,7 +74,7 @@ TEST(Resident, SeveralLeasesLiveTogether) {
 
 TEST(Resident, ABlockThatRecoversIsNoTrouble) {
   const FakeExperts experts = make_fake_experts(Layout::stacked, 2, 8, 2);
-  experts.disk->fail_at(1, experts.table.at(1, 3).up.offset, EIO, 2);
+  experts.disk->fail_at(1, experts.table.at(1, 3).up.parts[0].offset, EIO, 2);
   Budget budget;
   const auto source = make(experts, false, budget);
   const std::vector<int32_t> picks = {3};
@@ -84,7 +84,7 @@ TEST(Resident, ABlockThatRecoversIsNoTrouble) {
 
 TEST(Resident, AFailingDiskIsNamed) {
   const FakeExperts experts = make_fake_experts(Layout::stacked, 2, 8, 2);
-  experts.disk->fail_at(1, experts.table.at(1, 0).up.offset, EIO, kAlways);
+  experts.disk->fail_at(1, experts.table.at(1, 0).up.parts[0].offset, EIO, kAlways);
   Budget budget;
   try {
     const auto source = make(experts, false, budget);

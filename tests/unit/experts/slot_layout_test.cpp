@@ -13,9 +13,13 @@ using test::Layout;
 using test::make_fake_experts;
 
 ExpertRecord record_at(uint64_t gate, uint64_t up, uint64_t down) {  // 6528 bytes each
-  return {.gate = {96, 64, Format::q8_0, 0, gate},
-          .up = {96, 64, Format::q8_0, 0, up},
-          .down = {64, 96, Format::q8_0, 0, down}};
+  ExpertRecord record = {.gate = expert_matrix(96, 64, Format::q8_0),
+                         .up = expert_matrix(96, 64, Format::q8_0),
+                         .down = expert_matrix(64, 96, Format::q8_0)};
+  record.gate.parts[0].offset = gate;
+  record.up.parts[0].offset = up;
+  record.down.parts[0].offset = down;
+  return record;
 }
 
 TEST(SlotLayout, NeighboursInTheFileComeWithOneRead) {
@@ -24,30 +28,31 @@ TEST(SlotLayout, NeighboursInTheFileComeWithOneRead) {
   EXPECT_EQ(layout.reads[0].offset, 1000u);
   EXPECT_EQ(layout.reads[0].bytes, 2 * 6528u);
   EXPECT_EQ(layout.reads[1].bytes, 6528u);
-  EXPECT_EQ(layout.matrix_at[1], layout.matrix_at[0] + 6528);
+  EXPECT_EQ(layout.part_at[3], layout.part_at[0] + 6528);
   EXPECT_EQ(layout.read_of[0], 0);
-  EXPECT_EQ(layout.read_of[1], 0);
-  EXPECT_EQ(layout.read_of[2], 1);
+  EXPECT_EQ(layout.read_of[3], 0);
+  EXPECT_EQ(layout.read_of[6], 1);
 }
 
 TEST(SlotLayout, AWholeRecordSideBySideIsOneRead) {
   const SlotLayout layout = lay_out_slot(record_at(6528, 2 * 6528, 0), 1);
   ASSERT_EQ(layout.n_reads, 1);
-  EXPECT_EQ(layout.matrix_at[2], 0u);
-  EXPECT_EQ(layout.matrix_at[0], 6528u);
+  EXPECT_EQ(layout.part_at[6], 0u);
+  EXPECT_EQ(layout.part_at[0], 6528u);
 }
 
 TEST(SlotLayout, DirectReadsCoverWholeBlocks) {
   const SlotLayout layout = lay_out_slot(record_at(4096 * 10 + 32, 4096 * 40 - 8, 4096 * 80), 4096);
   ASSERT_EQ(layout.n_reads, 3);
-  for (const SlotRead& read : layout.reads) {
+  for (int r = 0; r < layout.n_reads; ++r) {
+    const SlotRead& read = layout.reads[static_cast<size_t>(r)];
     EXPECT_EQ(read.offset % 4096, 0u);
     EXPECT_EQ(read.bytes % 4096, 0u);
     EXPECT_EQ(read.at % 4096, 0u);
   }
   EXPECT_EQ(layout.reads[0].needed_bytes, 32 + 6528u);
   EXPECT_EQ(layout.reads[0].bytes, 8192u);
-  EXPECT_EQ(layout.matrix_at[0], 32u);
+  EXPECT_EQ(layout.part_at[0], 32u);
   EXPECT_EQ(layout.reads[1].bytes, 3 * 4096u);  // 8 bytes, a block and a half, the rest of a block
   EXPECT_EQ(layout.bytes, (2 + 3 + 2) * 4096u);
 }
@@ -55,13 +60,34 @@ TEST(SlotLayout, DirectReadsCoverWholeBlocks) {
 TEST(SlotLayout, MatricesThatShareABlockShareItsRead) {
   const SlotLayout layout = lay_out_slot(record_at(0, 7000, 100000), 4096);
   ASSERT_EQ(layout.n_reads, 2);
-  EXPECT_EQ(layout.matrix_at[1], 7000u);
+  EXPECT_EQ(layout.part_at[3], 7000u);
 }
 
 TEST(SlotLayout, MatricesInDifferentFilesNeverShareARead) {
   ExpertRecord record = record_at(0, 6528, 2 * 6528);
-  record.up.file = 1;
+  record.up.parts[0].file = 1;
   EXPECT_EQ(lay_out_slot(record, 1).n_reads, 3);
+}
+
+TEST(SlotLayout, ScalesKeptApartAreReadsOfTheirOwnUnlessTheyTouch) {
+  ExpertRecord record;
+  uint64_t offset = 0;
+  for (ExpertMatrix* matrix : {&record.gate, &record.up, &record.down}) {
+    *matrix = expert_matrix(96, 64, Format::affine4, {.type = ScaleType::bf16, .group_cols = 32});
+    for (Extent& part : matrix->parts) part.offset = offset += 100000;
+  }
+  SlotLayout layout = lay_out_slot(record, 1);
+  EXPECT_EQ(layout.n_reads, 9);
+  EXPECT_EQ(layout.reads[1].bytes, 96u * 2 * 2);
+  record.gate.parts[2].offset = record.gate.parts[1].offset + record.gate.parts[1].bytes;
+  layout = lay_out_slot(record, 1);
+  EXPECT_EQ(layout.n_reads, 8);
+  EXPECT_EQ(layout.read_of[2], layout.read_of[1]);
+  std::vector<std::byte> slot(layout.bytes);
+  const MatrixView gate = weights_in_slot(record, layout, slot.data()).gate;
+  EXPECT_EQ(gate.data, slot.data() + layout.part_at[0]);
+  EXPECT_EQ(gate.scales, slot.data() + layout.part_at[1]);
+  EXPECT_EQ(gate.biases, gate.scales + 96 * 2 * 2);
 }
 
 TEST(SlotClasses, LayersOfOneSizeShareSlotsAndTheFloorIsOneLayersPicks) {

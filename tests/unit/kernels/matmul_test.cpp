@@ -42,7 +42,7 @@ struct Expected {
 // and the sum over lanes.
 Expected expect_row(const MatmulCase& c, const TestMatrix& w, const TestActivations& x, int64_t row, bool fast) {
   std::vector<float> weights(static_cast<size_t>(c.cols));
-  format_info(c.format).decode(w.view().row(row), c.cols, weights.data());
+  w.view().decode(row, 0, c.cols, weights.data());
   Expected expected;
   for (int64_t i = 0; i < c.n; ++i) {
     double dot = 0, largest = 0, total = 0;
@@ -66,7 +66,7 @@ class EveryTable : public testing::TestWithParam<const KernelTable*> {};
 
 TEST_P(EveryTable, MatmulsAgreeWithTheDefinition) {
   for (const MatmulCase& c : matmul_cases()) {
-    const TestMatrix w(c.format, c.row_end, c.cols, 7, c.shift);
+    const TestMatrix w(c.format, c.row_end, c.cols, 7, c.shift, c.grid);
     const TestActivations x(c.n, c.cols, 11);
     for (const bool fast : {false, true}) {
       if (fast && !has_fast(c)) continue;
@@ -92,7 +92,7 @@ TEST_P(EveryTable, MatmulsAgreeWithTheDefinition) {
 TEST_P(EveryTable, MatmulBitsDoNotDependOnTheBatchOrTheRowRange) {
   for (const MatmulCase& c : matmul_cases()) {
     if (c.n < 17) continue;
-    const TestMatrix w(c.format, c.row_end, c.cols, 7, c.shift);
+    const TestMatrix w(c.format, c.row_end, c.cols, 7, c.shift, c.grid);
     const TestActivations x(c.n, c.cols, 13);
     for (const bool fast : {false, true}) {
       if (fast && !has_fast(c)) continue;
@@ -161,14 +161,23 @@ TEST_P(EveryTable, MatmulsHoldTheExtremes) {
     for (const int pattern : {0x00, 0x80, 0x7f, 0xff}) {
       constexpr int64_t kCols = 512;
       std::vector<std::byte> bytes(static_cast<size_t>(format_bytes(format, kCols)), static_cast<std::byte>(pattern));
-      const int64_t block_bytes = format_info(format).block_bytes;
-      for (int64_t b = 0; b < kCols / format_info(format).block_values; ++b) {
-        testing_support::set_block_scales(format, 1, 1, bytes.data() + b * block_bytes);
+      const std::vector<float> ones(kCols / 32, 1.0f);
+      const std::vector<std::byte> e8m0_ones(kCols / 32, std::byte{127});
+      const auto* scales = reinterpret_cast<const std::byte*>(ones.data());
+      MatrixView w = {bytes.data(), 1, kCols, format};
+      if (n_scale_matrices(format) == 2) {
+        w = {bytes.data(), 1, kCols, format, {ScaleType::f32, 1, 32, 0}, scales, scales};
+      } else if (n_scale_matrices(format) == 1) {
+        w = {bytes.data(), 1, kCols, format, {ScaleType::e8m0, 1, 32, 0}, e8m0_ones.data()};
+      } else {
+        const int64_t block_bytes = format_info(format).block_bytes;
+        for (int64_t b = 0; b < kCols / format_info(format).block_values; ++b) {
+          testing_support::set_block_scales(format, 1, 1, bytes.data() + b * block_bytes);
+        }
       }
       for (const int sign : {-1, 1}) {
         const std::vector<int8_t> q8(kCols, static_cast<int8_t>(127 * sign));
         const std::vector<float> scale(kCols / 32, 1.0f), sum(kCols / 32, static_cast<float>(32 * 127 * sign));
-        const MatrixView w = {bytes.data(), 1, kCols, format};
         const Activations x = {1, kCols, nullptr, q8.data(), scale.data(), sum.data()};
         float want = 0, got = 0;
         entry(scalar, format, true)(w, x, &want, 1, 0, 1);

@@ -52,6 +52,15 @@ inline Vec load_bf16(const void* p) {
   const __m128i upper = _mm_loadu_si128(static_cast<const __m128i*>(p));
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(upper), 16))};
 }
+// 2^-8 of E4M3 values: their bits moved to where a half has them; 0x7f and 0xff become not-a-number.
+inline Vec load_e4m3(const void* p) {
+  const __m128i bytes = _mm_cvtepu8_epi16(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+  const __m128i magnitude = _mm_and_si128(bytes, _mm_set1_epi16(0x7f));
+  const __m128i half =
+      _mm_or_si128(_mm_slli_epi16(magnitude, 7), _mm_slli_epi16(_mm_and_si128(bytes, _mm_set1_epi16(0x80)), 8));
+  const __m128i no_number = _mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x7f));
+  return {_mm256_cvtph_ps(_mm_or_si128(half, _mm_and_si128(no_number, _mm_set1_epi16(0x7e00))))};
+}
 
 inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }

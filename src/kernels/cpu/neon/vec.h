@@ -54,6 +54,16 @@ inline void store(uint16_t* half, Vec x, First lanes) {
 inline Vec load_bf16(const void* p) {
   return {vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(static_cast<const uint8_t*>(p))), 16))};
 }
+// 2^-8 of E4M3 values: their bits moved to where a half has them; 0x7f and 0xff become not-a-number.
+inline Vec load_e4m3(const void* p) {
+  const auto* bytes = static_cast<const uint8_t*>(p);
+  uint16_t half[kLanes];
+  for (int j = 0; j < kLanes; ++j) {
+    const int magnitude = bytes[j] & 0x7f;
+    half[j] = static_cast<uint16_t>(magnitude == 0x7f ? 0x7e00 : (bytes[j] & 0x80) << 8 | magnitude << 7);
+  }
+  return load(half);
+}
 
 inline Vec operator+(Vec a, Vec b) { return {vaddq_f32(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {vsubq_f32(a.v, b.v)}; }

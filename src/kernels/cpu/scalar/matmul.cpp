@@ -15,14 +15,14 @@ void multiply(const MatrixView& w, int64_t n, float* y, int64_t y_stride, int64_
               Activation activation) noexcept {
   const FormatInfo& info = format_info(w.format);
   for (int64_t r = row_begin; r < row_end; ++r) {
-    const std::byte* row = w.row(r);
+    const PackedRow row = w.row(r);
     for (int64_t first = 0; first < n; first += kRows) {
       const int64_t last = std::min(n, first + kRows);
       double sums[kRows] = {};
       for (int64_t c = 0; c < w.cols; c += kPiece) {
         const int64_t n_values = std::min(kPiece, w.cols - c);
         float weights[kPiece];
-        info.decode(row + c / info.block_values * info.block_bytes, n_values, weights);
+        info.decode(row, c, n_values, weights);
         for (int64_t i = first; i < last; ++i) {
           for (int64_t j = 0; j < n_values; ++j) sums[i - first] += double{weights[j]} * activation(i, c + j);
         }

@@ -2,10 +2,12 @@
 //
 // A matmul is a Dot: `template <int N> static void run(weights, x, first, y, y_stride)` computes one weight row times
 // activation rows [first, first + N). For each of them it does the same operations in the same order whatever N is,
-// which makes results independent of the batch.
+// which makes results independent of the batch. `weights` is the row's first block, or for formats with scales kept
+// apart a PackedRow.
 #pragma once
 
 #include "kernels/cpu/vector/lanes.h"
+#include "kernels/cpu/vector/scaled_dot.h"
 #include "quant/bf16.h"
 #include "quant/f16.h"
 #include "quant/f32.h"
@@ -35,6 +37,16 @@ namespace flashmoe::FLASHMOE_ISA {
 // Weight rows that stay in L1 and L2 while groups of activation rows pass over them.
 inline constexpr int64_t kRowTile = 16;
 
+// What a Dot's run() takes for row r.
+template <typename Dot>
+inline auto row_of(const MatrixView& w, int64_t r, int64_t row_bytes) {
+  if constexpr (requires { Dot::kScalesApart; }) {
+    return packed_row(w, r, row_bytes);
+  } else {
+    return w.data + r * row_bytes;
+  }
+}
+
 template <typename Dot>
 inline void matmul(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
                    int64_t row_end) noexcept {
@@ -48,7 +60,9 @@ inline void matmul(const MatrixView& w, const Activations& x, float* y, int64_t 
                        : group == 4    ? Dot::template run<4>
                        : group == 2    ? Dot::template run<2>
                                        : Dot::template run<1>;
-      for (int64_t r = tile; r < tile_end; ++r) run(w.data + r * row_bytes, x, i, y + i * y_stride + r, y_stride);
+      for (int64_t r = tile; r < tile_end; ++r) {
+        run(row_of<Dot>(w, r, row_bytes), x, i, y + i * y_stride + r, y_stride);
+      }
       i += group;
     }
   }
@@ -155,7 +169,15 @@ inline void set_exact_matmuls(KernelTable& table) {
   set(Format::iq4_nl, matmul<DecodeDot<BlockIQ4_NL, decode_iq4_nl>>);
   set(Format::iq4_xs, matmul<DecodeDot<BlockIQ4_XS, decode_iq4_xs>>);
   set(Format::mxfp4, matmul<DecodeDot<BlockMXFP4, decode_mxfp4>>);
-  for (const Format format : {Format::f32, Format::f16, Format::bf16}) {
+  set(Format::affine2, matmul<ScaledDot<BlockAffine<2>, decode_affine<2>>>);
+  set(Format::affine3, matmul<ScaledDot<BlockAffine<3>, decode_affine<3>>>);
+  set(Format::affine4, matmul<ScaledDot<BlockAffine<4>, decode_affine<4>>>);
+  set(Format::affine5, matmul<ScaledDot<BlockAffine<5>, decode_affine<5>>>);
+  set(Format::affine6, matmul<ScaledDot<BlockAffine<6>, decode_affine<6>>>);
+  set(Format::affine8, matmul<ScaledDot<BlockAffine<8>, decode_affine<8>>>);
+  set(Format::mxfp4_split, matmul<ScaledDot<BlockMXFP4Split, decode_mxfp4_split>>);
+  set(Format::fp8_e4m3, matmul<Fp8Dot>);
+  for (const Format format : {Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3}) {
     table.matmul_fast[static_cast<int>(format)] = table.matmul_exact[static_cast<int>(format)];
   }
 }

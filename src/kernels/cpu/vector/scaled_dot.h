@@ -1,0 +1,81 @@
+// Dots (matmul.h) of formats with scales kept apart, on f32 activations. Any number of columns.
+#pragma once
+
+#include "kernels/cpu/vector/lanes.h"
+#include "kernels/kernels.h"
+#include "quant/affine.h"
+#include "quant/fp8_e4m3.h"
+#include "quant/mxfp4_split.h"
+
+namespace flashmoe::FLASHMOE_ISA {
+
+// sums[i] += weights [n] times columns [first, first + n) of row i, for N rows; load(j, lanes) gives weights from j on.
+template <int N, typename Load>
+inline void add_products(const float* rows, int64_t stride, int64_t n, Load load_weights, Vec (&sums)[N][2]) {
+  int64_t j = 0;
+  for (; j + 2 * kLanes <= n; j += 2 * kLanes) {
+    const Vec even = load_weights(j, All{}), odd = load_weights(j + kLanes, All{});
+    for (int i = 0; i < N; ++i) {
+      sums[i][0] = fma(even, load(rows + i * stride + j), sums[i][0]);
+      sums[i][1] = fma(odd, load(rows + i * stride + j + kLanes), sums[i][1]);
+    }
+  }
+  over_lanes(n - j, [&](int64_t k, auto lanes) {
+    const Vec weights = load_weights(j + k, lanes);
+    for (int i = 0; i < N; ++i) sums[i][0] = fma(weights, load(rows + i * stride + j + k, lanes), sums[i][0]);
+  });
+}
+
+// By the format's definition: a piece of weights is decoded once for all activation rows of the group.
+template <typename Block, void (*kDecode)(const PackedRow&, int64_t, int64_t, float*) noexcept>
+struct ScaledDot {
+  static constexpr bool kScalesApart = true;
+  static constexpr int64_t kBlockValues = Block::kValues, kBlockBytes = sizeof(Block);
+  static constexpr int64_t kPiece = 256;
+
+  template <int N>
+  static void run(const PackedRow& w, const Activations& x, int64_t first, float* y, int64_t y_stride) {
+    Vec sums[N][2];
+    for (int i = 0; i < N; ++i) sums[i][0] = sums[i][1] = zero();
+    for (int64_t c = 0; c < x.cols; c += kPiece) {
+      const int64_t n = x.cols - c < kPiece ? x.cols - c : kPiece;
+      float weights[kPiece];
+      kDecode(w, c, n, weights);
+      add_products<N>(
+          x.f32 + first * x.cols + c, x.cols, n, [&](int64_t j, auto lanes) { return load(weights + j, lanes); }, sums);
+    }
+    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes(sums[i][0] + sums[i][1]);
+  }
+};
+
+// FP8: values as they are, 2^-8 of their worth (load_e4m3); each group's sum meets its scale once.
+struct Fp8Dot {
+  static constexpr bool kScalesApart = true;
+  static constexpr int64_t kBlockValues = 1, kBlockBytes = 1;
+
+  static Vec weights(const std::byte* p, All) { return load_e4m3(p); }
+  static Vec weights(const std::byte* p, First lanes) {
+    std::byte padded[kLanes] = {};
+    for (int64_t k = 0; k < lanes.n; ++k) padded[k] = p[k];
+    return load_e4m3(padded);
+  }
+
+  template <int N>
+  static void run(const PackedRow& w, const Activations& x, int64_t first, float* y, int64_t y_stride) {
+    Vec totals[N];
+    for (int i = 0; i < N; ++i) totals[i] = zero();
+    for (int64_t c = 0, group = 0; c < x.cols; c += w.group_cols, ++group) {
+      const int64_t n = x.cols - c < w.group_cols ? x.cols - c : w.group_cols;
+      Vec sums[N][2];
+      for (int i = 0; i < N; ++i) sums[i][0] = sums[i][1] = zero();
+      add_products<N>(
+          x.f32 + first * x.cols + c, x.cols, n, [&](int64_t j, auto lanes) { return weights(w.data + c + j, lanes); },
+          sums);
+      const Vec scale = broadcast(load_scale(w.type, w.scales, group) * 256.0f);
+      for (int i = 0; i < N; ++i) totals[i] = fma(scale, sums[i][0] + sums[i][1], totals[i]);
+    }
+    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes(totals[i]);
+  }
+};
+
+}  // namespace flashmoe::FLASHMOE_ISA
