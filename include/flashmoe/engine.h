@@ -29,7 +29,7 @@ struct ModelReport {
   std::string path;
   std::vector<std::string> files;
   std::string name;       // as the file names itself; may be empty
-  std::string container;  // "GGUF v3", "safetensors"
+  std::string container;  // "GGUF v3", "safetensors", "MLX safetensors"
   std::string family;     // "qwen3_5_moe"
   int n_layers = 0, n_attention_layers = 0;
   int64_t d_model = 0, d_ff_expert = 0, d_ff_shared = 0, vocab_size = 0, context_tokens = 0;

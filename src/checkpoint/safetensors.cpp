@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "checkpoint/quantisation.h"
 
 namespace flashmoe {
 namespace {
@@ -104,6 +105,7 @@ std::unique_ptr<Checkpoint> finish(CheckpointContents contents) {
   if (contents.tensors.empty() && contents.unsupported.empty()) {
     fail(Fault::input, "{}: its safetensors hold no tensors", contents.path);
   }
+  pair_scales(contents);
   return make_checkpoint(std::move(contents));
 }
 

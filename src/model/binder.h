@@ -52,6 +52,7 @@ class Binder {
   // ... or one tensor per expert and matrix; `prefix` + "N." + {gate,up,down}_proj.weight.
   void single_experts(ExpertTable& table, const std::string& prefix, int64_t d_ff, int64_t d_model);
 
+  Dialect dialect() const { return checkpoint_.dialect(); }
   // Whether the file has it, in whatever format.
   bool has(std::string_view name) const {
     return checkpoint_.find(name) != nullptr || find_unsupported(name) != nullptr;

@@ -19,13 +19,6 @@ void refuse_variants(const Checkpoint& checkpoint, const Fields& f) {
     fail(Fault::unsupported, "{}: mlp_only_layers names layers without experts, which this version does not compute",
          checkpoint.path());
   }
-  for (const char* part : {"quantization_config", "quantization"}) {
-    if (!f.has(std::string(part) + ".quant_method") && !f.has(std::string(part) + ".bits")) continue;
-    fail(Fault::unsupported,
-         "{}: config.json has a {}, so its weights are quantised in a way that this version does not read; take a GGUF "
-         "or the unquantised folder",
-         checkpoint.path(), part);
-  }
 }
 
 void read_model(const Fields& f, ModelConfig& c) {
@@ -89,10 +82,11 @@ void read_experts(const Fields& f, ModelConfig& c) {
 void HuggingFaceLayout::ends(const std::string& p, DecoderEnds& w) {
   b_.matrix(w.embedding, p + "embed_tokens.weight", c_.vocab_size, c_.d_model);
   norm(w.final_norm, p + "norm.weight");
+  const std::string head = p.starts_with("language_model.") ? "language_model.lm_head." : "lm_head.";
   if (c_.tied_embeddings) {
-    b_.ignore("lm_head.weight");
+    b_.ignore(head);
   } else {
-    b_.matrix(w.lm_head, "lm_head.weight", c_.vocab_size, c_.d_model);
+    b_.matrix(w.lm_head, head + "weight", c_.vocab_size, c_.d_model);
   }
 }
 
@@ -130,6 +124,9 @@ void HuggingFaceLayout::experts(const std::string& p, DecoderLayer& w, ExpertTab
   }
   if (b_.has(p + "mlp.experts.0.gate_proj.weight")) {
     b_.single_experts(table, p + "mlp.experts.", c_.d_ff_expert, c_.d_model);
+  } else if (const std::string m = p + "mlp.switch_mlp."; b_.has(m + "gate_proj.weight")) {  // MLX
+    b_.stacked_experts(table, {m + "gate_proj.weight", m + "up_proj.weight", m + "down_proj.weight"}, c_.d_ff_expert,
+                       c_.d_model);
   } else {
     b_.fused_experts(table, p + "mlp.experts.gate_up_proj", p + "mlp.experts.down_proj", c_.d_ff_expert, c_.d_model);
   }

@@ -1,4 +1,4 @@
-// What Hugging Face folders of several families have in common: fields of config.json and names of tensors.
+// What Hugging Face and MLX folders of several families have in common: fields of config.json and names of tensors.
 #pragma once
 
 #include <string>
@@ -27,11 +27,11 @@ void read_experts(const Fields& f, ModelConfig& c);
 // Asks a binder for tensors by their names. `p` is what the names start with: "model.layers.0.".
 class HuggingFaceLayout {
  public:
-  // norms: how all norms but a delta-net's own are stored.
+  // norms: how all norms but a delta-net's own are stored; MLX stores what is multiplied.
   HuggingFaceLayout(Binder& binder, const ModelConfig& config, Transform norms)
-      : b_(binder), c_(config), norms_(norms) {}
+      : b_(binder), c_(config), norms_(binder.dialect() == Dialect::mlx ? Transform::none : norms) {}
 
-  // What is in no layer; `p` is "model.".
+  // What is in no layer; `p` is "model.", or in some MLX folders "language_model.model.".
   void ends(const std::string& p, DecoderEnds& w);
   void layer_norms(const std::string& p, DecoderLayer& w);
   void attention(const std::string& p, AttentionWeights& w);

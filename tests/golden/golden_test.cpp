@@ -41,7 +41,8 @@ std::vector<Case> cases() {
   std::set<std::string> names;
   const auto add = [&](const fs::path& root) {
     if (!fs::exists(root)) return;
-    for (const char* name : {"qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_moe_256", "qwen3_next", "qwen3_moe"}) {
+    for (const char* name :
+         {"qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_moe_256", "qwen3_5_moe_mlx4", "qwen3_next", "qwen3_moe"}) {
       const fs::path folder = root / name;
       if (fs::exists(folder / "golden.safetensors") && names.insert(name).second) {
         found.push_back({name, folder, folder / "golden.safetensors"});

@@ -1,5 +1,5 @@
 // Qwen3.5-MoE (text part): hybrid of Gated DeltaNet and full attention, routed experts plus a shared one.
-// Checkpoints: Hugging Face (model_type qwen3_5_moe, qwen3_5_moe_text) and GGUF (architecture qwen35moe).
+// Checkpoints: Hugging Face and MLX (model_type qwen3_5_moe, qwen3_5_moe_text), GGUF (architecture qwen35moe).
 #include <fmt/format.h>
 
 #include "model/decoder.h"
@@ -53,6 +53,7 @@ class Qwen35Moe final : public Decoder {
     HuggingFaceLayout(b, config(), Transform::one_plus).ends(prefix(b), w);
     b.ignore("model.visual.");  // vision tower
     b.ignore("visual.");
+    b.ignore("vision_tower.");
     b.ignore("mtp.");  // draft head
   }
 
@@ -66,7 +67,10 @@ class Qwen35Moe final : public Decoder {
 
   // Beside a vision tower the text part has a place of its own.
   static std::string prefix(const Binder& b) {
-    return b.has("model.language_model.embed_tokens.weight") ? "model.language_model." : "model.";
+    for (const char* p : {"model.language_model.", "language_model.model."}) {  // Hugging Face, MLX
+      if (b.has(p + std::string("embed_tokens.weight"))) return p;
+    }
+    return "model.";
   }
   void bind_hugging_face(Binder& b, const std::string& p, DecoderLayer& w, ExpertTable& experts);
   void bind_gguf(Binder& b, const std::string& p, DecoderLayer& w, ExpertTable& experts);

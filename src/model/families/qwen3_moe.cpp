@@ -1,5 +1,5 @@
 // Qwen3-MoE: full attention without an output gate in every layer, routed experts without a shared one.
-// Checkpoints: Hugging Face (model_type qwen3_moe) and GGUF (architecture qwen3moe).
+// Checkpoints: Hugging Face and MLX (model_type qwen3_moe), GGUF (architecture qwen3moe).
 #include <fmt/format.h>
 
 #include "base/error.h"

@@ -1,5 +1,5 @@
 // Qwen3-Next: the arithmetic of Qwen3.5-MoE, with the delta-net's projections stored key head by key head.
-// Checkpoints: Hugging Face (model_type qwen3_next) and GGUF (architecture qwen3next).
+// Checkpoints: Hugging Face and MLX (model_type qwen3_next), GGUF (architecture qwen3next).
 #include <fmt/format.h>
 
 #include "model/decoder.h"

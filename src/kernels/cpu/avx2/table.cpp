@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/avx2/int8_matmul.h"
 #include "kernels/cpu/avx2/int8_peak.h"
+#include "kernels/cpu/avx2/scaled_dot.h"
 #include "kernels/cpu/avx2/vec.h"
 #include "kernels/cpu/tables.h"
 #include "kernels/cpu/vector/attention.h"
@@ -82,6 +83,13 @@ void set_entries(KernelTable& table) {
   set(Format::iq3_xxs, matmul<SignedDot<BlockIQ3_XXS>>);
   set(Format::iq3_s, matmul<SignedDot<BlockIQ3_S>>);
   set(Format::iq4_xs, matmul<SignedDot<BlockIQ4_XS>>);
+  set(Format::affine2, matmul<AffineDot<2>>);
+  set(Format::affine3, matmul<AffineDot<3>>);
+  set(Format::affine4, matmul<AffineDot<4>>);
+  set(Format::affine5, matmul<AffineDot<5>>);
+  set(Format::affine6, matmul<AffineDot<6>>);
+  set(Format::affine8, matmul<AffineDot<8>>);
+  set(Format::mxfp4_split, matmul<Mxfp4SplitDot>);
 }
 
 }  // namespace flashmoe::avx2
