@@ -74,10 +74,6 @@ struct KernelTable {
   Matmul matmul_exact[kFormatCount] = {};  // reads x.f32
   Matmul matmul_fast[kFormatCount] = {};   // reads x.q8, scale, sum; for float formats the same as matmul_exact
 
-  // Multiplies int8 values in registers as fast as matmul_fast could at best, and returns how many multiply-adds that
-  // were: n_rounds times a fixed number. What prefill is measured against.
-  int64_t (*int8_peak)(int64_t n_rounds) noexcept;
-
   // x [n, cols] -> q8 [n, cols], scale and sum [n, cols / 32]; cols a multiple of 32.
   void (*quantise_activations)(const float* x, int64_t n, int64_t cols, int8_t* q8, float* scale, float* sum) noexcept;
 

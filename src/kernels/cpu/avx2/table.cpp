@@ -38,21 +38,6 @@ void quantise_activations(const float* x, int64_t n, int64_t cols, int8_t* q8, f
   }
 }
 
-int64_t int8_peak(int64_t n_rounds) noexcept {
-  constexpr int kChains = 8;
-  __m256i sums[kChains] = {};
-  const __m256i a = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
-  __m256i b = _mm256_set1_epi8(-5);
-  for (int64_t i = 0; i < n_rounds; ++i) {
-    for (int chain = 0; chain < kChains; ++chain) {
-      asm volatile("" : "+x"(b));  // every product anew
-      sums[chain] = _mm256_add_epi32(sums[chain], _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones));
-      asm volatile("" : "+x"(sums[chain]));
-    }
-  }
-  return n_rounds * kChains * 32;
-}
-
 }  // namespace
 
 void set_entries(KernelTable& table) {

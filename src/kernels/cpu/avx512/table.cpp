@@ -27,19 +27,6 @@ void quantise_activations(const float* x, int64_t n, int64_t cols, int8_t* q8, f
   }
 }
 
-int64_t int8_peak(int64_t n_rounds) noexcept {
-  constexpr int kChains = 12;  // hide the latency of vpdpbusd
-  __m512i sums[kChains] = {};
-  const __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5);
-  for (int64_t i = 0; i < n_rounds; ++i) {
-    for (int chain = 0; chain < kChains; ++chain) {
-      sums[chain] = _mm512_dpbusd_epi32(sums[chain], a, b);
-      asm volatile("" : "+v"(sums[chain]));
-    }
-  }
-  return n_rounds * kChains * 64;
-}
-
 }  // namespace
 
 void set_entries(KernelTable& table) {

@@ -38,16 +38,6 @@ void matmul_exact(const MatrixView& w, const Activations& x, float* y, int64_t y
            [&](int64_t i, int64_t c) { return double{x.f32[i * x.cols + c]}; });
 }
 
-int64_t int8_peak(int64_t n_rounds) noexcept {
-  int32_t sum = 0;
-  for (int64_t i = 0; i < n_rounds; ++i) {
-    const auto value = static_cast<int8_t>(i);
-    sum += value * value;
-    asm volatile("" : "+r"(sum));  // no shortcut
-  }
-  return n_rounds;
-}
-
 void quantise_activations(const float* x, int64_t n, int64_t cols, int8_t* q8, float* scale, float* sum) noexcept {
   for (int64_t block = 0; block < n * cols / kActivationBlock; ++block) {
     const float* from = x + block * kActivationBlock;
@@ -83,7 +73,6 @@ void set_matmuls(KernelTable& table) {
     table.matmul_fast[f] = format_info(static_cast<Format>(f)).is_float ? matmul_exact : int8_matmul;
   }
   table.quantise_activations = quantise_activations;
-  table.int8_peak = int8_peak;
 }
 
 }  // namespace flashmoe::scalar
