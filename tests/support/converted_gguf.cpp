@@ -67,7 +67,7 @@ class Converter {
     std::vector<std::byte> raw(tensor->bytes);
     from_->files()[tensor->file]->read(tensor->offset, raw);
     std::vector<float> all(static_cast<size_t>(tensor->n_values()));
-    format_info(tensor->format).decode({.data = raw.data()}, tensor->n_values(), all.data());
+    format_info(tensor->format).decode({raw.data()}, 0, tensor->n_values(), all.data());
     return all;
   }
 
