@@ -47,9 +47,10 @@ void add_model_options(CLI::App& cli, EngineOptions& options) {
        {"streamed", ExpertsChoice::streamed}},
       "Keep all experts in memory, or read them when they are picked; default: resident if they fit")
       ->group(kGroup);
-  add_choice<KvChoice>(cli, "--kv", options.kv,
-                       {{"auto", KvChoice::automatic}, {"f16", KvChoice::f16}, {"f32", KvChoice::f32}},
-                       "Numbers in the attention cache; default: f16, with --exact f32")
+  add_choice<KvChoice>(
+      cli, "--kv", options.kv,
+      {{"auto", KvChoice::automatic}, {"f16", KvChoice::f16}, {"q8", KvChoice::q8}, {"f32", KvChoice::f32}},
+      "Numbers in the attention cache; default: f16, with --exact f32")
       ->group(kGroup);
   add_choice<IoChoice>(cli, "--io", options.io,
                        {{"auto", IoChoice::automatic},

@@ -12,7 +12,7 @@ enum class KernelChoice { automatic, scalar, avx2, avx512, neon };
 // uring and pread read past the page cache (O_DIRECT), buffered through it; automatic: by a trial of the drive.
 enum class IoChoice { automatic, uring, pread, buffered };
 enum class ExpertsChoice { automatic, resident, streamed };
-enum class KvChoice { automatic, f16, f32 };  // automatic: f16, and f32 with exact
+enum class KvChoice { automatic, f16, q8, f32 };  // automatic: f16, and f32 with exact
 
 // A rate-limited report while something takes long. `done` and `total` are bytes when loading, tokens in prefill.
 struct Progress {

@@ -52,6 +52,23 @@ int64_t choose_context(const PlanRequest& r, KvFormat kv, uint64_t limit_bytes) 
   return std::max(tokens, wanted);
 }
 
+KvFormat choose_kv_format(const PlanRequest& r) {
+  switch (r.options.kv) {
+    case KvChoice::automatic:
+      return r.options.exact ? KvFormat::f32 : KvFormat::f16;
+    case KvChoice::f16:
+      return KvFormat::f16;
+    case KvChoice::f32:
+      return KvFormat::f32;
+    case KvChoice::q8:
+      break;
+  }
+  if (const char* refusal = kv_format_refusal(r.config, KvFormat::q8)) {
+    fail(Fault::usage, "--kv q8 {}; this model's have {}: use --kv f16", refusal, r.config.attention.d_head);
+  }
+  return KvFormat::q8;
+}
+
 MemoryLimit choose_limit(const PlanRequest& r) {
   if (r.options.ram_bytes == 0) {
     // What the kernel itself needs beside us, and what others may come to need.
@@ -120,8 +137,7 @@ WorkspaceShape workspace_shape(const ExpertTable& experts, int64_t rows, bool ex
 
 Placement plan_memory(const PlanRequest& r) {
   const MemoryLimit limit = choose_limit(r);
-  const bool f32_kv = r.options.kv == KvChoice::f32 || (r.options.kv == KvChoice::automatic && r.options.exact);
-  const KvFormat kv = f32_kv ? KvFormat::f32 : KvFormat::f16;
+  const KvFormat kv = choose_kv_format(r);
   const Sizes wanted = {choose_context(r, kv, limit.bytes), choose_chunk(r, limit.bytes)};
   const int64_t least_context = std::max(r.prompt_tokens, std::min(kLeastContext, wanted.context_tokens));
   const Sizes least = {r.options.context_tokens > 0 ? wanted.context_tokens : least_context,

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string_view>
 
+#include "kernels/kv_tile.h"
 #include "memory/view.h"
 
 namespace flashmoe {
@@ -54,19 +55,28 @@ constexpr int64_t delta_scratch_floats(int64_t d_key, int64_t d_value) {
   return kDeltaChunk * (2 * kDeltaChunk + 2 * d_key + 2 * d_value) + 4 * kDeltaChunk;
 }
 
-// Attention of the query heads that share one key/value head, for one token: softmax(q k^T * scale) v over
-// positions [0, n_positions), online in blocks counted from position 0.
-struct AttentionHead {
-  int64_t n_positions = 0;
+// Attention of the query heads that share one key/value head, for one token over one span of positions:
+//   largest = max of s[p] = q . k[p] * scale; total = sum of e^(s[p] - largest); sums = sum of e^(s[p] - largest) v[p]
+// Spans are cut at multiples of kAttentionSpan from position 0 and merged in order, whoever computes them and when:
+// a token's result does not depend on how its spans are shared out.
+inline constexpr int64_t kAttentionSpan = 512;
+struct AttentionSpan {
+  int64_t n_positions = 0;  // 1 to kAttentionSpan
   int64_t d_head = 0;
-  int64_t n_queries = 0;     // query heads of this group
-  const float* q = nullptr;  // [n_queries, d_head] with q_stride
-  const void* k = nullptr;   // [n_positions, d_head] with kv_stride values; f16 or f32 by entry
-  const void* v = nullptr;
-  float* out = nullptr;  // [n_queries, d_head] with out_stride
-  int64_t q_stride = 0, kv_stride = 0, out_stride = 0;
+  int64_t n_queries = 0;            // query heads of this group
+  const float* q = nullptr;         // [n_queries, d_head]
+  const int8_t* q8 = nullptr;       // [n_queries, d_head]       KvFormat::q8 only, as quantise_activations makes it
+  const float* q8_scale = nullptr;  // [n_queries, d_head / 32]
+  const std::byte* keys = nullptr;  // the span's first tile (kv_tile.h), with key_stride bytes from tile to tile
+  const std::byte* values = nullptr;
+  int64_t key_stride = 0, value_stride = 0;
   float scale = 1;
+  float* sums = nullptr;     // [n_queries, d_head]
+  float* largest = nullptr;  // [n_queries]
+  float* total = nullptr;    // [n_queries]
 };
+
+using Attention = void (*)(const AttentionSpan& span) noexcept;
 
 struct KernelTable {
   const char* name = "";  // "scalar", "avx2", "avx512", "neon"
@@ -109,8 +119,11 @@ struct KernelTable {
   void (*rope)(float* x, int64_t n_heads, int64_t stride, int64_t rotary_dims, const float* cos,
                const float* sin) noexcept;
 
-  void (*attention_f16)(const AttentionHead& head) noexcept;
-  void (*attention_f32)(const AttentionHead& head) noexcept;
+  Attention attention[kKvFormatCount] = {};  // by KvFormat
+  // Adds the result of a later span to that of the spans before it: writes into.sums, largest, total.
+  void (*attention_merge)(const AttentionSpan& into, const AttentionSpan& later) noexcept;
+  // sums /= total.
+  void (*attention_finish)(const AttentionSpan& span) noexcept;
 
   // x[i] *= sigmoid(gate[i]), n values.
   void (*sigmoid_mul)(const float* gate, int64_t n, float* x) noexcept;

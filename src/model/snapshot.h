@@ -17,7 +17,7 @@ class Snapshot {
 
  private:
   int64_t n_tokens_;
-  Buffer kv_;     // keys then values of each attention layer, [n_tokens, width] each
+  Buffer kv_;     // keys then values of each attention layer, whole tiles
   Buffer delta_;  // the whole DeltaState
 };
 

@@ -31,6 +31,24 @@ Activations ActivationBuffer::rows(int64_t first, int64_t n) const {
   return view;
 }
 
+void Workspace::lay_out_attention(const ModelConfig& config, Arena& arena) {
+  const AttentionConfig& a = config.attention;
+  const int64_t n = shape_.max_rows, d_model = config.d_model;
+  const bool q8 = shape_.quantised;
+  attention.q_proj = arena.take<float>(n * a.n_heads * a.q_stride());
+  attention.q = take_activations(arena, n, a.q_width(), true, a.d_head % kActivationBlock == 0);
+  attention.k = arena.take<float>(n * a.n_kv_heads * a.d_head);
+  attention.v = arena.take<float>(n * a.n_kv_heads * a.d_head);
+  attention.largest = arena.take<float>(n * a.n_heads);
+  attention.total = arena.take<float>(n * a.n_heads);
+  const int64_t n_partials = std::max(kSpansTogether, (n + kAttentionRows - 1) / kAttentionRows);
+  attention.partial_sums = arena.take<float>(n_partials * a.q_width());
+  attention.partial_largest = arena.take<float>(n_partials * a.n_heads);
+  attention.partial_total = arena.take<float>(n_partials * a.n_heads);
+  attention.out = take_activations(arena, n, a.q_width(), true, q8);
+  attention.y = arena.take<float>(n * d_model);
+}
+
 uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
   const int64_t n = shape_.max_rows, d_model = config.d_model, k = config.n_experts_used;
   const bool q8 = shape_.quantised;
@@ -57,13 +75,7 @@ uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
   delta.out = take_activations(delta_phase, n, d.value_width(), true, q8);
   delta.y = delta_phase.take<float>(n * d_model);
 
-  const AttentionConfig& a = config.attention;
-  attention.q_proj = attention_phase.take<float>(n * a.n_heads * a.q_stride());
-  attention.q = attention_phase.take<float>(n * a.q_width());
-  attention.k = attention_phase.take<float>(n * a.n_kv_heads * a.d_head);
-  attention.v = attention_phase.take<float>(n * a.n_kv_heads * a.d_head);
-  attention.out = take_activations(attention_phase, n, a.q_width(), true, q8);
-  attention.y = attention_phase.take<float>(n * d_model);
+  lay_out_attention(config, attention_phase);
 
   Arena& e = expert_phase;
   moe.router_logits = e.take<float>(n * config.n_experts);

@@ -10,7 +10,9 @@
 
 namespace flashmoe {
 
-inline constexpr int64_t kLogitRows = 8;  // rows of logits computed at a time
+inline constexpr int64_t kLogitRows = 8;       // rows of logits computed at a time
+inline constexpr int64_t kAttentionRows = 16;  // tokens that go through the spans of a sequence together
+inline constexpr int64_t kSpansTogether = 64;  // spans of one token that are computed before they are merged
 
 struct WorkspaceShape {
   int64_t max_rows = 0;        // rows of the largest batch
@@ -77,11 +79,14 @@ class Workspace {
 
   // Full attention.
   struct {
-    std::span<float> q_proj;  // [n, n_heads, q_stride] as projected: q d_head, then gate d_head if there is one
-    std::span<float> q;       // [n, n_heads, d_head]
-    std::span<float> k, v;    // [n, n_kv_heads, d_head]
-    ActivationBuffer out;     // [n, n_heads * d_head]
-    std::span<float> y;       // [n, d_model]
+    std::span<float> q_proj;          // [n, n_heads, q_stride] as projected: q d_head, then gate d_head if there is one
+    ActivationBuffer q;               // [n, n_heads * d_head], always with its int8 form where heads are whole blocks
+    std::span<float> k, v;            // [n, n_kv_heads, d_head]
+    std::span<float> largest, total;  // [n, n_heads] of the softmax so far
+    // Spans on their way to be merged, [n_partials, n_kv_heads, heads per kv head, d_head] and without d_head.
+    std::span<float> partial_sums, partial_largest, partial_total;
+    ActivationBuffer out;  // [n, n_heads * d_head]
+    std::span<float> y;    // [n, d_model]
   } attention;
 
   // Mixture of experts. A slot is one (row, pick); slots are sorted by expert, then row.
@@ -106,6 +111,7 @@ class Workspace {
 
  private:
   uint64_t lay_out(const ModelConfig& config, Arena arena);
+  void lay_out_attention(const ModelConfig& config, Arena& arena);
   WorkspaceShape shape_;
   Buffer buffer_;
 

@@ -111,10 +111,42 @@ TEST_F(ForwardProperty, OrderOfArrivalDoesNotMatter) {
   }
 }
 
+constexpr KvFormat kKvFormats[] = {KvFormat::f16, KvFormat::f32, KvFormat::q8};
+
 TEST_F(ForwardProperty, PrefillEqualsItselfForAnyChunkOfWholeBlocks) {
-  const auto whole = logits(fast(), 256);
-  EXPECT_TRUE(same_bits(logits(fast(), 64), whole));
-  EXPECT_TRUE(same_bits(logits(fast(), 128), whole));
+  for (const KvFormat kv : kKvFormats) {
+    LoadOptions options = fast();
+    options.kv = kv;
+    const auto whole = logits(options, 256);
+    EXPECT_TRUE(same_bits(logits(options, 64), whole)) << static_cast<int>(kv);
+    EXPECT_TRUE(same_bits(logits(options, 128), whole)) << static_cast<int>(kv);
+  }
+}
+
+// Long enough for several spans of positions, which threads share out in decode and rows pass together in prefill.
+TEST_F(ForwardProperty, AttentionOverManySpansHasTheSameBitsInAnyChunkAndNumberOfThreads) {
+  const TempDir dir;
+  TinyModelOptions tiny;
+  tiny.n_layers = 1;
+  tiny.full_attention_interval = 1;
+  tiny.context_tokens = 2048;
+  const std::string path = write_tiny_model(dir.path(), tiny);
+  const auto ids = some_ids(1100, tiny.vocab_size);
+  for (const KvFormat kv : kKvFormats) {
+    LoadOptions options = fast();
+    options.kv = kv;
+    options.context_tokens = 1200;
+    const auto last = [&](int64_t chunk, int n_threads) {
+      options.n_threads = n_threads;
+      auto all = LoadedModel(path, options).logits(ids, chunk);
+      all.erase(all.begin(), all.end() - 80 * tiny.vocab_size);
+      return all;
+    };
+    const auto expected = last(256, 1);
+    EXPECT_TRUE(same_bits(last(64, 2), expected)) << static_cast<int>(kv);
+    EXPECT_TRUE(same_bits(last(7, 3), expected)) << static_cast<int>(kv);
+    EXPECT_TRUE(same_bits(last(1, 2), expected)) << static_cast<int>(kv);
+  }
 }
 
 TEST_F(ForwardProperty, PrefillEqualsTokenByToken) {
@@ -155,7 +187,9 @@ TEST_F(ForwardProperty, SequencesInOneBatchDoNotTouchEachOther) {
 }
 
 TEST_F(ForwardProperty, DecodingAfterASnapshotEqualsDecodingWithout) {
-  LoadedModel model(path_, fast());
+  LoadOptions options = fast();
+  options.kv = KvFormat::q8;
+  LoadedModel model(path_, options);
   const auto ids = std::span<const int32_t>(ids_);
   const auto sequence = model.new_sequence();
   model.forward().step(ids.first(70), *sequence);

@@ -10,7 +10,7 @@ namespace flashmoe {
 
 LoadedModel::LoadedModel(const std::string& path, const LoadOptions& options)
     : options_(options), bound_(bind_model(path)), pool_(options.n_threads) {
-  for (int i = 0; i < kAllottedCount; ++i) budget_.allot(static_cast<Allotted>(i), 4ULL << 30);
+  for (int i = 0; i < kAllottedCount; ++i) budget_.allot(static_cast<Allotted>(i), options.allotment_bytes);
   const auto make_queue = options.queue ? options.queue : [] { return make_pread_queue(2); };
   const auto trunk_queue = make_pread_queue(2);
   trunk_.load(*bound_.binder, *bound_.checkpoint, *trunk_queue, false, budget_, {});

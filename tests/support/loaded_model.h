@@ -20,7 +20,8 @@ struct LoadOptions {
   int64_t context_tokens = 512;
   KvFormat kv = KvFormat::f32;
   bool streamed = false;
-  uint64_t cache_bytes = 0;  // streamed: 0 is the floor
+  uint64_t cache_bytes = 0;               // streamed: 0 is the floor
+  uint64_t allotment_bytes = 4ULL << 30;  // of each kind
   bool direct = false;
   // Makes the experts' read queue; empty: pread with two threads.
   std::function<std::unique_ptr<ReadQueue>()> queue;

@@ -169,5 +169,22 @@ TEST_F(MemoryPlannerTest, ExactModeKeepsKeysAndValuesInF32) {
   EXPECT_EQ(plan(16 * kGiB).kv_format, KvFormat::f16);
 }
 
+TEST_F(MemoryPlannerTest, Int8KeysAndValuesTakeLessAndNeedHeadsOfWholeBlocks) {
+  options_.kv = KvChoice::f16;
+  options_.context_tokens = 8192;
+  const uint64_t f16 = given(plan(16 * kGiB), "kv_cache");
+  options_.kv = KvChoice::q8;
+  const Placement q8 = plan(16 * kGiB);
+  EXPECT_EQ(q8.kv_format, KvFormat::q8);
+  EXPECT_LT(given(q8, "kv_cache"), f16);
+  config_.attention.d_head = 40;
+  try {
+    plan(16 * kGiB);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::usage);
+  }
+}
+
 }  // namespace
 }  // namespace flashmoe

@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/avx2/int8_matmul.h"
 #include "kernels/cpu/avx2/int8_peak.h"
+#include "kernels/cpu/avx2/ints.h"
 #include "kernels/cpu/avx2/scaled_dot.h"
 #include "kernels/cpu/avx2/vec.h"
 #include "kernels/cpu/tables.h"

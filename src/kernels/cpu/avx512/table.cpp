@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/avx512/int8_matmul.h"
 #include "kernels/cpu/avx512/int8_peak.h"
+#include "kernels/cpu/avx512/ints.h"
 #include "kernels/cpu/avx512/vec.h"
 #include "kernels/cpu/tables.h"
 #include "kernels/cpu/vector/attention.h"

@@ -1,4 +1,8 @@
-// Attention on vectors, with a running maximum, in blocks of positions counted from 0.
+// Attention on vectors, with a running maximum, in blocks of positions counted from the span's first. Contract:
+// kernels.h; how keys and values lie: kv_tile.h. Included after an ints.h, which names the instruction set.
+//
+// Lanes run along positions for the scores and along dimensions for the sums; a group of queries shares every load of a
+// key or value.
 #pragma once
 
 #include "kernels/cpu/vector/lanes.h"
@@ -6,37 +10,233 @@
 namespace flashmoe::FLASHMOE_ISA {
 
 inline constexpr int64_t kPositions = 64;  // of one block: its keys and values stay in L1 and L2 between the queries
+inline constexpr int64_t kTile = 16;       // kKvTile
+inline constexpr int kTwo = 2;             // vectors worked on together: with kGroup queries, half of the registers
 
-// kQueries query heads at a time, which share every load of a key or value.
-template <typename Stored, int kQueries>
-struct AttentionGroup {
-  const AttentionHead& head;
-  const float* q;
-  float* out;
-  float largest[kQueries];
-  float total[kQueries];
-  float weights[kQueries][kPositions];
+// Fetches what comes after keys[at]: the same place of the tile's values, which are passed row by row in narrow strips,
+// and of the keys two vectors on. Without it decode waits for memory at each: 9 GB/s of 40.
+struct Ahead {
+  const std::byte* values;
+  const std::byte* keys;
+  Ahead(const AttentionSpan& span, int64_t position)
+      : values(span.values + position / kTile * span.value_stride),
+        keys(span.keys + (position + kTwo * kLanes) / kTile * span.key_stride) {}
+  void fetch(int64_t at) const {
+    __builtin_prefetch(values + at);
+    __builtin_prefetch(keys + at);
+  }
+};
 
-  // weights[.][p] = q . k of the block's positions, times scale.
-  void score(const Stored* keys, int64_t n_positions) {
-    for (int64_t p = 0; p < n_positions; ++p, keys += head.kv_stride) {
-      Vec sums[kQueries];
-      for (int h = 0; h < kQueries; ++h) sums[h] = zero();
-      over_lanes(head.d_head, [&](int64_t j, auto lanes) {
-        const Vec key = load(keys + j, lanes);
-        for (int h = 0; h < kQueries; ++h) sums[h] = fma(load(q + h * head.q_stride + j, lanes), key, sums[h]);
-      });
-      for (int h = 0; h < kQueries; ++h) weights[h][p] = sum_lanes(sums[h]) * head.scale;
+// A span's keys and values in f16 or f32.
+template <typename Stored>
+struct FloatCache {
+  template <int kQueries>
+  struct State {};
+
+  template <int kQueries>
+  static void start(const AttentionSpan&, int64_t, State<kQueries>&) {}
+
+  // sums = q . k of kTwo vectors of positions from `first` on.
+  template <int kQueries>
+  static void score(const AttentionSpan& span, int64_t query, int64_t first, const State<kQueries>&,
+                    Vec sums[kQueries][kTwo]) {
+    const Stored* keys[kTwo];
+    for (int v = 0; v < kTwo; ++v) {
+      const int64_t p = first + v * kLanes;
+      keys[v] = reinterpret_cast<const Stored*>(span.keys + p / kTile * span.key_stride) + p % kTile;
+    }
+    const Ahead ahead[kTwo] = {{span, first}, {span, first + kLanes}};
+    const float* q = span.q + query * span.d_head;
+    for (int64_t j = 0; j < span.d_head; ++j) {
+      Vec key[kTwo];
+      for (int v = 0; v < kTwo; ++v) {
+        key[v] = load(keys[v] + j * kTile);
+        ahead[v].fetch(j * kTile * static_cast<int64_t>(sizeof(Stored)));
+      }
+      for (int h = 0; h < kQueries; ++h) {
+        const Vec factor = broadcast(q[h * span.d_head + j]);
+        for (int v = 0; v < kTwo; ++v) sums[h][v] = fma(factor, key[v], sums[h][v]);
+      }
     }
   }
 
-  // weights = exp(weights - largest); returns by how much what was summed before has to shrink.
-  float exponentiate(int h, int64_t n_positions) {
+  template <int kQueries>
+  static void weigh(const AttentionSpan&, int64_t, int64_t, const float[kQueries][kPositions], State<kQueries>&) {}
+
+  // sums = sums * shrink + weights v, over n positions from `first` on, of kWidth vectors of dimensions from c on.
+  template <int kQueries, int kWidth, typename Lanes>
+  static void accumulate(const AttentionSpan& span, int64_t first, int64_t n, int64_t c, Lanes lanes,
+                         const float weights[kQueries][kPositions], const State<kQueries>&,
+                         Vec sums[kQueries][kWidth]) {
+    for (int64_t p = 0; p < n; ++p) {
+      const int64_t at = first + p;
+      const auto* value =
+          reinterpret_cast<const Stored*>(span.values + at / kTile * span.value_stride) + at % kTile * span.d_head + c;
+      Vec values[kWidth];
+      for (int v = 0; v < kWidth; ++v) values[v] = load(value + v * kLanes, lanes);
+      for (int h = 0; h < kQueries; ++h) {
+        const Vec weight = broadcast(weights[h][p]);
+        for (int v = 0; v < kWidth; ++v) sums[h][v] = fma(weight, values[v], sums[h][v]);
+      }
+    }
+  }
+};
+
+// In int8: scores from int8 queries; weights times the values' scales become 15-bit integers of the block's largest,
+// so that both products run on integers.
+struct Int8Cache {
+  static constexpr int64_t kScaleDims = 32, kMostBlocks = 32;
+  static constexpr float kLargestWeight = 32767.0f;
+
+  template <int kQueries>
+  struct State {
+    int32_t q_sums[kQueries][kMostBlocks];  // of 32 dimensions each
+    int16_t weights[kQueries][kPositions];
+    float unit[kQueries];  // what weights are counted in
+  };
+
+  template <int kQueries>
+  static void start(const AttentionSpan& span, int64_t query, State<kQueries>& state) {
+    for (int h = 0; h < kQueries; ++h) {
+      const int8_t* q = span.q8 + (query + h) * span.d_head;
+      for (int64_t b = 0; b < span.d_head / kScaleDims; ++b) {
+        int32_t sum = 0;
+        for (int64_t j = 0; j < kScaleDims; ++j) sum += q[b * kScaleDims + j];
+        state.q_sums[h][b] = sum;
+      }
+    }
+  }
+
+  template <int kQueries>
+  static void score(const AttentionSpan& span, int64_t query, int64_t first, const State<kQueries>& state,
+                    Vec sums[kQueries][kTwo]) {
+    const std::byte* keys[kTwo];
+    const float* scales[kTwo];
+    for (int v = 0; v < kTwo; ++v) {
+      const int64_t p = first + v * kLanes;
+      const std::byte* tile = span.keys + p / kTile * span.key_stride;
+      keys[v] = tile + p % kTile * 4;
+      scales[v] = reinterpret_cast<const float*>(tile + kTile * span.d_head) + p % kTile;
+    }
+    const Ahead ahead[kTwo] = {{span, first}, {span, first + kLanes}};
+    const int8_t* q = span.q8 + query * span.d_head;
+    const int64_t n_blocks = span.d_head / kScaleDims;
+    for (int64_t b = 0; b < n_blocks; ++b) {
+      Ints dots[kQueries][kTwo];
+      for (int h = 0; h < kQueries; ++h) {
+        for (int v = 0; v < kTwo; ++v) dots[h][v] = start_of_keys(state.q_sums[h][b]);
+      }
+      for (int64_t j = b * kScaleDims; j < (b + 1) * kScaleDims; j += 4) {
+        Keys key[kTwo];
+        for (int v = 0; v < kTwo; ++v) {
+          key[v] = load_keys(keys[v] + j * kTile);
+          ahead[v].fetch(j * kTile);
+        }
+        for (int h = 0; h < kQueries; ++h) {
+          const FourOfQuery four = load_four(q + h * span.d_head + j);
+          for (int v = 0; v < kTwo; ++v) dots[h][v] = add_fours(dots[h][v], key[v], four);
+        }
+      }
+      Vec scale[kTwo];
+      for (int v = 0; v < kTwo; ++v) scale[v] = load(scales[v] + b * kTile);
+      for (int h = 0; h < kQueries; ++h) {
+        const Vec of_query = broadcast(span.q8_scale[(query + h) * n_blocks + b]);
+        for (int v = 0; v < kTwo; ++v) sums[h][v] = fma(to_float(dots[h][v]), scale[v] * of_query, sums[h][v]);
+      }
+    }
+  }
+
+  template <int kQueries>
+  static void weigh(const AttentionSpan& span, int64_t first, int64_t n, const float weights[kQueries][kPositions],
+                    State<kQueries>& state) {
+    float scales[kPositions];  // 0 beyond the last position, where nothing was written
+    for (int64_t p = 0; p < kPositions; ++p) {
+      const int64_t at = first + p;
+      const std::byte* tile = span.values + at / kTile * span.value_stride;
+      scales[p] = p < n ? reinterpret_cast<const float*>(tile + kTile * span.d_head)[at % kTile] : 0.0f;
+    }
+    for (int h = 0; h < kQueries; ++h) {
+      Vec largest = zero();
+      for (int64_t p = 0; p < kPositions; p += kLanes) largest = max(largest, load(weights[h] + p) * load(scales + p));
+      const float most = max_lane(largest);
+      const Vec inverse = broadcast(most > 0 ? kLargestWeight / most : 0.0f);
+      for (int64_t p = 0; p < kPositions; p += kLanes) {
+        store_int16(state.weights[h] + p, load(weights[h] + p) * load(scales + p) * inverse);
+      }
+      state.unit[h] = most / kLargestWeight;
+    }
+  }
+
+  template <int kQueries, int kWidth, typename Lanes>
+  static void accumulate(const AttentionSpan& span, int64_t first, int64_t n, int64_t c, Lanes,
+                         const float[kQueries][kPositions], const State<kQueries>& state, Vec sums[kQueries][kWidth]) {
+    Ints dots[kQueries][kWidth];
+    for (int h = 0; h < kQueries; ++h) {
+      for (int v = 0; v < kWidth; ++v) dots[h][v] = no_ints();
+    }
+    for (int64_t p = 0; p < n; p += 2) {
+      const int64_t at = first + p;
+      const auto* pair = reinterpret_cast<const int8_t*>(span.values + at / kTile * span.value_stride) +
+                         (at % kTile * span.d_head + 2 * c);
+      Pairs pairs[kWidth];
+      for (int v = 0; v < kWidth; ++v) pairs[v] = load_pairs(pair + v * 2 * kLanes);
+      for (int h = 0; h < kQueries; ++h) {
+        const TwoWeights two = load_two(state.weights[h] + p);
+        for (int v = 0; v < kWidth; ++v) dots[h][v] = add_pairs(dots[h][v], pairs[v], two);
+      }
+    }
+    for (int h = 0; h < kQueries; ++h) {
+      const Vec unit = broadcast(state.unit[h]);
+      for (int v = 0; v < kWidth; ++v) sums[h][v] = fma(to_float(dots[h][v]), unit, sums[h][v]);
+    }
+  }
+};
+
+// body(c, lanes, width) over n dimensions, kTwo vectors at a time while they last.
+template <int N>
+struct Vectors {
+  static constexpr int n = N;
+};
+template <typename Body>
+inline void over_dimensions(int64_t n, Body body) {
+  int64_t c = 0;
+  for (; c + kTwo * kLanes <= n; c += kTwo * kLanes) body(c, All{}, Vectors<kTwo>{});
+  for (; c + kLanes <= n; c += kLanes) body(c, All{}, Vectors<1>{});
+  if (c < n) body(c, First{n - c}, Vectors<1>{});
+}
+
+// kQueries query heads from `query` on.
+template <typename Cache, int kQueries>
+struct SpanOfQueries {
+  const AttentionSpan& span;
+  int64_t query;
+  float largest[kQueries];
+  float total[kQueries];
+  float shrink[kQueries];
+  float weights[kQueries][kPositions];
+  typename Cache::template State<kQueries> state;
+
+  void score(int64_t first, int64_t n) {
+    const Vec scale = broadcast(span.scale);
+    for (int64_t p = 0; p < n; p += kTwo * kLanes) {
+      Vec sums[kQueries][kTwo];
+      for (int h = 0; h < kQueries; ++h) {
+        for (int v = 0; v < kTwo; ++v) sums[h][v] = zero();
+      }
+      Cache::template score<kQueries>(span, query, first + p, state, sums);
+      for (int h = 0; h < kQueries; ++h) {
+        for (int v = 0; v < kTwo; ++v) store(weights[h] + p + v * kLanes, sums[h][v] * scale);
+      }
+    }
+  }
+
+  // weights = exp(weights - largest); `shrink` is by how much what was summed before has to shrink.
+  void exponentiate(int h, int64_t n) {
+    for (int64_t p = n; p < kPositions; ++p) weights[h][p] = -__builtin_inff();
     Vec block = broadcast(largest[h]);
-    for (int64_t p = n_positions; p < kPositions; ++p) weights[h][p] = -__builtin_inff();
     for (int64_t p = 0; p < kPositions; p += kLanes) block = max(block, load(weights[h] + p));
     const float now = max_lane(block);
-    const float shrink = largest[h] == -__builtin_inff() ? 0.0f : exp(largest[h] - now);
+    shrink[h] = largest[h] == -__builtin_inff() ? 0.0f : exp(largest[h] - now);
     Vec block_total = zero();
     for (int64_t p = 0; p < kPositions; p += kLanes) {
       const Vec weight = exp(load(weights[h] + p) - broadcast(now));
@@ -44,20 +244,24 @@ struct AttentionGroup {
       block_total = block_total + weight;
     }
     largest[h] = now;
-    total[h] = total[h] * shrink + sum_lanes(block_total);
-    return shrink;
+    total[h] = total[h] * shrink[h] + sum_lanes(block_total);
   }
 
-  void accumulate(const Stored* values, int64_t n_positions, const float shrink[kQueries]) {
-    over_lanes(head.d_head, [&](int64_t j, auto lanes) {
-      Vec sums[kQueries];
-      for (int h = 0; h < kQueries; ++h) sums[h] = load(out + h * head.out_stride + j, lanes) * broadcast(shrink[h]);
-      const Stored* value = values + j;
-      for (int64_t p = 0; p < n_positions; ++p, value += head.kv_stride) {
-        const Vec v = load(value, lanes);
-        for (int h = 0; h < kQueries; ++h) sums[h] = fma(broadcast(weights[h][p]), v, sums[h]);
+  void accumulate(int64_t first, int64_t n) {
+    over_dimensions(span.d_head, [&](int64_t c, auto lanes, auto vectors) {
+      constexpr int kWidth = decltype(vectors)::n;
+      Vec sums[kQueries][kWidth];
+      float* out = span.sums + query * span.d_head + c;
+      for (int h = 0; h < kQueries; ++h) {
+        for (int v = 0; v < kWidth; ++v) {
+          const Vec before = load(out + h * span.d_head + v * kLanes, lanes);
+          sums[h][v] = first == 0 ? zero() : before * broadcast(shrink[h]);
+        }
       }
-      for (int h = 0; h < kQueries; ++h) store(out + h * head.out_stride + j, sums[h], lanes);
+      Cache::template accumulate<kQueries, kWidth>(span, first, n, c, lanes, weights, state, sums);
+      for (int h = 0; h < kQueries; ++h) {
+        for (int v = 0; v < kWidth; ++v) store(out + h * span.d_head + v * kLanes, sums[h][v], lanes);
+      }
     });
   }
 
@@ -65,38 +269,67 @@ struct AttentionGroup {
     for (int h = 0; h < kQueries; ++h) {
       largest[h] = -__builtin_inff();
       total[h] = 0;
-      over_lanes(head.d_head, [&](int64_t j, auto lanes) { store(out + h * head.out_stride + j, zero(), lanes); });
     }
-    for (int64_t first = 0; first < head.n_positions; first += kPositions) {
-      const int64_t left = head.n_positions - first, n = left < kPositions ? left : kPositions;
-      float shrink[kQueries];
-      score(static_cast<const Stored*>(head.k) + first * head.kv_stride, n);
-      for (int h = 0; h < kQueries; ++h) shrink[h] = exponentiate(h, n);
-      accumulate(static_cast<const Stored*>(head.v) + first * head.kv_stride, n, shrink);
+    Cache::template start<kQueries>(span, query, state);
+    for (int64_t first = 0; first < span.n_positions; first += kPositions) {
+      const int64_t left = span.n_positions - first, n = left < kPositions ? left : kPositions;
+      score(first, n);
+      for (int h = 0; h < kQueries; ++h) exponentiate(h, n);
+      Cache::template weigh<kQueries>(span, first, n, weights, state);
+      accumulate(first, n);
     }
     for (int h = 0; h < kQueries; ++h) {
-      const Vec inverse = broadcast(1.0f / total[h]);
-      float* to = out + h * head.out_stride;
-      over_lanes(head.d_head, [&](int64_t j, auto lanes) { store(to + j, load(to + j, lanes) * inverse, lanes); });
+      span.largest[query + h] = largest[h];
+      span.total[query + h] = total[h];
     }
   }
 };
 
-template <typename Stored>
-inline void attention(const AttentionHead& head) noexcept {
-  int64_t h = 0;
-  const auto run = [&](auto group) {
-    group.q += h * head.q_stride;
-    group.out += h * head.out_stride;
+template <typename Cache, int kQueries>
+inline void run_queries(const AttentionSpan& span, int64_t& query) {
+  for (; query + kQueries <= span.n_queries; query += kQueries) {
+    SpanOfQueries<Cache, kQueries> group{span, query, {}, {}, {}, {}, {}};
     group.run();
-  };
-  for (; h + 4 <= head.n_queries; h += 4) run(AttentionGroup<Stored, 4>{head, head.q, head.out, {}, {}, {}});
-  for (; h < head.n_queries; ++h) run(AttentionGroup<Stored, 1>{head, head.q, head.out, {}, {}, {}});
+  }
+}
+
+template <typename Cache>
+inline void attention(const AttentionSpan& span) noexcept {
+  int64_t query = 0;
+  run_queries<Cache, kGroup>(span, query);
+  run_queries<Cache, kGroup / 2>(span, query);
+  run_queries<Cache, 1>(span, query);
+}
+
+inline void attention_merge(const AttentionSpan& into, const AttentionSpan& later) noexcept {
+  for (int64_t h = 0; h < into.n_queries; ++h) {
+    const float ours = into.largest[h], theirs = later.largest[h];
+    const float most = ours < theirs ? theirs : ours;
+    const float keep = exp(ours - most), add = exp(theirs - most);
+    into.largest[h] = most;
+    into.total[h] = keep * into.total[h] + add * later.total[h];
+    const float* from = later.sums + h * into.d_head;
+    float* to = into.sums + h * into.d_head;
+    over_lanes(into.d_head, [&](int64_t j, auto lanes) {
+      store(to + j, fma(broadcast(add), load(from + j, lanes), broadcast(keep) * load(to + j, lanes)), lanes);
+    });
+  }
+}
+
+inline void attention_finish(const AttentionSpan& span) noexcept {
+  for (int64_t h = 0; h < span.n_queries; ++h) {
+    const Vec inverse = broadcast(1.0f / span.total[h]);
+    float* to = span.sums + h * span.d_head;
+    over_lanes(span.d_head, [&](int64_t j, auto lanes) { store(to + j, load(to + j, lanes) * inverse, lanes); });
+  }
 }
 
 inline void set_attention(KernelTable& table) {
-  table.attention_f16 = attention<uint16_t>;
-  table.attention_f32 = attention<float>;
+  table.attention[static_cast<int>(KvFormat::f16)] = attention<FloatCache<uint16_t>>;
+  table.attention[static_cast<int>(KvFormat::f32)] = attention<FloatCache<float>>;
+  table.attention[static_cast<int>(KvFormat::q8)] = attention<Int8Cache>;
+  table.attention_merge = attention_merge;
+  table.attention_finish = attention_finish;
 }
 
 }  // namespace flashmoe::FLASHMOE_ISA
