@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/neon/int8_matmul.h"
 #include "kernels/cpu/neon/int8_peak.h"
+#include "kernels/cpu/neon/ints.h"
 #include "kernels/cpu/tables.h"
 #include "kernels/cpu/vector/attention.h"
 #include "kernels/cpu/vector/delta.h"
