@@ -20,6 +20,7 @@ struct Case {
   const char* name;
   FolderQuantisation how;
   TinyLayout layout = TinyLayout::hf_stacked;
+  TinyFamily family = TinyFamily::qwen3_5_moe;
 };
 void PrintTo(const Case& which, std::ostream* out) { *out << which.name; }
 
@@ -35,6 +36,15 @@ const Case kCases[] = {
     {"fp8_stacked", {Format::fp8_e4m3, {ScaleType::f32, 128, 128, 0}}},
     {"fp8_single", {Format::fp8_e4m3, {ScaleType::bf16, 128, 128, 0}}, TinyLayout::hf_per_expert},
     {"fp8_small_blocks", {Format::fp8_e4m3, {ScaleType::bf16, 24, 40, 0}}},
+    {"packed_affine4",
+     {Format::affine4, {ScaleType::bf16, 1, 32, 0}, Format::affine8, ""},
+     TinyLayout::hf_stacked,
+     TinyFamily::qwen3_next},
+    {"packed_fp8", {Format::fp8_e4m3, {ScaleType::f32, 16, 32, 0}}, TinyLayout::hf_per_expert, TinyFamily::qwen3_next},
+    {"ungated_affine6",
+     {Format::affine6, {ScaleType::bf16, 1, 64, 0}, Format::affine8, "", false},
+     TinyLayout::hf_stacked,
+     TinyFamily::qwen3_moe},
 };
 
 class QuantisedFolder : public testing::TestWithParam<Case> {
@@ -42,6 +52,8 @@ class QuantisedFolder : public testing::TestWithParam<Case> {
   QuantisedFolder() {
     TinyModelOptions tiny;
     tiny.layout = GetParam().layout;
+    tiny.family = GetParam().family;
+    if (tiny.family == TinyFamily::qwen3_moe) tiny.d_rotary = tiny.d_head;
     tiny.d_ff = tiny.d_ff_shared = 64;
     tiny.n_experts = 6;
     write_tiny_model(source_.path(), tiny);

@@ -164,7 +164,8 @@ class Writer {
       add_matrix(t);
     } else {
       Tensor stored = t;
-      if (is_mlx_ && is_norm) std::for_each(stored.values.begin(), stored.values.end(), [](float& w) { w += 1; });
+      if (is_mlx_ && is_norm && how_.zero_centred)
+        std::for_each(stored.values.begin(), stored.values.end(), [](float& w) { w += 1; });
       if (is_mlx_ && t.shape.size() == 3) stored.shape = {t.shape[0], t.shape[2], t.shape[1]};
       quantised_.add_tensor(stored.name, "F32", stored.shape, as_bytes(stored.values));
     }
@@ -195,10 +196,10 @@ class Writer {
     return settings;
   }
 
-  static std::string mlx_name(const std::string& name) {
+  std::string mlx_name(const std::string& name) const {
     const size_t experts = name.find(".experts.");
-    if (experts == std::string::npos) return "language_model." + name;
-    return "language_model." + name.substr(0, experts) + ".switch_mlp." + name.substr(experts + 9) + ".weight";
+    if (experts == std::string::npos) return how_.prefix + name;
+    return how_.prefix + name.substr(0, experts) + ".switch_mlp." + name.substr(experts + 9) + ".weight";
   }
 
   // MLX keeps gate and up apart; the plain copy has them together as the source does.
@@ -224,7 +225,10 @@ class Writer {
   void add_matrix(Tensor& t) {
     Format format = how_.format;
     ScaleGrid grid = how_.grid;
-    const bool is_router = t.name.ends_with("mlp.gate.weight") || t.name.ends_with("shared_expert_gate.weight");
+    // Rows of heads are finer than blocks of FP8.
+    const bool is_fine = t.name.ends_with("in_proj_ba.weight") && !is_mlx_;
+    const bool is_router =
+        is_fine || t.name.ends_with("mlp.gate.weight") || t.name.ends_with("shared_expert_gate.weight");
     if (is_router && (!is_mlx_ || how_.routers == Format::f32)) {
       quantised_.add_tensor(t.name, "F32", t.shape, as_bytes(t.values));
       if (is_mlx_) overrides_[t.name.substr(0, t.name.size() - 7)] = false;
