@@ -116,14 +116,29 @@ TEST_P(EveryTable, MatmulBitsDoNotDependOnPieces) {
   struct Shape {
     Format format;
     int64_t rows, cols;
+    ScaleGrid grid = {};
   };
-  const Shape shapes[] = {{Format::q4_k, 40, 512},  {Format::q8_0, 40, 544},      {Format::q6_k, 20, 8192},
-                          {Format::q2_k, 35, 768},  {Format::q3_k, 35, 256},      {Format::mxfp4, 21, 2080},
-                          {Format::q5_1, 21, 96},   {Format::iq4_xs, 18, 16384},  {Format::q4_0, 5, 32768 + 64},
-                          {Format::q4_k, 4, 65536}, {Format::q8_0, 3, 65536 + 32}};
+  const ScaleGrid halves = {ScaleType::bf16, 1, 32, 0}, floats = {ScaleType::f32, 1, 64, 0};
+  const Shape shapes[] = {{Format::q4_k, 40, 512},
+                          {Format::q8_0, 40, 544},
+                          {Format::q6_k, 20, 8192},
+                          {Format::q2_k, 35, 768},
+                          {Format::q3_k, 35, 256},
+                          {Format::mxfp4, 21, 2080},
+                          {Format::q5_1, 21, 96},
+                          {Format::iq4_xs, 18, 16384},
+                          {Format::q4_0, 5, 32768 + 64},
+                          {Format::q4_k, 4, 65536},
+                          {Format::q8_0, 3, 65536 + 32},
+                          {Format::affine4, 40, 544, halves},
+                          {Format::affine8, 21, 2112, floats},
+                          {Format::affine3, 35, 768, {ScaleType::f16, 1, 128, 0}},
+                          {Format::affine6, 20, 8192, halves},
+                          {Format::affine4, 3, 65536 + 64, floats},
+                          {Format::mxfp4_split, 35, 544, {ScaleType::e8m0, 1, 32, 0}}};
   for (const Shape& shape : shapes) {
     const int64_t n = shape.cols > 4096 ? 50 : 70;
-    const TestMatrix w(shape.format, shape.rows, shape.cols, 7, 1);
+    const TestMatrix w(shape.format, shape.rows, shape.cols, 7, 1, shape.grid);
     const TestActivations x(n, shape.cols, 13);
     const Matmul matmul = entry(*GetParam(), shape.format, true);
     std::vector<float> whole(static_cast<size_t>(n * shape.rows)), pieces(whole.size());

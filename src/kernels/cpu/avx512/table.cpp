@@ -3,6 +3,7 @@
 #include "kernels/cpu/avx512/int8_matmul.h"
 #include "kernels/cpu/avx512/int8_peak.h"
 #include "kernels/cpu/avx512/ints.h"
+#include "kernels/cpu/avx512/scaled_row.h"
 #include "kernels/cpu/avx512/vec.h"
 #include "kernels/cpu/tables.h"
 #include "kernels/cpu/vector/attention.h"
@@ -58,6 +59,13 @@ void set_entries(KernelTable& table) {
   set(Format::iq3_xxs, int8_matmul<BlockRow<BlockIQ3_XXS>>);
   set(Format::iq3_s, int8_matmul<BlockRow<BlockIQ3_S>>);
   set(Format::iq4_xs, int8_matmul<BlockRow<BlockIQ4_XS>>);
+  set(Format::affine2, int8_matmul<AffineRow<2>>);
+  set(Format::affine3, int8_matmul<AffineRow<3>>);
+  set(Format::affine4, int8_matmul<AffineRow<4>>);
+  set(Format::affine5, int8_matmul<AffineRow<5>>);
+  set(Format::affine6, int8_matmul<AffineRow<6>>);
+  set(Format::affine8, int8_matmul<AffineRow<8>>);
+  set(Format::mxfp4_split, int8_matmul<Mxfp4SplitRow>);
 }
 
 }  // namespace flashmoe::avx512

@@ -139,13 +139,17 @@ inline Unpacked unpack(const BlockIQ4_NL* blocks) {
   return to;
 }
 
+// half_e8m0 of eight exponents.
+inline __m256 half_powers(__m256i e) {
+  const __m256i one = _mm256_set1_epi32(1), normal = _mm256_slli_epi32(_mm256_sub_epi32(e, one), 23);
+  const __mmask8 subnormal = _mm256_cmple_epu32_mask(e, one);
+  return _mm256_castsi256_ps(_mm256_mask_sllv_epi32(normal, subnormal, _mm256_set1_epi32(0x00200000), e));
+}
+
 inline Unpacked unpack(const BlockMXFP4* blocks) {
   const NibbleBlocks<BlockMXFP4> eight(blocks);
   Unpacked to = {};
-  const __m256i e = eight.bytes<offsetof(BlockMXFP4, e)>(), one = _mm256_set1_epi32(1);
-  const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, one), 23);
-  const __mmask8 subnormal = _mm256_cmple_epu32_mask(e, one);  // see half_e8m0
-  to.scale = _mm256_castsi256_ps(_mm256_mask_sllv_epi32(normal, subnormal, _mm256_set1_epi32(0x00200000), e));
+  to.scale = half_powers(eight.bytes<offsetof(BlockMXFP4, e)>());
   eight.unpack_nibbles(to.q);
   look_up_levels(kMxfp4Levels, to.q);
   return to;
