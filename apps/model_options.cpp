@@ -47,6 +47,16 @@ void add_model_options(CLI::App& cli, EngineOptions& options) {
        {"streamed", ExpertsChoice::streamed}},
       "Keep all experts in memory, or read them when they are picked; default: resident if they fit")
       ->group(kGroup);
+  add_choice<ReadAheadChoice>(
+      cli, "--read-ahead", options.read_ahead,
+      {{"auto", ReadAheadChoice::automatic}, {"on", ReadAheadChoice::on}, {"off", ReadAheadChoice::off}},
+      "Read what the next layer will probably pick while the disk is idle; default: if a trial "
+      "while decoding shows that it pays")
+      ->group(kGroup);
+  add_choice<bool>(cli, "--learn", options.learn, {{"on", true}, {"off", false}},
+                   "Remember which experts are used, in the user's cache folder, so that the next start is warm; "
+                   "default: on")
+      ->group(kGroup);
   add_choice<KvChoice>(
       cli, "--kv", options.kv,
       {{"auto", KvChoice::automatic}, {"f16", KvChoice::f16}, {"q8", KvChoice::q8}, {"f32", KvChoice::f32}},

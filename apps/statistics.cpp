@@ -37,6 +37,17 @@ nlohmann::ordered_json stages_json(const StageTimes& stages) {
   return all;
 }
 
+std::string read_ahead_text(const IoStats& io) {
+  const ReadAheadStats& ahead = io.read_ahead;
+  std::string text = ahead.verdict;
+  if (ahead.guessed > 0) {
+    text += fmt::format("; {} of {} guesses used, {} wasted", show_count(ahead.used), show_count(ahead.guessed),
+                        show_bytes(ahead.wasted_bytes));
+  }
+  if (io.warm_up_bytes > 0) text += fmt::format("; {} while idle", show_bytes(io.warm_up_bytes));
+  return text;
+}
+
 }  // namespace
 
 const char* show_reason(StopReason reason) {
@@ -68,6 +79,7 @@ std::string statistics_text(const Stats& stats, StopReason reason) {
                              show_count(stats.cache.misses), 100 * stats.cache.hit_rate()));
   row("read", fmt::format("{}, {:.2f} GB/s, waited {:.2f} s", show_bytes(stats.io.bytes_read), stats.io.gb_per_s(),
                           static_cast<double>(stats.io.wait_ns) * 1e-9));
+  row("read ahead", read_ahead_text(stats.io));
   row("I/O", stats.io.mode.empty() ? "none" : stats.io.mode);
   row("memory", fmt::format("budget {}, peak {}", show_bytes(stats.budget_bytes), show_bytes(stats.peak_bytes)));
   row("kernels", fmt::format("{}, {} thread{}{}", stats.kernels, stats.n_threads, stats.n_threads == 1 ? "" : "s",
@@ -116,7 +128,13 @@ std::string statistics_json(const Stats& stats, StopReason reason, bool with_sta
   json["io"] = {{"mode", stats.io.mode},
                 {"bytes_read", stats.io.bytes_read},
                 {"gb_per_s", stats.io.gb_per_s()},
-                {"wait_s", static_cast<double>(stats.io.wait_ns) * 1e-9}};
+                {"wait_s", static_cast<double>(stats.io.wait_ns) * 1e-9},
+                {"warm_up_bytes", stats.io.warm_up_bytes}};
+  const ReadAheadStats& ahead = stats.io.read_ahead;
+  json["read_ahead"] = {{"verdict", ahead.verdict},
+                        {"guessed", ahead.guessed},
+                        {"used", ahead.used},
+                        {"wasted_bytes", ahead.wasted_bytes}};
   json["memory"] = {{"budget_bytes", stats.budget_bytes}, {"peak_bytes", stats.peak_bytes}};
   json["stages"] = with_stages ? stages_json(stats.stages) : nlohmann::ordered_json::object();
   json["stop"] = show_reason(reason);

@@ -12,6 +12,7 @@ enum class KernelChoice { automatic, scalar, avx2, avx512, neon };
 // uring and pread read past the page cache (O_DIRECT), buffered through it; automatic: by a trial of the drive.
 enum class IoChoice { automatic, uring, pread, buffered };
 enum class ExpertsChoice { automatic, resident, streamed };
+enum class ReadAheadChoice { automatic, on, off };
 enum class KvChoice { automatic, f16, q8, f32 };  // automatic: f16, and f32 with exact
 
 // A rate-limited report while something takes long. `done` and `total` are bytes when loading, tokens in prefill.
@@ -33,6 +34,9 @@ struct EngineOptions {
   IoChoice io = IoChoice::automatic;
   std::vector<std::string> mirrors;  // folders with copies of the model's files, on other drives
   ExpertsChoice experts = ExpertsChoice::automatic;
+  bool fill_first = false;  // resident experts are read before load() returns, not when they are first picked
+  ReadAheadChoice read_ahead = ReadAheadChoice::automatic;
+  bool learn = true;  // which experts are used is kept in the user's cache folder, so that the next start is warm
   KvChoice kv = KvChoice::automatic;
   // Both are called on the caller's thread and may be empty.
   std::function<void(const Progress&)> on_progress;

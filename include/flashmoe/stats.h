@@ -24,16 +24,29 @@ struct StageTimes {
 
 struct CacheStats {
   uint64_t hits = 0;    // picks whose weights were in memory when asked for
-  uint64_t misses = 0;  // picks that had to be read
+  uint64_t misses = 0;  // picks that had to be read, also if they were read ahead
   double hit_rate() const { return hits + misses == 0 ? 0.0 : double(hits) / double(hits + misses); }
 };
 
+// Experts read before the router asked for them.
+struct ReadAheadStats {
+  std::string verdict;        // whether it is in use, and why
+  uint64_t guessed = 0;       // experts read on a guess
+  uint64_t used = 0;          // of these, picked
+  uint64_t wasted_bytes = 0;  // of those not picked
+};
+
 struct IoStats {
-  std::string mode;         // what is really in use, for example "io_uring, direct, depth 32"
-  uint64_t bytes_read = 0;  // of experts, from the device or page cache
-  uint64_t wait_ns = 0;     // time the token loop stood still for reads
-  uint64_t busy_ns = 0;     // time with at least one read in flight
-  double gb_per_s() const { return busy_ns == 0 ? 0.0 : double(bytes_read) / double(busy_ns); }
+  std::string mode;            // what is really in use, for example "io_uring, direct, depth 32"
+  uint64_t bytes_read = 0;     // of experts that were picked, from the device or page cache
+  uint64_t warm_up_bytes = 0;  // of experts read while nothing was asked for
+  uint64_t wait_ns = 0;        // time the token loop stood still for reads
+  uint64_t busy_ns = 0;        // time with at least one read in flight
+  ReadAheadStats read_ahead;
+  double gb_per_s() const {
+    const uint64_t bytes = bytes_read + warm_up_bytes + read_ahead.wasted_bytes;
+    return busy_ns == 0 ? 0.0 : double(bytes) / double(busy_ns);
+  }
 };
 
 struct PhaseStats {

@@ -86,7 +86,10 @@ void check(const BenchOptions& bench) {
 }
 
 std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions& bench, BenchResult& result) {
-  const auto engine = Engine::open(options);
+  EngineOptions whole = options;
+  whole.fill_first = true;
+  whole.learn = false;  // random tokens are nobody's habit
+  const auto engine = Engine::open(whole);
   result.plan = engine->plan(bench.prompt_tokens, bench.gen_tokens);
   result.roofs = engine->measure_roofs({.disk = !result.plan.experts_resident});
   forget_peak_resident_set();

@@ -19,8 +19,8 @@
 #include "engine/roof_probe.h"
 #include "engine/session.h"
 #include "experts/disk_roof.h"
-#include "experts/resident.h"
 #include "experts/streamed.h"
+#include "experts/use_record.h"
 #include "model/trunk.h"
 #include "text/chat_template.h"
 
@@ -31,6 +31,7 @@ constexpr int kMaxThreads = 1024;
 constexpr uint64_t kRamProbeBytes = 512 * kMiB;  // far more than any L3 cache holds of it
 constexpr uint64_t kRamProbeShare = 4;           // at most this part of the limit
 constexpr double kBurstSeconds = 2;
+constexpr double kLeastTokensLearnt = 16;
 constexpr int kDeepestRequest = 100;  // of a request's JSON: whoever writes it out again recurses
 
 const char* kernels_name(KernelChoice choice) {
@@ -83,6 +84,9 @@ class LoadProgress {
 class CheckpointEngine final : public Engine {
  public:
   explicit CheckpointEngine(const EngineOptions& options);
+  ~CheckpointEngine() override;
+  CheckpointEngine(const CheckpointEngine&) = delete;
+  CheckpointEngine& operator=(const CheckpointEngine&) = delete;
 
   void load(int64_t prompt_tokens, int64_t answer_tokens) override;
   MemoryPlan plan(int64_t prompt_tokens, int64_t answer_tokens) const override;
@@ -106,6 +110,7 @@ class CheckpointEngine final : public Engine {
   Speeds measure_speeds(Reading& reading, const Placement& placement, int64_t prefill_rows, double position) const;
   Placement place(const Reading& reading, int64_t prompt_tokens, int64_t answer_tokens) const;
   void load_weights(Reading& reading);
+  void recall_use();
   void collect_notes();
   const Tokenizer& tokenizer() const;
 
@@ -116,6 +121,8 @@ class CheckpointEngine final : public Engine {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> chat_template_;
   std::vector<std::string> notes_;
+  std::string use_path_;  // of the record of experts' use; empty when it is not kept
+  UseRates earlier_use_;
 
   // Empty until load(); in the order that each needs the ones before.
   Placement placement_;
@@ -146,9 +153,26 @@ CheckpointEngine::CheckpointEngine(const EngineOptions& options)
   load_seconds_ = seconds_since(start_ns_);
 }
 
+CheckpointEngine::~CheckpointEngine() {
+  if (use_path_.empty()) return;
+  const UseRates run = experts_->use_rates();
+  // What a run too short to tell anything adds is not worth a write. Nor is a disk that refuses worth an error.
+  if (run.n_tokens >= kLeastTokensLearnt) save_use_rates(use_path_, joined(earlier_use_, run));
+}
+
+void CheckpointEngine::recall_use() {
+  const std::string folder = user_cache_folder();
+  if (!options_.learn || folder.empty()) return;
+  use_path_ = model_record_path(folder, report_.files, report_.file_bytes) + ".use";
+  std::string note;
+  earlier_use_ = load_use_rates(use_path_, model_.experts.n_layers, model_.experts.n_experts, note);
+  if (!note.empty()) notes_.push_back(note);
+}
+
 Placement CheckpointEngine::place(const Reading& reading, int64_t prompt_tokens, int64_t answer_tokens) const {
   return plan_memory({model_.family->config(), model_.experts, report_.trunk_bytes, resident_set_bytes(),
-                      reading.alignment(), prompt_tokens, answer_tokens, options_, detect_memory_limit()});
+                      reading.alignment(), prompt_tokens, answer_tokens, options_, detect_memory_limit(),
+                      reading.loading_alignment()});
 }
 
 MemoryPlan CheckpointEngine::plan(int64_t prompt_tokens, int64_t answer_tokens) const {
@@ -262,22 +286,24 @@ void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
 }
 
 void CheckpointEngine::load_weights(Reading& reading) {
-  const MemoryPlan& plan = placement_.plan;
+  const bool resident = placement_.plan.experts_resident;
   const Checkpoint& checkpoint = *model_.checkpoint;
-  LoadProgress progress(options_, report_.trunk_bytes + (plan.experts_resident ? report_.expert_bytes : 0));
-  auto queue = plan.experts_resident ? reading.loading_queue() : reading.streaming_queue(model_.experts, budget_);
+  const bool fill = resident && options_.fill_first;
+  LoadProgress progress(options_, report_.trunk_bytes + (fill ? report_.expert_bytes : 0));
+  auto queue = resident ? reading.loading_queue() : reading.streaming_queue(model_.experts, budget_);
   const bool direct = reading.direct();
   trunk_.load(*model_.binder, checkpoint, *queue, direct, budget_, progress.part());
-  if (plan.experts_resident) {
-    experts_ =
-        make_resident_experts(model_.experts, checkpoint.files(), std::move(queue), direct, budget_, progress.part());
-    return;
-  }
-  if (!direct) {
+  if (!resident && !direct) {
     for (const auto& file : checkpoint.files()) file->drop_page_cache();
   }
-  experts_ = make_streamed_experts(model_.experts, checkpoint.files(), std::move(queue), direct,
-                                   direct ? reading.alignment() : 1, budget_);
+  recall_use();
+  StreamedOptions how{
+      .direct = direct, .read_ahead = options_.read_ahead, .warm_up = true, .rates = earlier_use_.rates};
+  // Where the page cache has the file, memory taken too early would push it out.
+  if (!resident && direct) how.prefault_threads = pool_->size();
+  if (direct) how.alignment = resident ? reading.loading_alignment() : reading.alignment();
+  experts_ = make_streamed_experts(model_.experts, checkpoint.files(), std::move(queue), how, budget_);
+  if (fill) experts_->fill(progress.part());
 }
 
 void CheckpointEngine::collect_notes() {

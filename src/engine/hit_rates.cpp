@@ -55,14 +55,17 @@ std::string user_cache_folder() {
   return home != nullptr && *home == '/' ? std::string(home) + "/.cache/flashmoe" : "";
 }
 
-HitRates::HitRates(std::string folder, const std::vector<std::string>& files, uint64_t file_bytes)
-    : folder_(std::move(folder)) {
-  if (folder_.empty() || files.empty()) return;
+std::string model_record_path(const std::string& folder, const std::vector<std::string>& files, uint64_t file_bytes) {
   std::error_code error;
   const fs::path first = files.front();
   const uint64_t first_bytes = fs::file_size(first, error);
-  path_ = fmt::format("{}/{}-{}-{}.hit_rates.json", folder_, first.filename().string(), error ? 0 : first_bytes,
-                      file_bytes);
+  return fmt::format("{}/{}-{}-{}", folder, first.filename().string(), error ? 0 : first_bytes, file_bytes);
+}
+
+HitRates::HitRates(std::string folder, const std::vector<std::string>& files, uint64_t file_bytes)
+    : folder_(std::move(folder)) {
+  if (folder_.empty() || files.empty()) return;
+  path_ = model_record_path(folder_, files, file_bytes) + ".hit_rates.json";
   std::ifstream file(path_);
   const auto json = nlohmann::json::parse(file, nullptr, false);
   if (!json.is_array()) return;

@@ -27,7 +27,11 @@ std::string machine_of(int n_threads, const std::string& kernels, bool exact);
 // Where they are kept: $XDG_CACHE_HOME/flashmoe or ~/.cache/flashmoe; empty when neither is set.
 std::string user_cache_folder();
 
-// Of the model with these files; a model is known by the name and size of its first file and the size of all.
+// Where in the folder something about the model with these files is kept, without an ending. A model is known by the
+// name and size of its first file and the size of all.
+std::string model_record_path(const std::string& folder, const std::vector<std::string>& files, uint64_t file_bytes);
+
+// Of the model with these files.
 class HitRates {
  public:
   // Reads what is there; a file that cannot be read or parsed counts as empty.

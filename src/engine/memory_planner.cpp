@@ -6,7 +6,6 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/error.h"
-#include "experts/resident.h"
 #include "experts/streamed.h"
 #include "model/delta_state.h"
 #include "model/workspace.h"
@@ -119,7 +118,7 @@ Placement place_trunk(const PlanRequest& r, const MemoryLimit& limit, KvFormat k
 bool place_experts(const PlanRequest& r, MemoryPlan& plan) {
   const uint64_t taken = plan.budget_bytes();
   const uint64_t left = plan.limit_bytes - std::min(plan.limit_bytes, taken);
-  const uint64_t resident = resident_bytes(r.experts);
+  const uint64_t resident = streamed_sizes(r.experts, r.resident_alignment).full_bytes;
   const StreamedSizes streamed = streamed_sizes(r.experts, r.read_alignment);
   const ExpertsChoice choice = r.options.experts;
   plan.experts_resident = choice == ExpertsChoice::resident || (choice == ExpertsChoice::automatic && left >= resident);

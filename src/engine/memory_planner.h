@@ -20,7 +20,8 @@ struct PlanRequest {
   int64_t prompt_tokens = 0;    // a sequence of these must fit the context,
   int64_t answer_tokens = 0;    // and these more should
   const EngineOptions& options;
-  MemoryLimit limit;  // of the machine or cgroup
+  MemoryLimit limit;                // of the machine or cgroup
+  uint32_t resident_alignment = 1;  // of reads where every expert has a place in memory
 };
 
 // A plan and the settings it stands for.

@@ -17,6 +17,7 @@ namespace flashmoe {
 namespace {
 
 constexpr uint64_t kBlock = 4096;
+constexpr int kLoadingThreads = 4;
 
 // The alignment that O_DIRECT transfers work with on every file, or 0 where one of them refuses.
 uint32_t direct_alignment(const std::vector<Drive>& drives, IoChoice io) {
@@ -117,8 +118,10 @@ std::unique_ptr<ReadQueue> Reading::streaming_queue(const ExpertTable& experts, 
 }
 
 std::unique_ptr<ReadQueue> Reading::loading_queue() {
-  direct_ = io_ == IoChoice::uring || io_ == IoChoice::pread;
-  const DiskChoice choice = untried_choice({.may_uring = may_uring_, .may_pread = io_ != IoChoice::uring});
+  direct_ = loads_direct();
+  const DiskChoice choice = direct_
+                                ? untried_choice({.may_uring = may_uring_, .may_pread = io_ != IoChoice::uring})
+                                : DiskChoice{.engine = ReadEngine::pread, .depth = kLoadingThreads, .direct = false};
   return open_queue(std::vector<DiskChoice>(drives_.size(), choice));
 }
 

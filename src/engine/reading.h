@@ -23,16 +23,19 @@ class Reading {
 
   // Of direct reads, 1 when reads go through the page cache.
   uint32_t alignment() const { return alignment_; }
+  // The same for loading_queue().
+  uint32_t loading_alignment() const { return loads_direct() ? alignment_ : 1; }
   // The queue for experts that are streamed: each drive is tried once, with reads as long as those of `experts`, into
   // memory of the budget's expert_cache, and remembered in the user's cache folder. Sets direct().
   std::unique_ptr<ReadQueue> streaming_queue(const ExpertTable& experts, Budget& budget);
-  // The queue for weights that are all loaded at the start. Through the page cache, so that the next start is faster,
-  // unless --io names an engine.
+  // The queue for weights that stay in memory. Through the page cache, so that the next start is faster, and by
+  // threads, because such reads are copies and several cores copy faster; unless --io names an engine.
   std::unique_ptr<ReadQueue> loading_queue();
   // Whether the last queue's reads go past the page cache.
   bool direct() const { return direct_; }
 
  private:
+  bool loads_direct() const { return io_ == IoChoice::uring || io_ == IoChoice::pread; }
   void remark(std::string_view text);
   void open_mirrors(const std::vector<std::string>& folders);
   std::unique_ptr<ReadQueue> open_queue(const std::vector<DiskChoice>& choices);

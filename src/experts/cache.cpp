@@ -6,8 +6,8 @@
 
 namespace flashmoe {
 
-ExpertCache::ExpertCache(int n_layers, int n_experts, std::vector<CacheClass> classes)
-    : n_experts_(n_experts), eviction_(n_layers, n_experts), classes_(std::move(classes)) {
+ExpertCache::ExpertCache(int n_layers, int n_experts, std::vector<CacheClass> classes, const EvictionRates& rates)
+    : n_experts_(n_experts), eviction_(n_layers, n_experts, rates), classes_(std::move(classes)) {
   class_of_.assign(static_cast<size_t>(n_layers), -1);
   slot_of_.assign(record(n_layers, 0), kNoSlot);
   empty_.resize(classes_.size());
@@ -23,18 +23,25 @@ ExpertCache::ExpertCache(int n_layers, int n_experts, std::vector<CacheClass> cl
 }
 
 int ExpertCache::take(int layer, int expert) {
+  const int empty = take_empty(layer, expert);
+  if (empty != kNoSlot) return empty;
+  const auto victim = eviction_.victim(classes_[static_cast<size_t>(class_of_[static_cast<size_t>(layer)])].layers);
+  if (!victim) return kNoSlot;
+  const int index = std::exchange(slot_of_[record(victim->layer, victim->expert)], kNoSlot);
+  eviction_.set_candidate(victim->layer, victim->expert, false);
+  return hold(index, layer, expert);
+}
+
+int ExpertCache::take_empty(int layer, int expert) {
   CHECK(find(layer, expert) == kNoSlot);
-  const auto c = static_cast<size_t>(class_of_[static_cast<size_t>(layer)]);
-  int index = kNoSlot;
-  if (!empty_[c].empty()) {
-    index = empty_[c].back();
-    empty_[c].pop_back();
-  } else if (const auto victim = eviction_.victim(classes_[c].layers)) {
-    index = std::exchange(slot_of_[record(victim->layer, victim->expert)], kNoSlot);
-    eviction_.set_candidate(victim->layer, victim->expert, false);
-  } else {
-    return kNoSlot;
-  }
+  std::vector<int>& empty = empty_[static_cast<size_t>(class_of_[static_cast<size_t>(layer)])];
+  if (empty.empty()) return kNoSlot;
+  const int index = empty.back();
+  empty.pop_back();
+  return hold(index, layer, expert);
+}
+
+int ExpertCache::hold(int index, int layer, int expert) {
   Slot& slot = slots_[static_cast<size_t>(index)];
   CHECK(slot.n_pins == 0);
   slot.id = {layer, expert};

@@ -21,14 +21,17 @@ class ExpertCache {
   static constexpr int kNoSlot = -1;
 
   // Every layer is in exactly one class.
-  ExpertCache(int n_layers, int n_experts, std::vector<CacheClass> classes);
+  ExpertCache(int n_layers, int n_experts, std::vector<CacheClass> classes, const EvictionRates& rates = {});
 
   // Tells the eviction policy of the picks of one layer, before they are looked up.
-  void use(int layer, std::span<const int32_t> experts) { eviction_.use(layer, experts); }
+  void use(int layer, const Picks& picks) { eviction_.use(layer, picks); }
+  void expect(std::span<const float> rates) { eviction_.expect(rates); }
   // The slot that holds the expert, or kNoSlot.
   int find(int layer, int expert) const { return slot_of_[record(layer, expert)]; }
   // Gives the expert, which is in no slot, an empty or evicted one and pins it. kNoSlot if all are pinned.
   int take(int layer, int expert);
+  // The same, but only where nothing has to leave for it.
+  int take_empty(int layer, int expert);
   // Each pin needs its unpin.
   void pin(int slot);
   void unpin(int slot);
@@ -45,6 +48,7 @@ class ExpertCache {
     int n_pins = 0;
     bool found = false;  // slot_of_ points here
   };
+  int hold(int index, int layer, int expert);
   size_t record(int layer, int expert) const {
     return static_cast<size_t>(layer) * static_cast<size_t>(n_experts_) + static_cast<size_t>(expert);
   }

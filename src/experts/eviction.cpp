@@ -8,11 +8,6 @@
 namespace flashmoe {
 namespace {
 
-// Hit rates in % on routing traces of two models, with slots for 5, 10, 20, 30 % of the experts:
-//   alpha 0.30, weight 0.50: 256 experts, top-8: 44.3 57.1 69.6 77.9; 64 experts, top-8: 23.0 37.1 55.3 65.9
-//   alpha 0.65, weight 0.35: 256 experts, top-8: 44.3 56.9 70.1 78.0; 64 experts, top-8: 23.4 38.7 56.0 66.3
-constexpr float kFast = 0.65F, kSlow = 0.03F;  // alpha
-constexpr float kFastWeight = 0.35F;
 // Keeps the forecast of an expert that was never picked finite.
 constexpr float kLeastChance = 1e-4F;
 constexpr double kNever = -std::numeric_limits<double>::infinity();
@@ -20,7 +15,8 @@ constexpr int kNone = -1, kUnknown = -2;
 
 }  // namespace
 
-Eviction::Eviction(int n_layers, int n_experts) : n_layers_(n_layers), n_experts_(n_experts) {
+Eviction::Eviction(int n_layers, int n_experts, const EvictionRates& rates)
+    : n_layers_(n_layers), n_experts_(n_experts), rates_(rates) {
   CHECK(n_layers > 0 && n_experts > 0);
   const size_t n = at(n_layers, 0);
   fast_.assign(n, 0.0F);
@@ -28,24 +24,41 @@ Eviction::Eviction(int n_layers, int n_experts) : n_layers_(n_layers), n_experts
   forecast_.assign(n, 0.0);
   key_.assign(n, kNever);
   last_.assign(static_cast<size_t>(n_layers), kNone);
+  for (size_t i = 1; i < keep_.size(); ++i)
+    keep_[i] = {keep_[i - 1].fast * (1 - rates.fast), keep_[i - 1].slow * (1 - rates.slow)};
 }
 
-void Eviction::use(int layer, std::span<const int32_t> experts) {
+void Eviction::use(int layer, const Picks& picks) {
   const size_t first = at(layer, 0), end = at(layer + 1, 0);
+  const auto n = static_cast<int>(std::clamp<int64_t>(picks.n_rows, 1, kMostRows));
+  const float keep_fast = keep_[static_cast<size_t>(n)].fast, keep_slow = keep_[static_cast<size_t>(n)].slow;
   if (layer != current_layer_ || n_layers_ == 1) {
     current_layer_ = layer;
     ++passes_;
     for (size_t i = first; i < end; ++i) {
-      fast_[i] *= 1 - kFast;
-      slow_[i] *= 1 - kSlow;
+      fast_[i] *= keep_fast;
+      slow_[i] *= keep_slow;
     }
   }
-  for (const int32_t expert : experts) {
-    fast_[at(layer, expert)] = std::min(1.0F, fast_[at(layer, expert)] + kFast);
-    slow_[at(layer, expert)] = std::min(1.0F, slow_[at(layer, expert)] + kSlow);
+  for (size_t i = 0; i < picks.experts.size(); ++i) {
+    const size_t e = at(layer, picks.experts[i]);
+    const float share = static_cast<float>(picks.rows_of(i)) / static_cast<float>(std::max<int64_t>(picks.n_rows, 1));
+    fast_[e] = std::min(1.0F, fast_[e] + (1 - keep_fast) * share);
+    slow_[e] = std::min(1.0F, slow_[e] + (1 - keep_slow) * share);
   }
+  forecast(layer);
+}
+
+void Eviction::expect(std::span<const float> rates) {
+  CHECK(rates.size() == slow_.size());
+  for (size_t i = 0; i < rates.size(); ++i) fast_[i] = slow_[i] = std::clamp(rates[i], 0.0F, 1.0F);
+  for (int layer = 0; layer < n_layers_; ++layer) forecast(layer);
+}
+
+void Eviction::forecast(int layer) {
+  const size_t first = at(layer, 0), end = at(layer + 1, 0);
   for (size_t i = first; i < end; ++i) {
-    const float chance = kFastWeight * fast_[i] + (1 - kFastWeight) * slow_[i] + kLeastChance;
+    const float chance = rates_.fast_weight * fast_[i] + (1 - rates_.fast_weight) * slow_[i] + kLeastChance;
     forecast_[i] = static_cast<double>(passes_) + static_cast<double>(static_cast<float>(n_layers_) / chance);
     key_[i] = key_[i] == kNever ? kNever : forecast_[i];
   }

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/bytes.h"
+#include "base/check.h"
 
 namespace flashmoe {
 
@@ -77,6 +78,16 @@ uint64_t slots_bytes(const std::vector<SlotClass>& classes) {
   uint64_t sum = 0;
   for (const SlotClass& slots : classes) sum += static_cast<uint64_t>(slots.n_slots) * slots.slot_bytes;
   return sum;
+}
+
+std::vector<std::byte*> slot_places(const std::vector<SlotClass>& classes, std::span<std::byte> memory) {
+  CHECK(memory.size() == slots_bytes(classes));
+  std::vector<std::byte*> places;
+  std::byte* at = memory.data();
+  for (const SlotClass& slots : classes) {
+    for (int i = 0; i < slots.n_slots; ++i, at += slots.slot_bytes) places.push_back(at);
+  }
+  return places;
 }
 
 void share_out(std::vector<SlotClass>& classes, uint64_t budget_bytes) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "experts/source.h"
@@ -46,6 +48,8 @@ struct SlotClass {
 };
 // With n_slots at the floor: enough for one token's picks of one layer.
 std::vector<SlotClass> slot_classes(const ExpertTable& table, uint32_t alignment);
+// Where each slot begins in `memory` of slots_bytes(), class by class.
+std::vector<std::byte*> slot_places(const std::vector<SlotClass>& classes, std::span<std::byte> memory);
 uint64_t slots_bytes(const std::vector<SlotClass>& classes);
 // Raises n_slots as far as the budget goes, each class in proportion to the bytes of its records.
 void share_out(std::vector<SlotClass>& classes, uint64_t budget_bytes);

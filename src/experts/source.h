@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -61,6 +62,12 @@ struct ExpertWeights {
 
 class ExpertSource;
 
+// How a model's experts were used.
+struct UseRates {
+  double n_tokens = 0;
+  std::vector<float> rates;  // [n_layers, n_experts] picks for a token, at most 1
+};
+
 // Holds the weights of some picks of one layer in memory while it lives: their slots are pinned until destruction.
 // Move-only; costs no allocation.
 class Lease {
@@ -76,33 +83,58 @@ class Lease {
   std::span<const int32_t> next();
   // Weights of pick i; blocks until it has arrived. Throws like next().
   const ExpertWeights& wait(int i);
+  // Every pick was in memory: there is nothing to wait for.
+  bool all_here() const;
 
  private:
   ExpertSource* source_;
   int id_;
 };
 
+// The experts of one layer that a step picked, or a wave of them.
+struct Picks {
+  explicit Picks(std::span<const int32_t> picked) : experts(picked) {}
+  Picks(std::span<const int32_t> picked, std::span<const int32_t> begins, int64_t rows)
+      : experts(picked), first_row(begins), n_rows(rows) {}
+
+  std::span<const int32_t> experts;    // distinct ids
+  std::span<const int32_t> first_row;  // [experts.size() + 1], where each expert's rows begin; empty: one row each
+  int64_t n_rows = 1;                  // of the step
+
+  int64_t rows_of(size_t i) const { return first_row.empty() ? 1 : first_row[i + 1] - first_row[i]; }
+};
+
 class ExpertSource {
  public:
   virtual ~ExpertSource() = default;
 
-  // Pins those of `experts` (distinct ids) that are in memory and starts reading the others at once.
+  // Pins those of the picks that are in memory and starts reading the others at once.
   // At most max_picks() experts over all live leases. Never evicts what a live lease holds.
-  virtual Lease acquire(int layer, std::span<const int32_t> experts) = 0;
+  virtual Lease acquire(int layer, const Picks& picks) = 0;
+  Lease acquire(int layer, std::span<const int32_t> experts) { return acquire(layer, Picks(experts)); }
   virtual int max_picks() const = 0;
-  // No pick ever has to be waited for: there is nothing to do meanwhile.
-  virtual bool always_ready() const { return false; }
 
-  // Picks that may come soon. May be ignored; never changes results.
+  // Whether guess() would be listened to for the next layer: making guesses costs time.
+  virtual bool wants_guess() const { return false; }
+  // Picks of a layer that may come soon, the likeliest first, in place of what was guessed before. They are read when
+  // nothing asked for is on its way, and what has not begun when the layer is acquired is not read at all. Never
+  // changes results.
   virtual void guess(int layer, std::span<const int32_t> experts) { (void)layer, (void)experts; }
+
+  // Reads now what would else be read when it is first picked, as far as there is memory for it. `on_bytes` gets the
+  // bytes read so far. Throws Error{io}.
+  virtual void fill(const std::function<void(uint64_t)>& on_bytes) { (void)on_bytes; }
 
   virtual CacheStats cache_stats() const = 0;
   virtual IoStats io_stats() const = 0;
+  // Picks of each expert for a token so far, [n_layers, n_experts], and over how many tokens.
+  virtual UseRates use_rates() const { return {}; }
 
  protected:
   friend class Lease;
   virtual std::span<const int32_t> next_arrived(int lease) = 0;
   virtual const ExpertWeights& wait_for(int lease, int i) = 0;
+  virtual bool is_complete(int lease) const = 0;
   virtual void release(int lease) noexcept = 0;
 };
 
@@ -111,5 +143,6 @@ inline Lease::~Lease() {
 }
 inline std::span<const int32_t> Lease::next() { return source_->next_arrived(id_); }
 inline const ExpertWeights& Lease::wait(int i) { return source_->wait_for(id_, i); }
+inline bool Lease::all_here() const { return source_->is_complete(id_); }
 
 }  // namespace flashmoe

@@ -1,41 +1,36 @@
 #include "experts/streamed.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 #include <utility>
 
-#include "base/bytes.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "experts/cache.h"
-#include "experts/read_failure.h"
+#include "experts/lease_table.h"
+#include "experts/read_ahead.h"
 #include "experts/slot_layout.h"
+#include "experts/slot_reader.h"
+#include "experts/use_record.h"
+#include "memory/prefault.h"
 
 namespace flashmoe {
 namespace {
 
-constexpr uint64_t kTagsPerSlot = 16;  // a read's tag is slot * 16 + read
-static_assert(kRecordParts <= kTagsPerSlot);
-
-// The bytes of one expert in memory, or on their way there.
-struct Slot {
-  enum class State { empty, reading, ready, failed };
-  std::byte* data = nullptr;
-  State state = State::empty;
-  int n_reads_left = 0;
-  std::array<int, kRecordParts> n_tries{};  // of each read
-  int failed_read = -1;
-  int error = 0;         // of failed_read
-  uint64_t arrival = 0;  // counts up over all slots
-};
-
-struct LeaseState {
-  int layer = 0;
-  std::vector<int> slots;              // [n_picks]
-  std::vector<ExpertWeights> weights;  // [n_picks]
-  std::vector<int32_t> outstanding;    // picks that next() has not handed out
-  std::vector<int32_t> handed;         // what next() returned last
-};
+// Records that are read at once because nobody asked for anything: few beside a token, for what is wrong or not asked
+// for yet stands in the way of what is.
+constexpr int kGuessesAtOnce = 2;
+constexpr int kSureGuessesAtOnce = 64;  // of a prompt's step that will pick nearly every expert
+constexpr int kWarmUpsBesideToken = 1;
+constexpr int kWarmUpsAtOnce = 8;
+constexpr auto kIdleAfter = std::chrono::milliseconds(20);  // without a call
+constexpr auto kIdlePause = std::chrono::microseconds(300);
 
 std::vector<CacheClass> cache_classes(const std::vector<SlotClass>& classes) {
   std::vector<CacheClass> result;
@@ -46,252 +41,336 @@ std::vector<CacheClass> cache_classes(const std::vector<SlotClass>& classes) {
 class StreamedExperts final : public ExpertSource {
  public:
   StreamedExperts(ExpertTable table, std::vector<std::shared_ptr<File>> files, std::unique_ptr<ReadQueue> queue,
-                  bool direct, uint32_t alignment, const std::vector<SlotClass>& classes, Budget& budget)
+                  const StreamedOptions& options, const std::vector<SlotClass>& classes, Budget& budget)
       : table_(std::move(table)),
-        files_(std::move(files)),
-        direct_(direct),
-        alignment_(alignment),
+        direct_(options.direct),
         memory_(budget, Allotted::expert_cache, slots_bytes(classes)),
+        prefault_(memory_.span(), options.prefault_threads),
         cache_(table_.n_layers, table_.n_experts, cache_classes(classes)),
-        slots_(static_cast<size_t>(cache_.n_slots())),
-        queue_(std::move(queue)) {
-    place_slots(classes);
-    for (const auto& file : files_) descriptors_.push_back(direct ? file->direct_fd() : file->buffered_fd());
-  }
-
-  Lease acquire(int layer, std::span<const int32_t> experts) override {
-    const int id = idle_lease();
-    LeaseState& lease = leases_[static_cast<size_t>(id)];
-    lease.layer = layer;
-    lease.slots.resize(experts.size());
-    lease.weights.resize(experts.size());
-    lease.outstanding.resize(experts.size());
-    lease.handed.reserve(experts.size());
-    cache_.use(layer, experts);
-    // What is there is pinned first: making room for the others must not evict it.
-    for (size_t i = 0; i < experts.size(); ++i) {
-      CHECK(experts[i] >= 0 && experts[i] < table_.n_experts);
-      const int slot = cache_.find(layer, experts[i]);
-      if (slot != ExpertCache::kNoSlot) cache_.pin(slot);
-      lease.slots[i] = slot;
-      lease.outstanding[i] = static_cast<int32_t>(i);
-    }
-    requests_.clear();
-    for (size_t i = 0; i < experts.size(); ++i) {
-      const ExpertRecord& record = table_.at(layer, experts[i]);
-      const SlotLayout layout = lay_out_slot(record, alignment_);
-      const bool found = lease.slots[i] != ExpertCache::kNoSlot;
-      if (!found) lease.slots[i] = start_reading(layer, experts[i], layout);
-      const Slot& slot = slots_[static_cast<size_t>(lease.slots[i])];
-      ++(slot.state == Slot::State::ready ? stats_.hits : stats_.misses);
-      lease.weights[i] = weights_in_slot(record, layout, slot.data);
-    }
-    submit_requests();
-    return {this, id};
-  }
-
-  int max_picks() const override { return max_picks_; }
-  CacheStats cache_stats() const override { return stats_; }
-
-  IoStats io_stats() const override {
-    IoStats io = io_;
-    if (n_reading_ > 0) io.busy_ns += now_ns() - busy_since_;
-    io.mode = direct_ ? fmt::format("{}, direct {}, depth {}", queue_->name(), alignment_, queue_->depth())
-                      : fmt::format("{}, buffered, depth {}", queue_->name(), queue_->depth());
-    return io;
-  }
-
- protected:
-  std::span<const int32_t> next_arrived(int id) override {
-    take_arrivals(false);
-    while (true) {
-      LeaseState& lease = leases_[static_cast<size_t>(id)];
-      hand_out(lease);
-      if (!lease.handed.empty() || lease.outstanding.empty()) return lease.handed;
-      take_arrivals(true);
-    }
-  }
-
-  const ExpertWeights& wait_for(int id, int i) override {
-    const LeaseState& lease = leases_[static_cast<size_t>(id)];
-    CHECK(i >= 0 && static_cast<size_t>(i) < lease.slots.size());
-    const int slot = lease.slots[static_cast<size_t>(i)];
-    while (slots_[static_cast<size_t>(slot)].state == Slot::State::reading) take_arrivals(true);
-    if (slots_[static_cast<size_t>(slot)].state == Slot::State::failed) fail_slot(slot);
-    return lease.weights[static_cast<size_t>(i)];
-  }
-
-  void release(int id) noexcept override {
-    for (const int slot : leases_[static_cast<size_t>(id)].slots) cache_.unpin(slot);
-    idle_leases_.push_back(id);
-  }
-
- private:
-  void place_slots(const std::vector<SlotClass>& classes) {
-    std::byte* at = memory_.data();
-    size_t slot = 0;
+        read_ahead_(options.read_ahead),
+        use_(table_),
+        reader_(table_, std::move(files), std::move(queue), options.direct, options.alignment,
+                slot_places(classes, memory_.span())) {
     max_picks_ = table_.n_layers * table_.n_experts;
     for (const SlotClass& slots : classes) {
-      for (int i = 0; i < slots.n_slots; ++i, at += slots.slot_bytes) slots_[slot++].data = at;
       // A class that holds all its experts never runs out.
       if (slots.n_slots < slots.n_records) max_picks_ = std::min(max_picks_, slots.n_slots);
     }
-    CHECK(at == memory_.data() + memory_.size());
+    holds_all_ = max_picks_ == table_.n_layers * table_.n_experts;
+    guesses_.reserve(static_cast<size_t>(table_.n_experts));
+    guessed_slots_.reserve(static_cast<size_t>(table_.n_experts));
+    if (!options.rates.empty()) cache_.expect(options.rates);
+    // Without knowing which experts will be used, filling a part of the cache with any of them is of no use.
+    if (holds_all_ || !options.rates.empty()) plan_warm_up(options.rates);
+    warms_up_ = options.warm_up && !warm_up_.empty();
+    if (warms_up_) idle_thread_ = std::thread([this] { fill_while_idle(); });
   }
 
-  int idle_lease() {
-    if (idle_leases_.empty()) {
-      idle_leases_.reserve(leases_.size() + 1);  // so that release never allocates
-      idle_leases_.push_back(static_cast<int>(leases_.size()));
-      leases_.emplace_back();
+  ~StreamedExperts() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
     }
-    const int id = idle_leases_.back();
-    idle_leases_.pop_back();
-    return id;
+    wake_.notify_all();
+    if (idle_thread_.joinable()) idle_thread_.join();
   }
+  StreamedExperts(const StreamedExperts&) = delete;
+  StreamedExperts& operator=(const StreamedExperts&) = delete;
 
-  // Finds the expert a slot, and adds its reads to requests_. The slot is pinned for the caller and for the reads.
-  int start_reading(int layer, int expert, const SlotLayout& layout) {
-    int index = cache_.take(layer, expert);
-    while (index == ExpertCache::kNoSlot) {
-      // All slots are pinned: by leases, which max_picks() bounds, or by reads whose lease was abandoned.
-      CHECK(n_reading_ > 0);
-      submit_requests();
-      take_arrivals(true);
-      index = cache_.take(layer, expert);
-    }
-    cache_.pin(index);
-    Slot& slot = slots_[static_cast<size_t>(index)];
-    slot.state = Slot::State::reading;
-    slot.n_reads_left = layout.n_reads;
-    slot.n_tries = {};
-    slot.failed_read = -1;
-    for (int r = 0; r < layout.n_reads; ++r) add_request(index, r, layout);
-    if (n_reading_++ == 0) busy_since_ = now_ns();
-    return index;
-  }
+  using ExpertSource::acquire;
+  Lease acquire(int layer, const Picks& picks) override;
+  int max_picks() const override { return max_picks_; }
+  bool wants_guess() const override;
+  void guess(int layer, std::span<const int32_t> experts) override;
 
-  void add_request(int index, int read, const SlotLayout& layout) {
-    const SlotRead& r = layout.reads[static_cast<size_t>(read)];
-    Slot& slot = slots_[static_cast<size_t>(index)];
-    ++slot.n_tries[static_cast<size_t>(read)];
-    requests_.push_back({.fd = descriptors_[r.file],
-                         .offset = r.offset,
-                         .bytes = r.bytes,
-                         .needed_bytes = r.needed_bytes,
-                         .dest = slot.data + r.at,
-                         .tag = static_cast<uint64_t>(index) * kTagsPerSlot + static_cast<uint64_t>(read)});
-  }
+  void fill(const std::function<void(uint64_t)>& on_bytes) override;
 
-  void submit_requests() {
-    if (!requests_.empty()) queue_->submit(requests_);
-    requests_.clear();
+  CacheStats cache_stats() const override {
+    const std::lock_guard lock(mutex_);
+    return stats_;
   }
+  IoStats io_stats() const override;
+  UseRates use_rates() const override;
 
-  void take_arrivals(bool block) {
-    if (n_reading_ == 0) return;
-    const uint64_t start = block ? now_ns() : 0;
-    for (const ReadDone& done : queue_->wait(block)) take_arrival(done);
-    if (block) io_.wait_ns += now_ns() - start;
-    submit_requests();
-  }
+ protected:
+  std::span<const int32_t> next_arrived(int id) override;
+  const ExpertWeights& wait_for(int id, int i) override;
+  bool is_complete(int id) const override { return leases_.at(id).all_here; }
+  void release(int id) noexcept override;
 
-  void take_arrival(const ReadDone& done) {
-    const auto index = static_cast<int>(done.tag / kTagsPerSlot);
-    const auto read = static_cast<int>(done.tag % kTagsPerSlot);
-    Slot& slot = slots_[static_cast<size_t>(index)];
-    CHECK(slot.state == Slot::State::reading);
-    const SlotLayout layout = lay_out_slot(record_of(index), alignment_);
-    if (worth_another_try(done.error, slot.n_tries[static_cast<size_t>(read)])) {
-      add_request(index, read, layout);
-      return;
-    }
-    if (done.error != 0) {
-      slot.failed_read = read;
-      slot.error = done.error;
-    } else {
-      const SlotRead& r = layout.reads[static_cast<size_t>(read)];
-      io_.bytes_read += std::min(r.bytes, files_[r.file]->size() - r.offset);
-    }
-    if (--slot.n_reads_left > 0) return;
-    if (--n_reading_ == 0) io_.busy_ns += now_ns() - busy_since_;
-    slot.arrival = ++n_arrivals_;
-    slot.state = slot.failed_read < 0 ? Slot::State::ready : Slot::State::failed;
-    if (slot.state == Slot::State::failed) cache_.forget(index);
-    cache_.unpin(index);
-  }
-
-  // Moves what has arrived from outstanding to handed.
-  void hand_out(LeaseState& lease) {
-    const auto slot_of = [&](int32_t pick) { return lease.slots[static_cast<size_t>(pick)]; };
-    const auto state_of = [&](int32_t pick) { return slots_[static_cast<size_t>(slot_of(pick))].state; };
-    for (const int32_t pick : lease.outstanding) {
-      if (state_of(pick) == Slot::State::failed) fail_slot(slot_of(pick));
-    }
-    lease.handed.clear();
-    size_t n_left = 0;
-    for (const int32_t pick : lease.outstanding) {
-      if (state_of(pick) == Slot::State::ready) {
-        lease.handed.push_back(pick);
-      } else {
-        lease.outstanding[n_left++] = pick;
-      }
-    }
-    lease.outstanding.resize(n_left);
-    std::sort(lease.handed.begin(), lease.handed.end(), [&](int32_t a, int32_t b) {
-      const uint64_t x = slots_[static_cast<size_t>(slot_of(a))].arrival;
-      const uint64_t y = slots_[static_cast<size_t>(slot_of(b))].arrival;
-      return x != y ? x < y : a < b;
-    });
-  }
-
-  const ExpertRecord& record_of(int slot) const {
-    const ExpertId id = cache_.held(slot);
-    return table_.at(id.layer, id.expert);
-  }
-
-  [[noreturn]] void fail_slot(int index) const {
-    static constexpr std::array<const char*, 3> kNames = {"gate", "up", "down"};
-    const Slot& slot = slots_[static_cast<size_t>(index)];
-    const SlotLayout layout = lay_out_slot(record_of(index), alignment_);
-    const SlotRead& read = layout.reads[static_cast<size_t>(slot.failed_read)];
-    std::string matrices;
-    for (size_t m = 0; m < kNames.size(); ++m) {
-      const int* its_reads = &layout.read_of[m * kMatrixParts];
-      if (std::find(its_reads, its_reads + kMatrixParts, slot.failed_read) == its_reads + kMatrixParts) continue;
-      matrices += (matrices.empty() ? "" : ", ") + std::string(kNames[m]);
-    }
-    const ExpertId id = cache_.held(index);
-    fail_read({.layer = id.layer,
-               .expert = id.expert,
-               .matrices = matrices,
-               .path = files_[read.file]->path(),
-               .offset = read.offset,
-               .bytes = read.bytes,
-               .error = slot.error,
-               .n_tries = slot.n_tries[static_cast<size_t>(slot.failed_read)]});
-  }
+ private:
+  void plan_warm_up(std::span<const float> rates);
+  void note_use(int layer, const Picks& picks);
+  int start_reading(int layer, int expert);
+  void take_found(int slot);
+  void take_arrivals(bool block);
+  void read_ahead_of_demand(bool idle);
+  bool read_unasked(ExpertId id, ReadCause cause);
+  void drop_guesses();
+  void fill_while_idle();
 
   ExpertTable table_;
-  std::vector<std::shared_ptr<File>> files_;
-  std::vector<int> descriptors_;  // [n_files]
   bool direct_;
-  uint32_t alignment_;
   Buffer memory_;
+  Prefault prefault_;
   ExpertCache cache_;
-  std::vector<Slot> slots_;
+  ReadAhead read_ahead_;
   int max_picks_ = 0;
+  bool holds_all_ = false;  // every expert has a slot
 
-  std::vector<LeaseState> leases_;
-  std::vector<int> idle_leases_;
-  std::vector<ReadRequest> requests_;  // about to be submitted
-  int n_reading_ = 0;                  // slots in state reading
-  uint64_t n_arrivals_ = 0;
-  uint64_t busy_since_ = 0;
+  LeaseTable leases_;
+  std::vector<ExpertId> guesses_;  // likeliest first
+  size_t n_guesses_begun_ = 0;
+  int guesses_at_once_ = kGuessesAtOnce;
+  std::vector<int> guessed_slots_;  // pinned until the guesses are dropped
+  std::vector<ExpertId> warm_up_;   // what to read while nobody asks
+  size_t n_warmed_up_ = 0;          // of them, begun
+  bool warms_up_ = false;           // unless fill() is called
+
+  UseCount use_;
   CacheStats stats_;
-  IoStats io_;
-  std::unique_ptr<ReadQueue> queue_;  // last: its destructor waits for reads into memory_
+  uint64_t bytes_read_ = 0, warm_up_bytes_ = 0;
+  ReadAheadStats guess_stats_;
+  SlotReader reader_;  // its queue's destructor waits for reads into memory_
+
+  // The idle thread and the callers take turns.
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  uint64_t n_calls_ = 0;
+  bool stopping_ = false;
+  std::thread idle_thread_;
 };
+
+void StreamedExperts::plan_warm_up(std::span<const float> rates) {
+  for (int layer = 0; layer < table_.n_layers; ++layer) {
+    for (int expert = 0; expert < table_.n_experts; ++expert) warm_up_.push_back({layer, expert});
+  }
+  if (!rates.empty()) {
+    const auto rate = [&](ExpertId id) {
+      return rates[static_cast<size_t>(id.layer) * static_cast<size_t>(table_.n_experts) +
+                   static_cast<size_t>(id.expert)];
+    };
+    std::stable_sort(warm_up_.begin(), warm_up_.end(), [&](ExpertId a, ExpertId b) { return rate(a) > rate(b); });
+  }
+}
+
+Lease StreamedExperts::acquire(int layer, const Picks& picks) {
+  const std::lock_guard lock(mutex_);
+  const size_t n = picks.experts.size();
+  const int id = leases_.open(layer, n);
+  LeaseState& lease = leases_.at(id);
+  note_use(layer, picks);
+  n_guesses_begun_ = guesses_.size();  // the others come too late
+  // What is there is pinned first: making room for the others must not evict it.
+  for (size_t i = 0; i < n; ++i) {
+    CHECK(picks.experts[i] >= 0 && picks.experts[i] < table_.n_experts);
+    const int slot = cache_.find(layer, picks.experts[i]);
+    lease.slots[i] = slot;
+    if (slot == ExpertCache::kNoSlot) continue;
+    cache_.pin(slot);
+    take_found(slot);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    int& slot = lease.slots[i];
+    if (slot == ExpertCache::kNoSlot) slot = start_reading(layer, picks.experts[i]);
+    lease.all_here = lease.all_here && reader_.slot(slot).state == Slot::State::ready;
+  }
+  reader_.submit();
+  drop_guesses();
+  read_ahead_of_demand(false);
+  return {this, id};
+}
+
+void StreamedExperts::note_use(int layer, const Picks& picks) {
+  ++n_calls_;
+  cache_.use(layer, picks);
+  use_.note(layer, picks);
+  if (layer != 0) return;
+  read_ahead_.begin_token(now_ns(), picks.n_rows == 1);
+}
+
+// A pick that is in a slot already, pinned: read, or on its way.
+void StreamedExperts::take_found(int index) {
+  const Slot& slot = reader_.slot(index);
+  const bool here = slot.state == Slot::State::ready;
+  if (slot.cause == ReadCause::guess) {
+    ++guess_stats_.used;
+    if (here) bytes_read_ += slot.bytes;
+  }
+  ++(here && slot.cause != ReadCause::guess ? stats_.hits : stats_.misses);
+  reader_.demand(index);
+}
+
+// Finds the expert a slot, pinned for the caller and for its reads.
+int StreamedExperts::start_reading(int layer, int expert) {
+  int index = cache_.take(layer, expert);
+  while (index == ExpertCache::kNoSlot) {
+    // All slots are pinned: by leases, which max_picks() bounds, by guesses, or by reads that nobody waits for.
+    drop_guesses();
+    index = cache_.take(layer, expert);
+    if (index != ExpertCache::kNoSlot) break;
+    CHECK(reader_.n_reading() > 0);
+    reader_.submit();
+    take_arrivals(true);
+    index = cache_.take(layer, expert);
+  }
+  cache_.pin(index);
+  reader_.start(index, {layer, expert}, ReadCause::demand);
+  ++stats_.misses;
+  return index;
+}
+
+void StreamedExperts::take_arrivals(bool block) {
+  reader_.take_arrivals(block, [&](int index) {
+    const Slot& slot = reader_.slot(index);
+    if (slot.cause == ReadCause::demand) bytes_read_ += slot.bytes;
+    if (slot.cause == ReadCause::warm_up) warm_up_bytes_ += slot.bytes;
+    if (slot.state == Slot::State::failed) cache_.forget(index);
+    cache_.unpin(index);
+  });
+}
+
+// Demand first: only when none of it is on its way.
+void StreamedExperts::read_ahead_of_demand(bool idle) {
+  if (reader_.n_demanded() > 0) return;
+  while (n_guesses_begun_ < guesses_.size() && reader_.n_reading() < guesses_at_once_) {
+    if (!read_unasked(guesses_[n_guesses_begun_], ReadCause::guess)) break;
+    ++n_guesses_begun_;
+  }
+  const int most = idle ? kWarmUpsAtOnce : direct_ && warms_up_ ? kWarmUpsBesideToken : 0;
+  while (n_warmed_up_ < warm_up_.size() && reader_.n_reading() < most) {
+    if (!read_unasked(warm_up_[n_warmed_up_], ReadCause::warm_up)) break;
+    ++n_warmed_up_;
+  }
+  reader_.submit();
+}
+
+// False when there is no slot for it.
+bool StreamedExperts::read_unasked(ExpertId id, ReadCause cause) {
+  if (cache_.find(id.layer, id.expert) != ExpertCache::kNoSlot) return true;
+  const bool guessed = cause == ReadCause::guess;
+  const int index = guessed ? cache_.take(id.layer, id.expert) : cache_.take_empty(id.layer, id.expert);
+  if (index == ExpertCache::kNoSlot) return false;
+  reader_.start(index, id, cause);
+  if (!guessed) return true;
+  cache_.pin(index);  // until it is picked or known to be wrong
+  guessed_slots_.push_back(index);
+  ++guess_stats_.guessed;
+  return true;
+}
+
+void StreamedExperts::drop_guesses() {
+  for (const int index : guessed_slots_) {
+    const Slot& slot = reader_.slot(index);
+    if (slot.cause == ReadCause::guess) guess_stats_.wasted_bytes += reader_.record_bytes(slot.id);
+    reader_.forget_cause(index);
+    cache_.unpin(index);
+  }
+  guessed_slots_.clear();
+  guesses_.clear();
+  n_guesses_begun_ = 0;
+}
+
+bool StreamedExperts::wants_guess() const {
+  if (holds_all_) return false;
+  const std::lock_guard lock(mutex_);
+  return read_ahead_.on();
+}
+
+void StreamedExperts::guess(int layer, std::span<const int32_t> experts) {
+  const std::lock_guard lock(mutex_);
+  drop_guesses();
+  const bool sure = experts.size() > static_cast<size_t>(table_.n_used);
+  guesses_at_once_ = sure ? std::clamp(max_picks_ / 4, kGuessesAtOnce, kSureGuessesAtOnce) : kGuessesAtOnce;
+  for (const int32_t expert : experts) {
+    if (cache_.find(layer, expert) == ExpertCache::kNoSlot) guesses_.push_back({layer, expert});
+  }
+  take_arrivals(false);
+  read_ahead_of_demand(false);
+}
+
+std::span<const int32_t> StreamedExperts::next_arrived(int id) {
+  const std::lock_guard lock(mutex_);
+  ++n_calls_;
+  take_arrivals(false);
+  while (true) {
+    leases_.hand_out(id, reader_);
+    const LeaseState& lease = leases_.at(id);
+    if (!lease.handed.empty() || lease.outstanding.empty()) {
+      read_ahead_of_demand(false);
+      return lease.handed;
+    }
+    take_arrivals(true);
+  }
+}
+
+const ExpertWeights& StreamedExperts::wait_for(int id, int i) {
+  const std::lock_guard lock(mutex_);
+  const LeaseState& lease = leases_.at(id);
+  CHECK(i >= 0 && static_cast<size_t>(i) < lease.slots.size());
+  const int index = lease.slots[static_cast<size_t>(i)];
+  while (reader_.slot(index).state == Slot::State::reading) take_arrivals(true);
+  if (reader_.slot(index).state == Slot::State::failed) reader_.fail_slot(index);
+  return reader_.slot(index).weights;
+}
+
+void StreamedExperts::release(int id) noexcept {
+  const std::lock_guard lock(mutex_);
+  for (const int slot : leases_.at(id).slots) cache_.unpin(slot);
+  leases_.close(id);
+}
+
+// The idle thread. It keeps out of the way while calls come in: reads through the page cache cost processor time, and
+// gaps that are free are used by the callers themselves.
+void StreamedExperts::fill_while_idle() {
+  std::unique_lock lock(mutex_);
+  uint64_t n_calls_seen = n_calls_ + 1;
+  const auto stopping = [this] { return stopping_; };
+  while (!stopping_ && (n_warmed_up_ < warm_up_.size() || reader_.n_reading() > 0)) {
+    if (std::exchange(n_calls_seen, n_calls_) != n_calls_) {
+      wake_.wait_for(lock, kIdleAfter, stopping);
+      continue;
+    }
+    take_arrivals(false);
+    const size_t n_before = n_warmed_up_;
+    read_ahead_of_demand(true);
+    if (n_warmed_up_ == n_before && reader_.n_reading() == 0) return;  // no empty slot is left
+    wake_.wait_for(lock, kIdlePause, stopping);
+  }
+}
+
+void StreamedExperts::fill(const std::function<void(uint64_t)>& on_bytes) {
+  for (bool more = true; more;) {
+    uint64_t bytes = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      ++n_calls_;
+      read_ahead_of_demand(true);
+      take_arrivals(true);
+      more = reader_.n_reading() > 0;
+      bytes = warm_up_bytes_;
+    }
+    if (on_bytes) on_bytes(bytes);
+  }
+}
+
+IoStats StreamedExperts::io_stats() const {
+  const std::lock_guard lock(mutex_);
+  IoStats io;
+  io.mode = reader_.mode();
+  io.bytes_read = bytes_read_;
+  io.warm_up_bytes = warm_up_bytes_;
+  io.wait_ns = reader_.wait_ns();
+  io.busy_ns = reader_.busy_ns();
+  io.read_ahead = guess_stats_;
+  io.read_ahead.verdict = holds_all_ ? "off: every expert has a place in memory" : read_ahead_.verdict();
+  return io;
+}
+
+UseRates StreamedExperts::use_rates() const {
+  const std::lock_guard lock(mutex_);
+  return use_.rates();
+}
 
 }  // namespace
 
@@ -305,19 +384,19 @@ StreamedSizes streamed_sizes(const ExpertTable& table, uint32_t alignment) {
 }
 
 std::unique_ptr<ExpertSource> make_streamed_experts(ExpertTable table, std::vector<std::shared_ptr<File>> files,
-                                                    std::unique_ptr<ReadQueue> queue, bool direct, uint32_t alignment,
+                                                    std::unique_ptr<ReadQueue> queue, const StreamedOptions& options,
                                                     Budget& budget) {
-  CHECK(alignment > 0 && (direct || alignment == 1));
+  CHECK(options.alignment > 0 && (options.direct || options.alignment == 1));
   for (const auto& file : files) {
-    if (direct && file->direct_fd() < 0) {
+    if (options.direct && file->direct_fd() < 0) {
       fail(Fault::unsupported, "{}: its file system has no direct reads (O_DIRECT); use --io buffered", file->path());
     }
   }
-  std::vector<SlotClass> classes = slot_classes(table, alignment);
+  std::vector<SlotClass> classes = slot_classes(table, options.alignment);
   CHECK(slots_bytes(classes) <= budget.allotted(Allotted::expert_cache));
   share_out(classes, budget.allotted(Allotted::expert_cache));
-  return std::make_unique<StreamedExperts>(std::move(table), std::move(files), std::move(queue), direct, alignment,
-                                           classes, budget);
+  return std::make_unique<StreamedExperts>(std::move(table), std::move(files), std::move(queue), options, classes,
+                                           budget);
 }
 
 }  // namespace flashmoe

@@ -1,10 +1,12 @@
-// Experts read from disk when the router picks them, kept in a bounded cache.
+// Experts read from disk when the router picks them, or when the disk has nothing better to do, and kept in a bounded
+// cache. With a slot for every expert that is: everything in memory, lazily.
 #pragma once
 
 #include <memory>
 #include <vector>
 
 #include "experts/source.h"
+#include "flashmoe/options.h"
 #include "io/file.h"
 #include "io/read_queue.h"
 #include "memory/buffer.h"
@@ -18,9 +20,20 @@ struct StreamedSizes {
 // `alignment`: of direct reads, 1 when buffered.
 StreamedSizes streamed_sizes(const ExpertTable& table, uint32_t alignment);
 
-// Takes all of the budget's Allotted::expert_cache (at least floor_bytes). `direct`: O_DIRECT with `alignment`.
+struct StreamedOptions {
+  bool direct = false;     // O_DIRECT
+  uint32_t alignment = 1;  // of direct reads, 1 when buffered
+  ReadAheadChoice read_ahead = ReadAheadChoice::off;
+  // Empty slots are filled while nobody asks for anything, and, where reads cost no processor time (direct), in the
+  // gaps of a token too: the experts most used in earlier runs first.
+  bool warm_up = false;
+  int prefault_threads = 0;  // that take the cache's memory from the system before it is used
+  std::vector<float> rates;  // [n_layers, n_experts] picks of each for a token in earlier runs; empty: not known
+};
+
+// Takes all of the budget's Allotted::expert_cache (at least floor_bytes, at most full_bytes).
 std::unique_ptr<ExpertSource> make_streamed_experts(ExpertTable table, std::vector<std::shared_ptr<File>> files,
-                                                    std::unique_ptr<ReadQueue> queue, bool direct, uint32_t alignment,
+                                                    std::unique_ptr<ReadQueue> queue, const StreamedOptions& options,
                                                     Budget& budget);
 
 }  // namespace flashmoe

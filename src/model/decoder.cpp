@@ -58,7 +58,12 @@ void Decoder::forward_layer(int layer, Step& step) const {
   }
   norm(step, Stage::norm_route, w.experts_norm);
   const int n_distinct = route(step, layer, w.router);
-  experts(step, layer, n_distinct, fetch(step, layer, n_distinct), config_.d_ff_shared > 0 ? &w.shared : nullptr);
+  Lease lease = fetch(step, layer, n_distinct);
+  const bool last = layer + 1 == config_.n_layers;
+  const DecoderLayer& after = layers_[static_cast<size_t>(last ? layer : layer + 1)];
+  const NextRouter next{layer + 1, after.experts_norm, after.router};
+  experts(step, layer, n_distinct, std::move(lease), config_.d_ff_shared > 0 ? &w.shared : nullptr,
+          last ? nullptr : &next);
   combine(step);
 }
 

@@ -89,6 +89,14 @@ class Workspace {
     std::span<float> y;    // [n, d_model]
   } attention;
 
+  // What the next layer may pick.
+  struct {
+    std::span<float> h;          // [d_model]
+    std::span<float> logits;     // [n_experts]
+    std::span<int32_t> experts;  // [n_experts], likeliest first
+    std::span<float> weights;    // [n_experts]
+  } guess;
+
   // Mixture of experts. A slot is one (row, pick); slots are sorted by expert, then row.
   struct {
     std::span<float> router_logits;  // [n, n_experts]

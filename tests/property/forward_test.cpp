@@ -75,6 +75,28 @@ TEST_F(ForwardProperty, StreamedEqualsResidentBitForBitAtAnyBudget) {
   }
 }
 
+TEST_F(ForwardProperty, ReadAheadAndWarmUpChangeNoBits) {
+  const BoundModel bound = bind_model(path_);
+  const StreamedSizes sizes = streamed_sizes(bound.experts, 1);
+  std::vector<float> rates(bound.experts.records.size());
+  for (size_t i = 0; i < rates.size(); ++i) rates[i] = static_cast<float>(i % 7) / 7;
+  for (const int64_t chunk : {1, 64}) {
+    const auto resident = logits(fast(), chunk);
+    for (const uint64_t bytes : {sizes.floor_bytes, sizes.floor_bytes * 3, sizes.full_bytes / 2, sizes.full_bytes}) {
+      for (const bool learnt : {false, true}) {
+        LoadOptions options = fast();
+        options.n_threads = 2;
+        options.streamed = true;
+        options.cache_bytes = bytes;
+        options.read_ahead = learnt ? ReadAheadChoice::automatic : ReadAheadChoice::on;
+        options.warm_up = true;
+        if (learnt) options.rates = rates;
+        EXPECT_TRUE(same_bits(logits(options, chunk), resident)) << bytes << " bytes, chunk " << chunk;
+      }
+    }
+  }
+}
+
 TEST_F(ForwardProperty, AnyNumberOfThreadsGivesTheSameBits) {
   for (const int64_t chunk : {1, 64}) {
     const auto one = logits(fast(), chunk);

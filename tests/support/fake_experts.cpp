@@ -141,10 +141,12 @@ bool all_arrive(const FakeExperts& experts, int layer, std::span<const int32_t> 
 }
 
 std::unique_ptr<ExpertSource> make_streamed(const FakeExperts& experts, uint64_t cache_bytes, uint32_t alignment,
-                                            uint32_t seed, Budget& budget) {
+                                            uint32_t seed, Budget& budget, StreamedOptions options) {
   budget.allot(Allotted::expert_cache, cache_bytes);
+  options.direct = alignment > 1;
+  options.alignment = alignment;
   return make_streamed_experts(experts.table, experts.files, std::make_unique<FakeReadQueue>(experts.disk, seed),
-                               alignment > 1, alignment, budget);
+                               options, budget);
 }
 
 }  // namespace flashmoe::test

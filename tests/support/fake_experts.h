@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "experts/source.h"
+#include "experts/streamed.h"
 #include "memory/budget.h"
 #include "support/fake_read_queue.h"
 
@@ -36,6 +36,6 @@ bool same_as_on_disk(const FakeExperts& experts, int layer, int expert, const Ex
 bool all_arrive(const FakeExperts& experts, int layer, std::span<const int32_t> picks, Lease& lease);
 
 std::unique_ptr<ExpertSource> make_streamed(const FakeExperts& experts, uint64_t cache_bytes, uint32_t alignment,
-                                            uint32_t seed, Budget& budget);
+                                            uint32_t seed, Budget& budget, StreamedOptions options = {});
 
 }  // namespace flashmoe::test

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "engine/memory_planner.h"
-#include "experts/resident.h"
 #include "experts/streamed.h"
 
 namespace flashmoe {
@@ -16,14 +15,18 @@ LoadedModel::LoadedModel(const std::string& path, const LoadOptions& options)
   trunk_.load(*bound_.binder, *bound_.checkpoint, *trunk_queue, false, budget_, {});
   const ExpertTable& table = bound_.experts;
   const auto& files = bound_.checkpoint->files();
-  if (options.streamed) {
-    const uint32_t alignment = options.direct ? 4096 : 1;
-    const StreamedSizes sizes = streamed_sizes(table, alignment);
-    budget_.allot(Allotted::expert_cache, std::max(options.cache_bytes, sizes.floor_bytes));
-    experts_ = make_streamed_experts(table, files, make_queue(), options.direct, alignment, budget_);
-  } else {
-    experts_ = make_resident_experts(table, files, make_queue(), options.direct, budget_, {});
-  }
+  const uint32_t alignment = options.direct ? 4096 : 1;
+  const StreamedSizes sizes = streamed_sizes(table, alignment);
+  budget_.allot(Allotted::expert_cache,
+                options.streamed ? std::max(options.cache_bytes, sizes.floor_bytes) : sizes.full_bytes);
+  experts_ = make_streamed_experts(table, files, make_queue(),
+                                   {.direct = options.direct,
+                                    .alignment = alignment,
+                                    .read_ahead = options.read_ahead,
+                                    .warm_up = options.warm_up,
+                                    .rates = options.rates},
+                                   budget_);
+  if (!options.streamed) experts_->fill({});
   workspace_ = std::make_unique<Workspace>(config(), workspace_shape(table, options.max_rows, options.exact), budget_);
   const auto kernels = kernels_by_name(options.kernels);
   if (!kernels) throw std::runtime_error("this machine cannot run the kernels " + options.kernels);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/report.h"
+#include "experts/streamed.h"
 #include "model/forward.h"
 #include "model/trunk.h"
 
@@ -22,6 +23,9 @@ struct LoadOptions {
   bool streamed = false;
   uint64_t cache_bytes = 0;               // streamed: 0 is the floor
   uint64_t allotment_bytes = 4ULL << 30;  // of each kind
+  ReadAheadChoice read_ahead = ReadAheadChoice::off;
+  bool warm_up = false;
+  std::vector<float> rates;  // see StreamedOptions
   bool direct = false;
   // Makes the experts' read queue; empty: pread with two threads.
   std::function<std::unique_ptr<ReadQueue>()> queue;

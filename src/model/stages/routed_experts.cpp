@@ -89,10 +89,18 @@ void compute(Step& step, Lease& lease, int first, std::span<const int32_t> arriv
   matmul(step, tasks.first(n_tasks + n_shared));
 }
 
+// Experts that are leased together: all, or half of what the source holds, so that the next half can be on its way.
+int wave_of(const Step& step, int n_distinct) {
+  const int most = step.experts.max_picks();
+  return n_distinct <= most ? n_distinct : std::max(1, most / 2);
+}
+
 Lease acquire(Step& step, int layer, int first, int n_distinct) {
   const Timed timed(step.profile, Stage::fetch);
-  const int n = std::min(n_distinct - first, step.experts.max_picks());
-  return step.experts.acquire(layer, step.ws.moe.distinct.subspan(static_cast<size_t>(first), static_cast<size_t>(n)));
+  const auto& moe = step.ws.moe;
+  const auto n = static_cast<size_t>(std::min(n_distinct - first, wave_of(step, n_distinct)));
+  const auto at = static_cast<size_t>(first);
+  return step.experts.acquire(layer, {moe.distinct.subspan(at, n), moe.group_begin.subspan(at, n + 1), step.n()});
 }
 
 std::span<const int32_t> wait_for_some(Step& step, Lease& lease) {
@@ -104,21 +112,28 @@ std::span<const int32_t> wait_for_some(Step& step, Lease& lease) {
 
 Lease fetch(Step& step, int layer, int n_distinct) { return acquire(step, layer, 0, n_distinct); }
 
-void experts(Step& step, int layer, int n_distinct, Lease first_wave, const SharedExpertWeights* shared) {
-  if (shared != nullptr && !step.experts.always_ready()) {
+void experts(Step& step, int layer, int n_distinct, Lease first_wave, const SharedExpertWeights* shared,
+             const NextRouter* next) {
+  const int wave = wave_of(step, n_distinct);
+  std::optional<Lease> lease(std::move(first_wave)), following;
+  if (shared != nullptr && !lease->all_here()) {
     shared_expert(step, *shared);
     shared = nullptr;
   }
-  const int wave = step.experts.max_picks();
-  std::optional<Lease> lease(std::move(first_wave));
+  // A guess costs some time of the processor, which is best spent while reads are on their way.
+  const auto guess = [&](int first) {
+    if (next != nullptr && first + wave >= n_distinct) guess_picks(step, *std::exchange(next, nullptr), n_distinct);
+  };
   for (int first = 0; first < n_distinct; first += wave) {
-    if (first > 0) {
-      lease.reset();  // frees its slots for this wave
-      lease.emplace(acquire(step, layer, first, n_distinct));
-    }
+    if (first + wave < n_distinct) following.emplace(acquire(step, layer, first + wave, n_distinct));
+    if (lease->all_here()) guess(first);
     for (auto arrived = wait_for_some(step, *lease); !arrived.empty(); arrived = wait_for_some(step, *lease)) {
       compute(step, *lease, first, arrived, std::exchange(shared, nullptr));
+      guess(first);
     }
+    lease.reset();  // frees its slots for the wave after the next
+    if (following) lease.emplace(std::move(*following));
+    following.reset();
   }
 }
 

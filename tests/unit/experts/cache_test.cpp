@@ -13,7 +13,7 @@ std::vector<int32_t> ids(std::initializer_list<int32_t> values) { return values;
 
 // One token's picks of one layer, without a thought for reading.
 int pass(ExpertCache& cache, int layer, const std::vector<int32_t>& experts) {
-  cache.use(layer, experts);
+  cache.use(layer, Picks(experts));
   std::vector<int> slots;
   int hits = 0;
   for (const int32_t expert : experts) {
@@ -136,7 +136,7 @@ TEST(Eviction, ChoosesWhatThePlainPolicyChooses) {
       picks.push_back(static_cast<int32_t>(random() % kExperts * (random() % kExperts) / kExperts));
     std::sort(picks.begin(), picks.end());
     picks.erase(std::unique(picks.begin(), picks.end()), picks.end());
-    eviction.use(layer, picks);
+    eviction.use(layer, Picks(picks));
     plain.use(layer, picks);
     for (int change = 0; change < 4; ++change) {
       const int l = static_cast<int>(random() % kLayers), e = static_cast<int>(random() % kExperts);
@@ -158,11 +158,11 @@ TEST(Eviction, TheWavesOfAChunkAreOnePass) {
   Eviction waves(2, 8), once(2, 8);
   const std::vector<int> layers = {0, 1};
   for (int token = 0; token < 5; ++token) {
-    waves.use(0, ids({0, 1}));
-    waves.use(0, ids({2, 3}));
-    waves.use(1, ids({4}));
-    once.use(0, ids({0, 1, 2, 3}));
-    once.use(1, ids({4}));
+    waves.use(0, Picks(ids({0, 1})));
+    waves.use(0, Picks(ids({2, 3})));
+    waves.use(1, Picks(ids({4})));
+    once.use(0, Picks(ids({0, 1, 2, 3})));
+    once.use(1, Picks(ids({4})));
   }
   for (int e = 0; e < 8; ++e) {
     for (int layer = 0; layer < 2; ++layer) {

@@ -11,8 +11,8 @@
 #include "experts/resident.h"
 #include "experts/streamed.h"
 #include "flashmoe/error.h"
-#include "support/fake_experts.h"
 #include "support/allocation_count.h"
+#include "support/fake_experts.h"
 
 namespace flashmoe {
 namespace {
@@ -65,7 +65,7 @@ TEST_P(RealFiles, StreamTheRightBytesWithoutAllocating) {
   if (queue == nullptr) GTEST_SKIP() << "not available on this machine or file system";
   Budget budget;
   budget.allot(Allotted::expert_cache, 2 * streamed_sizes(experts_.table, alignment_).floor_bytes);
-  const auto source = make_streamed_experts(experts_.table, files_, std::move(queue), direct(), alignment_, budget);
+  const auto source = make_streamed_experts(experts_.table, files_, std::move(queue), {.direct = direct(), .alignment = alignment_}, budget);
   std::mt19937 random(1);
   std::vector<int32_t> picks(3);
   uint64_t before = 0;
@@ -87,25 +87,33 @@ TEST_P(RealFiles, StreamTheRightBytesWithoutAllocating) {
   EXPECT_GT(source->io_stats().bytes_read, 0u);
 }
 
-TEST_P(RealFiles, LoadWhole) {
+TEST_P(RealFiles, FillWithoutBeingAsked) {
   auto queue = make_queue();
   if (queue == nullptr) GTEST_SKIP() << "not available on this machine or file system";
   Budget budget;
-  budget.allot(Allotted::expert_cache, resident_bytes(experts_.table));
-  const auto source = make_resident_experts(experts_.table, files_, std::move(queue), direct(), budget, {});
+  budget.allot(Allotted::expert_cache, streamed_sizes(experts_.table, alignment_).full_bytes);
+  const auto source = make_streamed_experts(experts_.table, files_, std::move(queue),
+                                            {.direct = direct(), .alignment = alignment_, .warm_up = true}, budget);
+  uint64_t last = 0;
+  source->fill([&](uint64_t bytes) {
+    EXPECT_GE(bytes, last);
+    last = bytes;
+  });
+  EXPECT_GE(last, experts_.table.bytes());
   uint64_t before = 0;
   for (int round = 0; round < 3; ++round) {
     if (round == 2) before = allocation_count();
     for (int layer = 0; layer < 4; ++layer) {
-      for (int expert = 0; expert < 16; ++expert) {
-        const int32_t pick = expert;
-        Lease lease = source->acquire(layer, {&pick, 1});
+      for (int32_t expert = 0; expert < 16; ++expert) {
+        Lease lease = source->acquire(layer, {&expert, 1});
+        ASSERT_TRUE(lease.all_here());
         ASSERT_EQ(lease.next().size(), 1u);
         ASSERT_TRUE(test::same_as_on_disk(experts_, layer, expert, lease.wait(0)));
       }
     }
   }
   EXPECT_EQ(allocation_count() - before, 0u);
+  EXPECT_EQ(source->cache_stats().misses, 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RealFiles, testing::Combine(testing::Values("io_uring", "pread"), testing::Bool()));

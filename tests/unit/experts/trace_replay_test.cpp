@@ -1,63 +1,21 @@
 // Routing traces of real models through the cache, without reading anything: does the policy keep what it promises?
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <numeric>
 #include <string>
-#include <vector>
 
-#include "experts/cache.h"
+#include "support/routing_trace.h"
 
 namespace flashmoe {
 namespace {
 
-std::filesystem::path trace_path(const std::string& name) {
-  const char* shared = std::getenv("FLASHMOE_SHARED");
-  return std::filesystem::path(shared != nullptr ? shared : FLASHMOE_SOURCE_DIR "/../shared") / "traces" / name;
-}
+using test::hit_percent;
+using test::load_trace;
+using test::n_slots_of;
+using test::RoutingTrace;
+using test::trace_path;
 
-using Trace = std::vector<std::vector<std::vector<int32_t>>>;  // [tokens][layers][picks]
-
-Trace load_trace(const std::filesystem::path& path) {
-  Trace trace;
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    trace.push_back(nlohmann::json::parse(line).at("layers").get<std::vector<std::vector<int32_t>>>());
-  }
-  return trace;
-}
-
-double hit_percent(const Trace& trace, int n_experts, int n_slots) {
-  const int n_layers = static_cast<int>(trace.at(0).size());
-  std::vector<int> layers(static_cast<size_t>(n_layers));
-  std::iota(layers.begin(), layers.end(), 0);
-  ExpertCache cache(n_layers, n_experts, {{layers, n_slots}});
-  uint64_t n_hits = 0, n_picks = 0;
-  std::vector<int> pinned;
-  for (const auto& token : trace) {
-    for (int layer = 0; layer < n_layers; ++layer) {
-      const std::vector<int32_t>& picks = token[static_cast<size_t>(layer)];
-      cache.use(layer, picks);
-      pinned.clear();
-      for (const int32_t expert : picks) {
-        const int slot = cache.find(layer, expert);
-        if (slot == ExpertCache::kNoSlot) continue;
-        cache.pin(slot);
-        pinned.push_back(slot);
-      }
-      n_hits += pinned.size();
-      n_picks += picks.size();
-      for (const int32_t expert : picks) {
-        if (cache.find(layer, expert) == ExpertCache::kNoSlot) pinned.push_back(cache.take(layer, expert));
-      }
-      for (const int slot : pinned) cache.unpin(slot);
-    }
-  }
-  return 100.0 * static_cast<double>(n_hits) / static_cast<double>(n_picks);
-}
+constexpr double kTolerance = 1.5;
 
 struct Case {
   const char* file;
@@ -72,12 +30,11 @@ TEST_P(TraceReplay, HitsAsOftenAsTheSimulation) {
   const Case& c = GetParam();
   const auto path = trace_path(c.file);
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
-  const Trace trace = load_trace(path);
+  const RoutingTrace trace = load_trace(path);
   ASSERT_GE(trace.size(), 299u);
-  const int n_records = static_cast<int>(trace[0].size()) * c.n_experts;
-  const double measured = hit_percent(trace, c.n_experts, (n_records * c.share_percent + 99) / 100);
+  const double measured = hit_percent(trace, c.n_experts, n_slots_of(trace, c.n_experts, c.share_percent), {});
   RecordProperty("hit_percent", std::to_string(measured));
-  EXPECT_GE(measured, c.hit_percent - 1.5);
+  EXPECT_GE(measured, c.hit_percent - kTolerance);
 }
 
 INSTANTIATE_TEST_SUITE_P(Traces, TraceReplay,

@@ -1,0 +1,82 @@
+// Hit rates of the expert cache on routing traces of real models, in %, with slots for 5 to 50 % of the experts.
+//   bench_experts [search]
+// With `search`, a table for many rates of the eviction policy, the best mean last.
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <vector>
+
+#include "support/routing_trace.h"
+
+namespace flashmoe::test {
+namespace {
+
+constexpr int kShares[] = {5, 10, 20, 30, 50};  // %
+
+struct Model {
+  const char* file;
+  int n_experts;
+  RoutingTrace trace;
+};
+
+struct Row {
+  EvictionRates rates;
+  std::vector<double> hits;  // [n_models * shares]
+  double mean = 0;
+};
+
+Row measure(const std::vector<Model>& models, const EvictionRates& rates) {
+  Row row{rates, {}};
+  for (const Model& m : models) {
+    for (const int share : kShares) {
+      row.hits.push_back(hit_percent(m.trace, m.n_experts, n_slots_of(m.trace, m.n_experts, share), rates));
+      row.mean += row.hits.back();
+    }
+  }
+  row.mean /= static_cast<double>(row.hits.size());
+  return row;
+}
+
+void print(const Row& row) {
+  std::printf("fast %.2f slow %.3f weight %.2f:", static_cast<double>(row.rates.fast),
+              static_cast<double>(row.rates.slow), static_cast<double>(row.rates.fast_weight));
+  for (const double hits : row.hits) std::printf(" %5.1f", hits);
+  std::printf("  mean %.2f\n", row.mean);
+}
+
+int run(bool search) {
+  std::vector<Model> models = {{"kimi_linear_300.jsonl", 256, {}}, {"olmoe_299.jsonl", 64, {}}};
+  for (Model& m : models) {
+    m.trace = load_trace(trace_path(m.file));
+    if (m.trace.empty()) {
+      std::fprintf(stderr, "%s is absent\n", trace_path(m.file).c_str());
+      return 1;
+    }
+  }
+  if (!search) {
+    print(measure(models, {}));
+    return 0;
+  }
+  std::vector<Row> rows;
+  for (const float fast : {0.3F, 0.5F, 0.65F, 0.8F}) {
+    for (const float slow : {0.015F, 0.03F, 0.05F}) {
+      for (const float weight : {0.15F, 0.25F, 0.35F, 0.5F}) rows.push_back(measure(models, {fast, slow, weight}));
+    }
+  }
+  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.mean < b.mean; });
+  for (const Row& row : rows) print(row);
+  return 0;
+}
+
+}  // namespace
+}  // namespace flashmoe::test
+
+int main(int argc, char** argv) {
+  try {
+    return flashmoe::test::run(argc > 1 && std::strcmp(argv[1], "search") == 0);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}

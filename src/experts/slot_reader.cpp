@@ -1,0 +1,143 @@
+#include "experts/slot_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "experts/read_failure.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr uint64_t kTagsPerSlot = 16;  // a read's tag is slot * kTagsPerSlot + read
+static_assert(kRecordParts <= kTagsPerSlot);
+
+}  // namespace
+
+SlotReader::SlotReader(const ExpertTable& table, std::vector<std::shared_ptr<File>> files,
+                       std::unique_ptr<ReadQueue> queue, bool direct, uint32_t alignment, std::vector<std::byte*> data)
+    : table_(table),
+      files_(std::move(files)),
+      direct_(direct),
+      alignment_(alignment),
+      slots_(data.size()),
+      queue_(std::move(queue)) {
+  for (size_t i = 0; i < data.size(); ++i) slots_[i].data = data[i];
+  for (const auto& file : files_) descriptors_.push_back(direct ? file->direct_fd() : file->buffered_fd());
+}
+
+void SlotReader::start(int index, ExpertId id, ReadCause cause) {
+  Slot& slot = slots_[static_cast<size_t>(index)];
+  CHECK(slot.state != Slot::State::reading);
+  const SlotLayout layout = lay_out_slot(record_of(id), alignment_);
+  slot.state = Slot::State::reading;
+  slot.cause = cause;
+  slot.id = id;
+  slot.weights = weights_in_slot(record_of(id), layout, slot.data);
+  slot.n_reads_left = layout.n_reads;
+  slot.n_tries = {};
+  slot.failed_read = -1;
+  slot.bytes = 0;
+  for (int r = 0; r < layout.n_reads; ++r) add_request(index, r, layout);
+  if (n_reading_++ == 0) busy_since_ = now_ns();
+  if (cause == ReadCause::demand) ++n_demanded_;
+}
+
+void SlotReader::demand(int index) {
+  Slot& slot = slots_[static_cast<size_t>(index)];
+  if (slot.state == Slot::State::reading && slot.cause != ReadCause::demand) ++n_demanded_;
+  slot.cause = ReadCause::demand;
+}
+
+void SlotReader::forget_cause(int index) {
+  Slot& slot = slots_[static_cast<size_t>(index)];
+  if (slot.cause == ReadCause::guess) slot.cause = ReadCause::dropped;
+}
+
+uint64_t SlotReader::record_bytes(ExpertId id) const { return record_of(id).bytes(); }
+
+void SlotReader::add_request(int index, int read, const SlotLayout& layout) {
+  const SlotRead& r = layout.reads[static_cast<size_t>(read)];
+  Slot& slot = slots_[static_cast<size_t>(index)];
+  ++slot.n_tries[static_cast<size_t>(read)];
+  requests_.push_back({.fd = descriptors_[r.file],
+                       .offset = r.offset,
+                       .bytes = r.bytes,
+                       .needed_bytes = r.needed_bytes,
+                       .dest = slot.data + r.at,
+                       .tag = static_cast<uint64_t>(index) * kTagsPerSlot + static_cast<uint64_t>(read)});
+}
+
+void SlotReader::submit() {
+  if (!requests_.empty()) queue_->submit(requests_);
+  requests_.clear();
+}
+
+void SlotReader::take_arrivals(bool block, FunctionRef<void(int)> on_done) {
+  if (n_reading_ == 0) return;
+  const uint64_t start = block ? now_ns() : 0;
+  for (const ReadDone& done : queue_->wait(block)) {
+    if (take_arrival(done)) on_done(static_cast<int>(done.tag / kTagsPerSlot));
+  }
+  if (block) wait_ns_ += now_ns() - start;
+  submit();
+}
+
+// Whether the slot has all its reads now.
+bool SlotReader::take_arrival(const ReadDone& done) {
+  const auto index = static_cast<int>(done.tag / kTagsPerSlot);
+  const auto read = static_cast<int>(done.tag % kTagsPerSlot);
+  Slot& slot = slots_[static_cast<size_t>(index)];
+  CHECK(slot.state == Slot::State::reading);
+  const SlotLayout layout = lay_out_slot(record_of(slot.id), alignment_);
+  if (worth_another_try(done.error, slot.n_tries[static_cast<size_t>(read)])) {
+    add_request(index, read, layout);
+    return false;
+  }
+  if (done.error != 0) {
+    slot.failed_read = read;
+    slot.error = done.error;
+  } else {
+    const SlotRead& r = layout.reads[static_cast<size_t>(read)];
+    slot.bytes += std::min(r.bytes, files_[r.file]->size() - r.offset);
+  }
+  if (--slot.n_reads_left > 0) return false;
+  if (--n_reading_ == 0) busy_ns_ += now_ns() - busy_since_;
+  if (slot.cause == ReadCause::demand) --n_demanded_;
+  slot.arrival = ++n_arrivals_;
+  slot.state = slot.failed_read < 0 ? Slot::State::ready : Slot::State::failed;
+  return true;
+}
+
+uint64_t SlotReader::busy_ns() const { return n_reading_ > 0 ? busy_ns_ + now_ns() - busy_since_ : busy_ns_; }
+
+std::string SlotReader::mode() const {
+  return direct_ ? fmt::format("{}, direct {}, depth {}", queue_->name(), alignment_, queue_->depth())
+                 : fmt::format("{}, buffered, depth {}", queue_->name(), queue_->depth());
+}
+
+void SlotReader::fail_slot(int index) const {
+  static constexpr std::array<const char*, 3> kNames = {"gate", "up", "down"};
+  const Slot& slot = slots_[static_cast<size_t>(index)];
+  const SlotLayout layout = lay_out_slot(record_of(slot.id), alignment_);
+  const SlotRead& read = layout.reads[static_cast<size_t>(slot.failed_read)];
+  std::string matrices;
+  for (size_t m = 0; m < kNames.size(); ++m) {
+    const int* its_reads = &layout.read_of[m * kMatrixParts];
+    if (std::find(its_reads, its_reads + kMatrixParts, slot.failed_read) == its_reads + kMatrixParts) continue;
+    matrices += (matrices.empty() ? "" : ", ") + std::string(kNames[m]);
+  }
+  fail_read({.layer = slot.id.layer,
+             .expert = slot.id.expert,
+             .matrices = matrices,
+             .path = files_[read.file]->path(),
+             .offset = read.offset,
+             .bytes = read.bytes,
+             .error = slot.error,
+             .n_tries = slot.n_tries[static_cast<size_t>(slot.failed_read)]});
+}
+
+}  // namespace flashmoe

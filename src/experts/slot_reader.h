@@ -1,0 +1,86 @@
+// Brings records from disk into slots: cuts them into reads, repeats what fails, knows how far each slot is.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/function_ref.h"
+#include "experts/eviction.h"
+#include "experts/slot_layout.h"
+#include "experts/source.h"
+#include "io/file.h"
+#include "io/read_queue.h"
+
+namespace flashmoe {
+
+// Why a record is read. Demand goes first; the others use what it leaves of the disk. A guess is dropped once it is
+// known to be wrong.
+enum class ReadCause : uint8_t { demand, guess, warm_up, dropped };
+
+// The bytes of one expert in memory, or on their way there.
+struct Slot {
+  enum class State : uint8_t { empty, reading, ready, failed };
+  std::byte* data = nullptr;
+  State state = State::empty;
+  ReadCause cause = ReadCause::demand;
+  ExpertId id;
+  ExpertWeights weights;
+  int n_reads_left = 0;
+  std::array<int, kRecordParts> n_tries{};  // of each read
+  int failed_read = -1;
+  int error = 0;         // of failed_read
+  uint64_t bytes = 0;    // read from the files, once ready
+  uint64_t arrival = 0;  // counts up over all slots
+};
+
+class SlotReader {
+ public:
+  // `data` [n_slots]: where each slot begins. `alignment`: of direct reads, 1 when buffered. The table must outlive
+  // this object.
+  SlotReader(const ExpertTable& table, std::vector<std::shared_ptr<File>> files, std::unique_ptr<ReadQueue> queue,
+             bool direct, uint32_t alignment, std::vector<std::byte*> data);
+
+  const Slot& slot(int index) const { return slots_[static_cast<size_t>(index)]; }
+
+  // The slot, which nobody reads or uses, is to get the expert. Nothing happens before submit().
+  void start(int index, ExpertId id, ReadCause cause);
+  void submit();
+  // A slot that is read for another reason is demanded now.
+  void demand(int index);
+  // on_done(slot) for each one that became ready or failed. With `block`, waits for at least one read.
+  void take_arrivals(bool block, FunctionRef<void(int)> on_done);
+  // A guess that was wrong, or right: from now on the slot is like any other.
+  void forget_cause(int index);
+
+  // Throws Error{io} that tells why the slot failed.
+  [[noreturn]] void fail_slot(int index) const;
+
+  int n_reading() const { return n_reading_; }    // slots
+  int n_demanded() const { return n_demanded_; }  // of these, that somebody waits for or will
+  uint64_t wait_ns() const { return wait_ns_; }   // inside take_arrivals(true)
+  uint64_t busy_ns() const;                       // with at least one read in flight
+  uint64_t record_bytes(ExpertId id) const;       // that reading it takes from the files
+  std::string mode() const;
+
+ private:
+  void add_request(int index, int read, const SlotLayout& layout);
+  bool take_arrival(const ReadDone& done);
+  const ExpertRecord& record_of(ExpertId id) const { return table_.at(id.layer, id.expert); }
+
+  const ExpertTable& table_;
+  std::vector<std::shared_ptr<File>> files_;
+  std::vector<int> descriptors_;  // [n_files]
+  bool direct_;
+  uint32_t alignment_;
+  std::vector<Slot> slots_;
+  std::vector<ReadRequest> requests_;  // about to be submitted
+  int n_reading_ = 0, n_demanded_ = 0;
+  uint64_t n_arrivals_ = 0;
+  uint64_t busy_since_ = 0, busy_ns_ = 0, wait_ns_ = 0;
+  std::unique_ptr<ReadQueue> queue_;
+};
+
+}  // namespace flashmoe

@@ -1,0 +1,37 @@
+// How a model's experts are used, in this run and in earlier ones, which a file tells of.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "experts/source.h"
+
+namespace flashmoe {
+
+// Counts what a run picks.
+class UseCount {
+ public:
+  explicit UseCount(const ExpertTable& table)
+      : n_experts_(table.n_experts), n_used_(table.n_used), n_picked_(table.records.size()) {}
+  void note(int layer, const Picks& picks);
+  UseRates rates() const;
+
+ private:
+  int n_experts_, n_used_;
+  std::vector<double> n_picked_;  // [n_layers, n_experts] rows
+  double n_first_ = 0;            // picks of layer 0
+};
+
+// What the file holds; nothing where there is none. One that is damaged or belongs to another model counts as none, and
+// `note` tells.
+UseRates load_use_rates(const std::string& path, int n_layers, int n_experts, std::string& note);
+
+// Earlier runs and this one together, weighted by their tokens; the earlier ones by at most kRememberedTokens, so that
+// new habits show.
+inline constexpr double kRememberedTokens = 10'000;
+UseRates joined(const UseRates& earlier, const UseRates& run);
+
+// Moves a whole file into place, its folder made if need be. False where that fails.
+bool save_use_rates(const std::string& path, const UseRates& use);
+
+}  // namespace flashmoe
