@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "experts/resident.h"
 #include "experts/streamed.h"
 #include "flashmoe/error.h"
 #include "support/allocation_count.h"
@@ -65,7 +64,8 @@ TEST_P(RealFiles, StreamTheRightBytesWithoutAllocating) {
   if (queue == nullptr) GTEST_SKIP() << "not available on this machine or file system";
   Budget budget;
   budget.allot(Allotted::expert_cache, 2 * streamed_sizes(experts_.table, alignment_).floor_bytes);
-  const auto source = make_streamed_experts(experts_.table, files_, std::move(queue), {.direct = direct(), .alignment = alignment_}, budget);
+  const auto source = make_streamed_experts(experts_.table, files_, std::move(queue),
+                                            {.direct = direct(), .alignment = alignment_}, budget);
   std::mt19937 random(1);
   std::vector<int32_t> picks(3);
   uint64_t before = 0;
