@@ -28,7 +28,7 @@ struct StreamedOptions {
   // gaps of a token too: the experts most used in earlier runs first.
   bool warm_up = false;
   int prefault_threads = 0;  // that take the cache's memory from the system before it is used
-  std::vector<float> rates;  // [n_layers, n_experts] picks of each for a token in earlier runs; empty: not known
+  std::vector<float> rates = {};  // [n_layers, n_experts] picks of each for a token in earlier runs; empty: not known
 };
 
 // Takes all of the budget's Allotted::expert_cache (at least floor_bytes, at most full_bytes).

@@ -83,7 +83,7 @@ TEST(Guess, DemandGoesFirstAndWhatIsStaleIsNotRead) {
 
 TEST(Guess, AFailedOneIsTriedAgainOnDemand) {
   const FakeExperts experts = make_fake_experts(Layout::stacked, 2, 8, 2);
-  experts.disk->fail_at(1, experts.table.at(1, 3).up.offset, ENXIO, 1);
+  experts.disk->fail_at(1, experts.table.at(1, 3).up.parts[0].offset, ENXIO, 1);
   Budget budget;
   const auto source = make_streamed(experts, half(experts), 1, 1, budget, guessing());
   source->guess(1, std::vector<int32_t>{3});
@@ -180,7 +180,7 @@ TEST(WarmUp, LeasesAreRightWhileItGoesOn) {
 
 TEST(WarmUp, ADiskThatFailsIsNoTroubleUntilSomebodyAsks) {
   const FakeExperts experts = make_fake_experts(Layout::stacked, 2, 8, 2);
-  experts.disk->fail_at(1, experts.table.at(1, 3).up.offset, ENXIO, kAlways);
+  experts.disk->fail_at(1, experts.table.at(1, 3).up.parts[0].offset, ENXIO, kAlways);
   Budget budget;
   const auto source = make_streamed(experts, 2 * half(experts), 1, 1, budget, {.warm_up = true});
   wait_until_filled(*source, 15 * experts.table.at(0, 0).bytes());

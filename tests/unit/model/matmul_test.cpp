@@ -11,7 +11,7 @@ namespace {
 // An expert source for steps that use none.
 class NoExperts : public ExpertSource {
  public:
-  Lease acquire(int, std::span<const int32_t>) override { return {this, 0}; }
+  Lease acquire(int, const Picks&) override { return {this, 0}; }
   int max_picks() const override { return 0; }
   CacheStats cache_stats() const override { return {}; }
   IoStats io_stats() const override { return {}; }
