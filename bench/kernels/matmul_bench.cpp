@@ -110,7 +110,7 @@ class Reader {
 
 // Multiply-adds per second of the pool's threads out of registers: the best of many passes.
 double measure_peak(ThreadPool& pool, const KernelTable& table) {
-  constexpr int64_t kRounds = 20000;
+  constexpr int64_t kRounds = 400000;  // long against the waking of a thread
   double best = 0;
   for (int pass = 0; pass < 16; ++pass) {
     std::atomic<int64_t> total = 0;

@@ -18,7 +18,7 @@ namespace flashmoe {
 
 inline constexpr int kActivationBlock = 32;  // values that share one int8 scale
 inline constexpr int kDeltaChunk = 64;       // tokens per block of the chunked delta rule
-inline constexpr int kMatmulTileRows = 16;   // weight rows that are multiplied together
+inline constexpr int kMatmulTileRows = 32;   // weight rows that are multiplied together
 
 // Activations x [n, cols] of one matmul: f32 rows, and their int8 form where the kernel wants it.
 struct Activations {

@@ -41,6 +41,7 @@ class BlockRow {
     const auto* from = reinterpret_cast<const char*>(blocks_ + n_rows * row_blocks_ + s * kBlocks);
     for (int line = 0; line < kBytes; line += 64) _mm_prefetch(from + line, _MM_HINT_T0);
   }
+  const char* data() const { return reinterpret_cast<const char*>(blocks_); }
   static constexpr int64_t row_bytes(int64_t cols) {
     return cols / Block::kValues * static_cast<int64_t>(sizeof(Block));
   }

@@ -1,4 +1,4 @@
-// A tile of 16 weight rows times many rows of int8 activations, AVX-512 VNNI: prefill.
+// Tiles of 16 weight rows times many rows of int8 activations, AVX-512 VNNI: prefill.
 //
 // Weights are unpacked once into a panel in which a register has 4 bytes of each of 16 rows; activations, which were
 // packed once for all tiles, are broadcast four bytes at a time. The sums are those of int8_matvec.h, in its order:
@@ -10,7 +10,6 @@
 namespace flashmoe::avx512 {
 
 inline constexpr int kTileRows = 16;  // lanes
-static_assert(kTileRows == kMatmulTileRows);
 
 // Where blocks of 32 lie in panels: those that sum j takes are together.
 struct BlockOrder {
@@ -54,93 +53,120 @@ inline __m512i broadcast_word(const std::byte* p) {
 }
 inline __m512 broadcast_float(const std::byte* p) { return _mm512_castsi512_ps(broadcast_word(p)); }
 
-// sums[m] += dot products of fours [begin, end).
-template <int M>
-inline void add_fours(const uint8_t (&q)[8][64], const std::byte* x, int begin, int end, __m512i sums[M]) {
+// R panels of 16 rows are multiplied at once: a broadcast of activations then feeds R products. Arrays are [R * M].
+template <Form kForm>
+struct Panels {
+  const PanelBlock<kForm>* first;
+  int64_t stride;  // blocks from a panel to the next
+  const PanelBlock<kForm>& operator[](int r) const { return first[r * stride]; }
+};
+
+// sums[r * M + m] += dot products of fours [begin, end).
+template <Form kForm, int M, int R>
+inline void add_fours(const Panels<kForm>& w, const std::byte* x, int begin, int end, __m512i sums[R * M]) {
 #pragma GCC unroll 8
   for (int four = begin; four < end; ++four) {
-    const __m512i w = _mm512_load_si512(q[four]);
+    __m512i weights[R];
+#pragma GCC unroll 2
+    for (int r = 0; r < R; ++r) weights[r] = _mm512_load_si512(w[r].q[four]);
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) sums[m] = _mm512_dpbusd_epi32(sums[m], w, broadcast_word(x + 32 * m + 4 * four));
+    for (int m = 0; m < M; ++m) {
+      const __m512i values = broadcast_word(x + 32 * m + 4 * four);
+#pragma GCC unroll 2
+      for (int r = 0; r < R; ++r) sums[r * M + m] = _mm512_dpbusd_epi32(sums[r * M + m], weights[r], values);
+    }
   }
 }
 
 // The whole-numbered sums of one block.
-template <Form kForm, int M>
-inline void panel_sums(const PanelBlock<kForm>& w, const std::byte* x, __m512i sums[M]) {
-  const auto start = [&](int part, __m512i to[M]) {
+template <Form kForm, int M, int R>
+inline void panel_sums(const Panels<kForm>& w, const std::byte* x, __m512i sums[R * M]) {
+  const auto start = [&](int part, __m512i to[R * M]) {
+    constexpr int kAt = (kRestAt + (kForm.has_minimum() ? 4 : 0)) * M;
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-      to[m] = kForm.offset == 0
-                  ? _mm512_setzero_si512()
-                  : broadcast_word(x + (kRestAt + (kForm.has_minimum() ? 4 : 0)) * M + 4 * (part * M + m));
+    for (int i = 0; i < R * M; ++i) {
+      to[i] = kForm.offset == 0 ? _mm512_setzero_si512() : broadcast_word(x + kAt + 4 * (part * M + i % M));
     }
   };
   start(0, sums);
   if constexpr (!kForm.has_fine()) {
-    add_fours<M>(w.q, x, 0, 8, sums);
+    add_fours<kForm, M, R>(w, x, 0, 8, sums);
     return;
   } else {
-    add_fours<M>(w.q, x, 0, 4, sums);
-    const __m512i first = _mm512_load_si512(w.fine[0]), second = _mm512_load_si512(w.fine[1]);
-    __m512i others[M];
+    add_fours<kForm, M, R>(w, x, 0, 4, sums);
+    __m512i others[R * M];
     start(1, others);
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) sums[m] = _mm512_mullo_epi32(sums[m], first);
-    add_fours<M>(w.q, x, 4, 8, others);
+    for (int i = 0; i < R * M; ++i) sums[i] = _mm512_mullo_epi32(sums[i], _mm512_load_si512(w[i / M].fine[0]));
+    add_fours<kForm, M, R>(w, x, 4, 8, others);
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) sums[m] = _mm512_add_epi32(sums[m], _mm512_mullo_epi32(others[m], second));
+    for (int i = 0; i < R * M; ++i) {
+      sums[i] = _mm512_add_epi32(sums[i], _mm512_mullo_epi32(others[i], _mm512_load_si512(w[i / M].fine[1])));
+    }
   }
 }
 
-template <Form kForm, int M>
-inline void add_block(const PanelBlock<kForm>& w, const std::byte* x, __m512 totals[M]) {
-  __m512i sums[M];
-  panel_sums<kForm, M>(w, x, sums);
-  const __m512 scale = _mm512_load_ps(w.scale);
+template <Form kForm, int M, int R>
+inline void add_block(const Panels<kForm>& w, const std::byte* x, __m512 totals[R * M]) {
+  __m512i sums[R * M];
+  panel_sums<kForm, M, R>(w, x, sums);
 #pragma GCC unroll 16
-  for (int m = 0; m < M; ++m) {
-    const __m512 both = _mm512_mul_ps(scale, broadcast_float(x + kScaleAt * M + 4 * m));
-    totals[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[m]), both, totals[m]);
+  for (int i = 0; i < R * M; ++i) {
+    const __m512 both = _mm512_mul_ps(_mm512_load_ps(w[i / M].scale), broadcast_float(x + kScaleAt * M + 4 * (i % M)));
+    totals[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i]), both, totals[i]);
   }
   if constexpr (kForm.has_minimum()) {
-    const __m512 min = _mm512_load_ps(w.min);
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-      totals[m] = _mm512_fnmadd_ps(min, broadcast_float(x + kRestAt * M + 4 * m), totals[m]);
+    for (int i = 0; i < R * M; ++i) {
+      const __m512 x_sum = broadcast_float(x + kRestAt * M + 4 * (i % M));
+      totals[i] = _mm512_fnmadd_ps(_mm512_load_ps(w[i / M].min), x_sum, totals[i]);
     }
   }
   if constexpr (kForm.has_fine_minimum()) {
-    const __m512 min = _mm512_load_ps(w.min);
-    const __m512i factors = _mm512_load_si512(w.fine_min);
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-      const __m512i mins =
-          _mm512_dpwssd_epi32(_mm512_setzero_si512(), factors, broadcast_word(x + kRestAt * M + 4 * m));
-      const __m512 both = _mm512_mul_ps(min, broadcast_float(x + kScaleAt * M + 4 * m));
-      totals[m] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(mins), both, totals[m]);
+    for (int i = 0; i < R * M; ++i) {
+      const __m512i x_sums = broadcast_word(x + kRestAt * M + 4 * (i % M));
+      const __m512i mins = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_load_si512(w[i / M].fine_min), x_sums);
+      const __m512 both = _mm512_mul_ps(_mm512_load_ps(w[i / M].min), broadcast_float(x + kScaleAt * M + 4 * (i % M)));
+      totals[i] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(mins), both, totals[i]);
     }
   }
 }
 
-// Rows of M activations times a panel; y [M, 16] with y_stride, the lanes of `rows` only.
-template <Form kForm, int M>
-inline void multiply_panel(const PanelBlock<kForm>* w, const std::byte* x, BlockOrder order, float* y, int64_t y_stride,
-                           __mmask16 rows) {
+// Memory that is asked for bit by bit while something else is computed: weights that all come at once, when they are
+// unpacked, wait for each other.
+struct WeightsAhead {
+  const char *at, *end;
+  void prefetch(int n_lines) {
+    if (at >= end) return;
+    for (int line = 0; line < n_lines; ++line) _mm_prefetch(at + 64 * line, _MM_HINT_T1);
+    at += 64 * n_lines;
+  }
+};
+
+// Rows of M activations times R panels; y [M, 16 R] with y_stride, of which only the bits of `rows` are written.
+template <Form kForm, int M, int R>
+inline void multiply_panels(Panels<kForm> w, const std::byte* x, BlockOrder order, float* y, int64_t y_stride,
+                            uint32_t rows, WeightsAhead& to_ask_for) {
+  constexpr int kLines = 9 * R;  // a block of 16 R rows of the widest format, Q8_0
+  WeightsAhead ahead = to_ask_for;
   for (int j = 0; j < 8; ++j) {
-    __m512 totals[M];
+    __m512 totals[R * M];
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) totals[m] = _mm512_setzero_ps();
-    for (int64_t left = order.n_of(j); left > 0; --left, ++w, x += M * x_block_bytes(kForm)) {
-      add_block<kForm, M>(*w, x, totals);
+    for (int i = 0; i < R * M; ++i) totals[i] = _mm512_setzero_ps();
+    for (int64_t left = order.n_of(j); left > 0; --left, ++w.first, x += M * x_block_bytes(kForm)) {
+      ahead.prefetch(kLines);
+      add_block<kForm, M, R>(w, x, totals);
     }
 #pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-      float* to = y + m * y_stride;
-      if (j > 0) totals[m] = _mm512_add_ps(_mm512_maskz_loadu_ps(rows, to), totals[m]);
-      _mm512_mask_storeu_ps(to, rows, totals[m]);
+    for (int i = 0; i < R * M; ++i) {
+      const auto lanes = static_cast<__mmask16>(rows >> i / M * 16);
+      float* to = y + i % M * y_stride + i / M * 16;
+      if (j > 0) totals[i] = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, to), totals[i]);
+      _mm512_mask_storeu_ps(to, lanes, totals[i]);
     }
   }
+  to_ask_for = ahead;
 }
 
 }  // namespace flashmoe::avx512

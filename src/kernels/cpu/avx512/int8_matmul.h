@@ -10,7 +10,7 @@ namespace flashmoe::avx512 {
 // Up to this many activation rows, weights are unpacked into registers for each group of them.
 inline constexpr int64_t kGemmRows = 4;
 inline constexpr int64_t kMinTileRows = 4;           // of a tile that is worth a panel
-inline constexpr int64_t kScratchBytes = 640 << 10;  // panels, on the stack: the larger part of L2
+inline constexpr int64_t kScratchBytes = 768 << 10;  // panels, on the stack: the larger part of L2
 
 template <typename Source, int N>
 inline void multiply_rows(const MatrixView& w, const Activations& x, int64_t first, float* y, int64_t y_stride,
@@ -33,20 +33,25 @@ inline void matvec(const MatrixView& w, const Activations& x, float* y, int64_t 
   }
 }
 
-// Activation rows that share a load of weights: sums and totals of each, and three for fine forms, are in registers.
-constexpr int max_group(Form form) { return form.has_fine() ? 8 : 12; }
+// Activation rows times panels whose sums and totals, and of fine forms a third, fit in the registers.
+inline constexpr int kPanels = 2;
+static_assert(kPanels * kTileRows == kMatmulTileRows);
+constexpr int max_group(Form form) { return form.has_fine() ? 4 : 6; }
 
 template <Form kForm>
-using MultiplyPanel = void (*)(const PanelBlock<kForm>*, const std::byte*, BlockOrder, float*, int64_t, __mmask16);
+using MultiplyPanels = void (*)(Panels<kForm>, const std::byte*, BlockOrder, float*, int64_t, uint32_t, WeightsAhead&);
 
-template <Form kForm>
-inline MultiplyPanel<kForm> multiply_panel_of(int n_rows) {
+template <Form kForm, int R>
+inline MultiplyPanels<kForm> multiply_panels_of(int n_rows) {
   constexpr int kMax = max_group(kForm);
-  static constexpr MultiplyPanel<kForm> kAll[12] = {
-      multiply_panel<kForm, 1>, multiply_panel<kForm, 2>, multiply_panel<kForm, 3>, multiply_panel<kForm, 4>,
-      multiply_panel<kForm, 5>, multiply_panel<kForm, 6>, multiply_panel<kForm, 7>, multiply_panel<kForm, 8>,
-      multiply_panel < kForm,   kMax < 9 ? 1 : 9 >,       multiply_panel < kForm,   kMax < 10 ? 1 : 10 >,
-      multiply_panel < kForm,   kMax < 11 ? 1 : 11 >,     multiply_panel < kForm,   kMax < 12 ? 1 : 12 > };
+  static constexpr MultiplyPanels<kForm> kAll[6] = {multiply_panels<kForm, 1, R>,
+                                                    multiply_panels<kForm, 2, R>,
+                                                    multiply_panels<kForm, 3, R>,
+                                                    multiply_panels<kForm, 4, R>,
+                                                    multiply_panels < kForm,
+                                                    kMax < 5 ? 1 : 5,
+                                                    R >
+                                                    , multiply_panels < kForm, kMax < 6 ? 1 : 6, R > };
   return kAll[n_rows - 1];
 }
 
@@ -63,22 +68,32 @@ template <typename Source>
 inline void gemm(const MatrixView& w, const Activations& x, int64_t first, int64_t n, float* y, int64_t y_stride,
                  int64_t row_begin, int64_t row_end, std::byte* scratch) {
   constexpr Form kForm = Source::kForm, kPanel = panel_form(kForm);
+  constexpr int kRows = kPanels * kTileRows;
   const BlockOrder order = block_order(x.cols);
-  auto* panel = reinterpret_cast<PanelBlock<kPanel>*>(scratch);
-  std::byte* packed = scratch + order.n_blocks() * static_cast<int64_t>(sizeof(PanelBlock<kPanel>));
+  auto* panels = reinterpret_cast<PanelBlock<kPanel>*>(scratch);
+  std::byte* packed = scratch + kPanels * order.n_blocks() * static_cast<int64_t>(sizeof(PanelBlock<kPanel>));
   const int64_t row_bytes = order.n_blocks() * x_block_bytes(kForm);
   const Parts groups = parts(n, max_group(kForm));
+  const auto data = [&](int64_t row) { return Source(w, row < row_end ? row : row_end).data(); };
+  WeightsAhead first_tile = {data(row_begin), data(row_begin + kRows)};
+  while (first_tile.at < first_tile.end) first_tile.prefetch(8);
   for (int64_t g = 0; g < groups.n_parts; ++g) {
     pack_rows<kForm>(x, first + groups.first(g), groups.size(g), order, packed + groups.first(g) * row_bytes);
   }
-  for (int64_t tile = row_begin; tile < row_end; tile += kTileRows) {
-    const int n_rows = static_cast<int>(row_end - tile < kTileRows ? row_end - tile : kTileRows);
-    fill_panel<Source>(w, tile, n_rows, order, panel);
+  for (int64_t tile = row_begin; tile < row_end; tile += kRows) {
+    const int n_rows = static_cast<int>(row_end - tile < kRows ? row_end - tile : kRows);
+    const auto rows = static_cast<uint32_t>((uint64_t{1} << n_rows) - 1);
+    for (int r = 0; r < n_rows; r += kTileRows) {
+      const int n_here = n_rows - r < kTileRows ? n_rows - r : kTileRows;
+      fill_panel<Source>(w, tile + r, n_here, order, panels + r / kTileRows * order.n_blocks());
+    }
+    WeightsAhead next = {data(tile + kRows), data(tile + 2 * kRows)};
     for (int64_t g = 0; g < groups.n_parts; ++g) {
       const int64_t at = groups.first(g);
-      multiply_panel_of<kPanel>(groups.size(g))(panel, packed + at * row_bytes, order,
-                                                y + (first + at) * y_stride + tile, y_stride,
-                                                static_cast<__mmask16>((1u << n_rows) - 1));
+      const auto multiply = n_rows <= kTileRows ? multiply_panels_of<kPanel, 1>(groups.size(g))
+                                                : multiply_panels_of<kPanel, 2>(groups.size(g));
+      multiply({panels, order.n_blocks()}, packed + at * row_bytes, order, y + (first + at) * y_stride + tile, y_stride,
+               rows, next);
     }
   }
 }
@@ -89,7 +104,7 @@ inline void int8_matmul(const MatrixView& w, const Activations& x, float* y, int
   constexpr Form kForm = Source::kForm;
   if (x.cols > kMaxCols) return scalar::int8_matmul(w, x, y, y_stride, row_begin, row_end);
   const int64_t n_blocks = x.cols / kActivationBlock;
-  const int64_t room = kScratchBytes - n_blocks * static_cast<int64_t>(sizeof(PanelBlock<panel_form(kForm)>));
+  const int64_t room = kScratchBytes - kPanels * n_blocks * static_cast<int64_t>(sizeof(PanelBlock<panel_form(kForm)>));
   const int64_t row_bytes = n_blocks * x_block_bytes(kForm);
   const int64_t n_tiled = (row_end - row_begin) % kTileRows < kMinTileRows
                               ? (row_end - row_begin) / kTileRows * kTileRows

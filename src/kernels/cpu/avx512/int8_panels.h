@@ -94,7 +94,6 @@ inline void fill_panel(const MatrixView& w, int64_t first, int n_rows, BlockOrde
   for (int64_t s = 0; s < order.n_whole; ++s) {
     for (int r = 0; r < n_rows; ++r) {
       const Source row(w, first + r);
-      row.prefetch(s, kTileRows);  // the next tile
       stage<Source::kForm>(row.values(s), rows[r]);
     }
     store_blocks<Source::kForm>(rows, 8, order, s, to);
