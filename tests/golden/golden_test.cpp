@@ -21,6 +21,7 @@ namespace {
 constexpr double kExactBound = 1e-4;
 constexpr double kFastBound = 5e-2;
 constexpr double kFastMeanBound = 2.5e-2;
+constexpr double kNearATieBound = 0.13;
 
 struct Case {
   std::string name, model, golden;
@@ -147,7 +148,8 @@ TEST_P(GoldenTest, Int8ActivationsStayWithinBounds) {
   if (!is_near_a_tie(which().name)) {
     EXPECT_LE(error, kFastBound);
   } else {
-    EXPECT_LE(median_token_error(logits, golden), kFastMeanBound) << error << " overall";
+    EXPECT_LE(median_token_error(logits, golden), kFastMeanBound);
+    EXPECT_LE(error, kNearATieBound);
   }
 }
 
