@@ -93,6 +93,7 @@ class ScaledRow {
   static constexpr bool kMayEndEarly = true;
 
   static constexpr int64_t row_bytes(int64_t cols) { return cols / 8 * kBits; }
+  const char* data() const { return reinterpret_cast<const char*>(quants_); }
 
   // Asks the caches for the same values of the row that is n_rows further on, and with the first of them for its
   // scales.
