@@ -318,6 +318,8 @@ void StreamedExperts::release(int id) noexcept {
   const std::lock_guard lock(mutex_);
   for (const int slot : leases_.at(id).slots) cache_.unpin(slot);
   leases_.close(id);
+  take_arrivals(false);
+  read_ahead_of_demand(false);  // the disk has until the next layer's router
 }
 
 // The idle thread. It keeps out of the way while calls come in: reads through the page cache cost processor time, and
