@@ -7,6 +7,39 @@
 #include "option_values.h"
 
 namespace flashmoe {
+namespace {
+
+constexpr const char* kGroup = "Memory and speed";
+
+void add_reading_options(CLI::App& cli, EngineOptions& options) {
+  add_choice<ReadAheadChoice>(
+      cli, "--read-ahead", options.read_ahead,
+      {{"auto", ReadAheadChoice::automatic}, {"on", ReadAheadChoice::on}, {"off", ReadAheadChoice::off}},
+      "Read what the next layer will probably pick while the disk is idle; default: if a trial "
+      "while decoding shows that it pays")
+      ->group(kGroup);
+  add_choice<bool>(cli, "--learn", options.learn, {{"on", true}, {"off", false}},
+                   "Remember which experts are used, in the user's cache folder, so that the next start is warm; "
+                   "default: on")
+      ->group(kGroup);
+  add_choice<IoChoice>(cli, "--io", options.io,
+                       {{"auto", IoChoice::automatic},
+                        {"uring", IoChoice::uring},
+                        {"pread", IoChoice::pread},
+                        {"buffered", IoChoice::buffered}},
+                       "How weights are read: io_uring or threads past the page cache, or through it; default: by a "
+                       "short trial of the drive")
+      ->group(kGroup);
+  cli.add_option("--mirror", options.mirrors,
+                 "A folder on another drive with copies of the model's files, to read from both; may be given again")
+      ->option_text("DIR")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->check(not_empty)
+      ->group(kGroup);
+}
+
+}  // namespace
 
 void add_model_path(CLI::App& cli, std::string& path) {
   cli.add_option("-m,--model", path,
@@ -19,7 +52,6 @@ void add_model_options(CLI::App& cli, EngineOptions& options) {
   constexpr int kNoLimit = std::numeric_limits<int>::max();
   add_model_path(cli, options.model_path);
 
-  constexpr const char* kGroup = "Memory and speed";
   add_size(cli, "--ram", options.ram_bytes,
            "Most memory to use in all, such as 8G; default: what the cgroup and the machine have free")
       ->group(kGroup);
@@ -47,36 +79,12 @@ void add_model_options(CLI::App& cli, EngineOptions& options) {
        {"streamed", ExpertsChoice::streamed}},
       "Keep all experts in memory, or read them when they are picked; default: resident if they fit")
       ->group(kGroup);
-  add_choice<ReadAheadChoice>(
-      cli, "--read-ahead", options.read_ahead,
-      {{"auto", ReadAheadChoice::automatic}, {"on", ReadAheadChoice::on}, {"off", ReadAheadChoice::off}},
-      "Read what the next layer will probably pick while the disk is idle; default: if a trial "
-      "while decoding shows that it pays")
-      ->group(kGroup);
-  add_choice<bool>(cli, "--learn", options.learn, {{"on", true}, {"off", false}},
-                   "Remember which experts are used, in the user's cache folder, so that the next start is warm; "
-                   "default: on")
-      ->group(kGroup);
   add_choice<KvChoice>(
       cli, "--kv", options.kv,
       {{"auto", KvChoice::automatic}, {"f16", KvChoice::f16}, {"q8", KvChoice::q8}, {"f32", KvChoice::f32}},
       "Numbers in the attention cache; default: f16, with --exact f32")
       ->group(kGroup);
-  add_choice<IoChoice>(cli, "--io", options.io,
-                       {{"auto", IoChoice::automatic},
-                        {"uring", IoChoice::uring},
-                        {"pread", IoChoice::pread},
-                        {"buffered", IoChoice::buffered}},
-                       "How weights are read: io_uring or threads past the page cache, or through it; default: by a "
-                       "short trial of the drive")
-      ->group(kGroup);
-  cli.add_option("--mirror", options.mirrors,
-                 "A folder on another drive with copies of the model's files, to read from both; may be given again")
-      ->option_text("DIR")
-      ->take_all()
-      ->allow_extra_args(false)
-      ->check(not_empty)
-      ->group(kGroup);
+  add_reading_options(cli, options);
 }
 
 std::string model_or_builtin(const std::string& path) {

@@ -80,6 +80,12 @@ uint64_t slots_bytes(const std::vector<SlotClass>& classes) {
   return sum;
 }
 
+std::vector<CacheClass> cache_classes(const std::vector<SlotClass>& classes) {
+  std::vector<CacheClass> result;
+  for (const SlotClass& slots : classes) result.push_back({.layers = slots.layers, .n_slots = slots.n_slots});
+  return result;
+}
+
 std::vector<std::byte*> slot_places(const std::vector<SlotClass>& classes, std::span<std::byte> memory) {
   CHECK(memory.size() == slots_bytes(classes));
   std::vector<std::byte*> places;

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "experts/cache.h"
 #include "experts/source.h"
 
 namespace flashmoe {
@@ -48,6 +49,8 @@ struct SlotClass {
 };
 // With n_slots at the floor: enough for one token's picks of one layer.
 std::vector<SlotClass> slot_classes(const ExpertTable& table, uint32_t alignment);
+// The same for the cache's bookkeeping.
+std::vector<CacheClass> cache_classes(const std::vector<SlotClass>& classes);
 // Where each slot begins in `memory` of slots_bytes(), class by class.
 std::vector<std::byte*> slot_places(const std::vector<SlotClass>& classes, std::span<std::byte> memory);
 uint64_t slots_bytes(const std::vector<SlotClass>& classes);

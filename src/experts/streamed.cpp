@@ -32,12 +32,6 @@ constexpr int kWarmUpsAtOnce = 8;
 constexpr auto kIdleAfter = std::chrono::milliseconds(20);  // without a call
 constexpr auto kIdlePause = std::chrono::microseconds(300);
 
-std::vector<CacheClass> cache_classes(const std::vector<SlotClass>& classes) {
-  std::vector<CacheClass> result;
-  for (const SlotClass& slots : classes) result.push_back({.layers = slots.layers, .n_slots = slots.n_slots});
-  return result;
-}
-
 class StreamedExperts final : public ExpertSource {
  public:
   StreamedExperts(ExpertTable table, std::vector<std::shared_ptr<File>> files, std::unique_ptr<ReadQueue> queue,

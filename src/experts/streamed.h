@@ -27,7 +27,7 @@ struct StreamedOptions {
   // Empty slots are filled while nobody asks for anything, and, where reads cost no processor time (direct), in the
   // gaps of a token too: the experts most used in earlier runs first.
   bool warm_up = false;
-  int prefault_threads = 0;  // that take the cache's memory from the system before it is used
+  int prefault_threads = 0;       // that take the cache's memory from the system before it is used
   std::vector<float> rates = {};  // [n_layers, n_experts] picks of each for a token in earlier runs; empty: not known
 };
 
