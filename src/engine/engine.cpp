@@ -154,7 +154,7 @@ CheckpointEngine::CheckpointEngine(const EngineOptions& options)
 }
 
 CheckpointEngine::~CheckpointEngine() {
-  if (use_path_.empty()) return;
+  if (use_path_.empty() || experts_ == nullptr) return;
   const UseRates run = experts_->use_rates();
   // What a run too short to tell anything adds is not worth a write. Nor is a disk that refuses worth an error.
   if (run.n_tokens >= kLeastTokensLearnt) save_use_rates(use_path_, joined(earlier_use_, run));
