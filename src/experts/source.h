@@ -122,7 +122,7 @@ class ExpertSource {
   virtual void guess(int layer, std::span<const int32_t> experts) { (void)layer, (void)experts; }
 
   // Reads now what would else be read when it is first picked, as far as there is memory for it. `on_bytes` gets the
-  // bytes read so far. Throws Error{io}.
+  // bytes read so far. What cannot be read is tried again when it is picked.
   virtual void fill(const std::function<void(uint64_t)>& on_bytes) { (void)on_bytes; }
 
   virtual CacheStats cache_stats() const = 0;

@@ -341,9 +341,10 @@ void StreamedExperts::fill(const std::function<void(uint64_t)>& on_bytes) {
     {
       const std::lock_guard lock(mutex_);
       ++n_calls_;
+      const size_t n_before = n_warmed_up_;
       read_ahead_of_demand(true);
+      more = n_warmed_up_ > n_before || reader_.n_reading() > 0;
       take_arrivals(true);
-      more = reader_.n_reading() > 0;
       bytes = warm_up_bytes_;
     }
     if (on_bytes) on_bytes(bytes);
