@@ -162,7 +162,7 @@ class Engine(Case):
 
     def test_streamed_equals_resident(self):
         resident, stats = self.statistics("--experts", "resident", *self.ARGUMENTS)
-        self.assertEqual(stats["cache"]["misses"], 0)
+        self.assertLess(stats["io"]["bytes_read"], MODEL.stat().st_size)  # each expert at most once
         ram = f"{smallest_ram()}M"
         for io, name in (("uring", "io_uring"), ("pread", "pread"), ("buffered", "buffered"), ("auto", "")):
             for _ in range(2):  # the second time with what the first trial found

@@ -66,7 +66,7 @@ bool pairs(const nlohmann::json& config, const std::string& bytes) {
   auto file = std::make_shared<MemoryFile>(bytes);
   CheckpointContents contents;
   contents.dialect = Dialect::hugging_face;
-  contents.config = config;
+  contents.config = nlohmann::json::parse(config.dump());  // numbers as a file has them
   try {
     add_file(contents, file, read_safetensors_header(*file));
     pair_scales(contents);

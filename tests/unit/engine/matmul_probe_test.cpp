@@ -11,7 +11,9 @@ TEST(MatmulProbe, TimesEveryFormatAndKeepsWhatItMeasured) {
   ThreadPool pool(2);
   MatmulProbe probe(pool, best_kernels(), false, 8 * kMiB);
   for (int format = 0; format < kFormatCount; ++format) {
-    const MatmulShape shape{64, 512, static_cast<Format>(format)};
+    MatmulShape shape{64, 512, static_cast<Format>(format)};
+    if (n_scale_matrices(shape.format) > 0) shape.grid.group_cols = 64;
+    if (shape.format == Format::mxfp4_split) shape.grid = {.type = ScaleType::e8m0, .group_cols = 32};
     const double seconds = probe.seconds(shape, 1);
     EXPECT_GT(seconds, 0) << format_info(shape.format).name;
     EXPECT_EQ(probe.seconds(shape, 1), seconds) << format_info(shape.format).name;
