@@ -12,12 +12,12 @@ from pathlib import Path
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9_-]*)")
-OUR_COMMAND = re.compile(r"\bflashmoe (?:run|bench|plan|doctor|logits|inspect|tokenize)\b")
+OUR_COMMAND = re.compile(r"\bflashmoe ([a-z][a-z-]*)\b")
 STAGE_NAMES = re.compile(r"kStageNames\s*=\s*\{([^}]*)\}")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|home|root|Users|tmp)/[\w./-]*")
 # Options of other programs that the documents speak of.
 FOREIGN_OPTIONS = {"--preset", "--build", "--target", "--prefix", "--output-on-failure", "--test-dir", "--gtest_filter"}
-SUBCOMMANDS = ["run", "bench", "plan", "doctor", "logits", "inspect", "tokenize"]
+SUBCOMMAND = re.compile(r"^  ([a-z][a-z-]*) ", re.M)  # in flashmoe --help, below "Subcommands"
 
 
 def documents(root):
@@ -64,11 +64,16 @@ def check_machine_paths(root):
             yield f"{path.relative_to(root)}:{line_of(text, match.start())}: {match.group(0)} exists on one machine only"
 
 
+def help_page(binary, *subcommand):
+    return subprocess.run([binary, *subcommand, "--help"], capture_output=True, text=True, check=True).stdout
+
+
 def help_options(binary):
     """Subcommand -> its options, as --help lists them."""
     options = {}
-    for subcommand in SUBCOMMANDS:
-        page = subprocess.run([binary, subcommand, "--help"], capture_output=True, text=True, check=True).stdout
+    listed = help_page(binary).partition("Subcommands:")[2].partition("\n\n")[0]
+    for subcommand in SUBCOMMAND.findall(listed):
+        page = help_page(binary, subcommand)
         options[subcommand] = {name for line in re.findall(r"^  (-.*)$", page, re.M)
                                for name in OPTION.findall(line.split("  ")[0])}
         too_wide = [line for line in page.splitlines() if len(line) > 80]
@@ -90,7 +95,9 @@ def check_options(root, binary):
             command = OUR_COMMAND.search(line)
             if command is None or not line.startswith(("flashmoe", "    flashmoe", "build/")):
                 continue
-            subcommand = command.group(0).split()[1]
+            subcommand = command.group(1)
+            if subcommand not in options:  # prose
+                continue
             for option in OPTION.findall(line):
                 if option not in options[subcommand] | {"--help"}:
                     yield f"{path.relative_to(root)}:{number}: flashmoe {subcommand} has no option {option}"

@@ -14,6 +14,7 @@ enum class Fault {
   memory_floor,  // the budget is below what the model needs at least
   io,            // the operating system refused or failed to deliver bytes
   interrupted,   // a callback asked to stop
+  busy,          // more is asked at once than the options allow; try again later
 };
 
 // Thrown only on the caller's thread. The message is one line (memory_floor: a table) that names the file, tensor or

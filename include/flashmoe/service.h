@@ -1,0 +1,137 @@
+// Many requests on one model: a bounded queue, one batch of all answers that are being decoded, and a memory of what was
+// read before, so that a request that extends a known conversation reads only what is new. Chat, server and page stand
+// on this.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "flashmoe/engine.h"
+#include "flashmoe/options.h"
+#include "flashmoe/session.h"
+#include "flashmoe/stats.h"
+
+namespace flashmoe {
+
+struct ServiceOptions {
+  int n_parallel = 4;  // answers decoded side by side
+  int n_waiting = 64;  // requests that may wait for their turn; further ones are refused
+  // Conversations remembered on disk, so that they outlive the process; empty: in memory only.
+  std::string sessions_folder;
+  uint64_t sessions_bytes = uint64_t{4} << 30;  // of that folder at most; the least recently used goes first
+};
+
+// What the answer must be. Enforced while sampling: tokens that would leave the language have no chance.
+struct Constraint {
+  enum class Kind {
+    none,
+    json_object,  // any JSON object
+    json_schema,  // JSON that `schema` validates
+    tool_call     // a call of `tool`, or, where that is empty, of any of the request's tools
+  };
+  Kind kind = Kind::none;
+  std::string schema;
+  std::string tool;
+};
+
+struct Request {
+  // An OpenAI-shaped chat request: messages, tools and what else the chat template reads (enable_thinking, ...). Or,
+  // when empty, plain text to continue, or, when that is empty too, ids.
+  std::string chat_json;
+  std::string text;
+  std::vector<int32_t> ids;
+
+  GenerateOptions generate;
+  Constraint constraint;
+  bool parallel_tool_calls = true;    // false: the answer ends after one call
+  int n_logprobs = -1;                // likeliest tokens told beside each one; 0: its own only; -1: none
+  int64_t max_thinking_tokens = -1;   // then thinking is closed for the model; -1: as long as it likes
+};
+
+struct TokenLogprob {
+  int32_t id = 0;
+  std::string bytes;  // may be part of a character
+  float logprob = 0;  // natural logarithm, of the model's own distribution at temperature 1
+};
+
+struct SampledToken {
+  TokenLogprob token;
+  std::vector<TokenLogprob> likeliest;  // [n_logprobs], likeliest first
+};
+
+// How a request went, or goes.
+struct Usage {
+  int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;     // of the prompt, known from before
+  int64_t answer_tokens = 0;     // reasoning and calls included
+  int64_t thinking_tokens = 0;   // of the answer
+  double waited_s = 0;           // in the queue
+  double prefill_s = 0;
+  double ttft_s = 0;             // from submit to the first token
+  double decode_s = 0;
+};
+
+struct AnswerEvent {
+  enum class Kind {
+    waiting,    // `done` requests are before this one
+    reading,    // `done` of `total` prompt tokens were read
+    thinking,   // `text`: more of the reasoning
+    content,    // `text`: more of the answer
+    tool_call,  // more of call number `call`: `call_id` and `name` are set in its first event, `text` is more of the
+                // arguments' JSON
+    done        // the last one; `reason`, `usage`
+  };
+  Kind kind = Kind::done;
+  uint64_t done = 0, total = 0;
+  std::string text;  // whole UTF-8 characters
+  int call = 0;
+  std::string call_id, name;
+  std::vector<SampledToken> tokens;  // sampled since the event before; empty unless n_logprobs >= 0
+  StopReason reason = StopReason::end_of_turn;
+  bool called_tools = false;   // with `done`: there were well-formed calls
+  std::string stop_text;       // with `done` and StopReason::stop_text: which one
+  Usage usage;
+};
+
+// An answer in the making. Any one thread; the destructor cancels what is not done, within a step.
+class Answer {
+ public:
+  virtual ~Answer() = default;
+  // The next event, in order; nothing when the time is over, or after `done`. Throws the Error that ended the request.
+  virtual std::optional<AnswerEvent> next(std::chrono::milliseconds patience) = 0;
+  virtual void cancel() = 0;
+  virtual bool finished() const = 0;  // `done` or the Error was handed out
+};
+
+struct ServiceStats {
+  int n_running = 0, n_waiting = 0;
+  uint64_t n_requests = 0, n_refused = 0, n_failed = 0, n_cancelled = 0;
+  uint64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;  // over all requests
+  double prefill_s = 0, decode_s = 0;                                // of the engine's time
+  double tok_per_s = 0;                                              // decoded lately, all answers together
+  uint64_t sessions_in_memory = 0, session_bytes_in_memory = 0, sessions_on_disk = 0, session_bytes_on_disk = 0;
+  Stats engine;  // cache, io, stages, memory
+};
+
+// All functions may be called from any thread.
+class Service {
+ public:
+  // Takes the engine over, loads it, and answers on a thread of its own. Throws Error like Engine::load, and
+  // Error{usage} for a sessions folder that cannot be used.
+  static std::unique_ptr<Service> start(std::unique_ptr<Engine> engine, const ServiceOptions& options);
+  virtual ~Service() = default;  // ends all answers with Error{interrupted}; keeps conversations where there is a folder
+
+  // Throws Error{input} for a request that cannot be answered (bad JSON, an empty prompt, one longer than the context, a
+  // schema that cannot be enforced), Error{usage} for options out of range, Error{busy} when the queue is full.
+  virtual std::unique_ptr<Answer> submit(const Request& request) = 0;
+  // Tokens of the prompt that submit would read. Throws like submit, but never Error{busy}.
+  virtual int64_t count_tokens(const Request& request) const = 0;
+  virtual ServiceStats stats() const = 0;
+  virtual const Engine& engine() const = 0;
+};
+
+}  // namespace flashmoe
