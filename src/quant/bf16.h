@@ -16,4 +16,11 @@ static inline void decode_bf16(const std::byte* blocks, int64_t n_values, float*
   }
 }
 
+// Rounds to nearest, ties to even; overflow becomes infinity, NaN a quiet NaN.
+static inline uint16_t f32_to_bf16(float value) noexcept {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>(bits >> 16 | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
 }  // namespace flashmoe
