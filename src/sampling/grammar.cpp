@@ -1,8 +1,9 @@
 #include "sampling/grammar.h"
 
-#include "base/check.h"
+#include "base/error.h"
 #include "sampling/grammar/automaton.h"
-#include "sampling/grammar/json_values.h"
+#include "sampling/grammar/json_schema.h"
+#include "sampling/grammar/tool_call_steps.h"
 
 namespace flashmoe {
 
@@ -24,6 +25,34 @@ std::shared_ptr<const Grammar> Grammar::json_object(std::shared_ptr<const TokenT
   const Node start = automaton->start(automaton->add_rule()), end = automaton->add_node();
   automaton->set_end(end);
   automaton->add_call(start, '{', JsonValues(*automaton).any_object(), end);
+  return std::shared_ptr<const Grammar>(new Grammar(std::move(tokens), std::move(automaton)));
+}
+
+std::shared_ptr<const Grammar> Grammar::json_schema(std::shared_ptr<const TokenTrie> tokens, std::string_view schema) {
+  const SchemaJson document = parse_schema(schema, "the schema");
+  auto automaton = std::make_unique<Automaton>();
+  const Node start = automaton->start(automaton->add_rule()), end = automaton->add_node();
+  automaton->set_end(end);
+  JsonValues values(*automaton);
+  JsonSchema compiler(*automaton, values, document, "#");
+  try {
+    compiler.add_value(compiler.shapes({&document}), start, end);
+    compiler.finish();
+  } catch (const TooManyNodes&) {
+    fail(Fault::input, "the schema needs more than {} states: make its lengths, patterns or lists shorter",
+         Automaton::kMaxNodes);
+  }
+  return std::shared_ptr<const Grammar>(new Grammar(std::move(tokens), std::move(automaton)));
+}
+
+std::shared_ptr<const Grammar> Grammar::tool_call(std::shared_ptr<const TokenTrie> tokens, std::string_view tools_json,
+                                                  std::string_view name, bool several) {
+  const SchemaJson tools = parse_schema(tools_json, "the list of tools");
+  auto automaton = std::make_unique<Automaton>();
+  const Node start = automaton->start(automaton->add_rule());
+  JsonValues values(*automaton);
+  const auto is_mark = [&](std::string_view text) { return tokens->added_token(text).has_value(); };
+  ToolCallSteps(*automaton, values, is_mark).add(tools, name, several, start);
   return std::shared_ptr<const Grammar>(new Grammar(std::move(tokens), std::move(automaton)));
 }
 

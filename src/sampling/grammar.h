@@ -32,6 +32,14 @@ class Grammar {
  public:
   // Any JSON object, at most 64 brackets deep.
   static std::shared_ptr<const Grammar> json_object(std::shared_ptr<const TokenTrie> tokens);
+  // JSON that `schema` validates. Throws Error{input} for a schema that is malformed or cannot be enforced, naming the
+  // place and the keyword; docs/how-to/structured-output.md has all that can.
+  static std::shared_ptr<const Grammar> json_schema(std::shared_ptr<const TokenTrie> tokens, std::string_view schema);
+  // A call of the tool `name`, or, where that is empty, of any: <tool_call>\n<function=NAME>\n<parameter=KEY>\nVALUE\n
+  // </parameter>\n</function>\n</tool_call>. tools_json: the request's list of definitions. `several`: further calls
+  // may follow. Throws Error{input} likewise.
+  static std::shared_ptr<const Grammar> tool_call(std::shared_ptr<const TokenTrie> tokens, std::string_view tools_json,
+                                                  std::string_view name, bool several);
   ~Grammar();
 
   const TokenTrie& tokens() const { return *tokens_; }

@@ -27,16 +27,35 @@ std::vector<int32_t> allowed_tokens(GrammarState& state, int32_t n) {
   return allowed;
 }
 
-// One of the tokens that may lead to the end soon; -1.
-int32_t closing(const TokenTrie& tokens, const std::vector<int32_t>& allowed, Random& random) {
-  std::vector<int32_t> closers;
-  for (const int32_t id : allowed) {
-    for (const std::string_view closer : {"}", "]", "\"", "\"}", "</tool_call>", "</"}) {
-      if (tokens.bytes(id) == closer) closers.push_back(id);
+// Leads an answer to its end: one of the tokens that may close something, or the next byte of a parameter's closing
+// mark.
+class Closer {
+ public:
+  // -1 where nothing can be closed.
+  int32_t pick(const TokenTrie& tokens, const std::vector<int32_t>& allowed, std::string_view text, Random& random) {
+    const size_t opened = text.rfind("<parameter="), closed = text.rfind("</parameter>");
+    if (mark_.empty() && opened != text.npos && (closed == text.npos || closed < opened)) mark_ = "\n</parameter>\n";
+    if (!mark_.empty()) {
+      const std::string byte = mark_.substr(0, 1);
+      mark_.erase(0, 1);
+      for (const int32_t id : allowed) {
+        if (tokens.bytes(id) == byte) return id;
+      }
+      mark_.clear();
     }
+    std::vector<int32_t> closers;
+    for (const int32_t id : allowed) {
+      for (const std::string_view closer : {"}", "]", "\"", "\"}", "</tool_call>", "</"}) {
+        if (tokens.bytes(id) == closer) closers.push_back(id);
+      }
+    }
+    return closers.empty() ? -1 : closers[random.below(closers.size())];
   }
-  return closers.empty() ? -1 : closers[random.below(closers.size())];
-}
+  bool is_busy() const { return !mark_.empty(); }
+
+ private:
+  std::string mark_;  // what is left of it
+};
 
 }  // namespace
 
@@ -106,6 +125,7 @@ std::unique_ptr<Tokenizer> spark_tokenizer() {
 std::string random_answer(const std::shared_ptr<const Grammar>& grammar, Random& random, int patience) {
   const TokenTrie& tokens = grammar->tokens();
   GrammarState state(grammar);
+  Closer closer;
   std::string text;
   for (int n = 0; n < patience + 2000; ++n) {
     const auto allowed = allowed_tokens(state, tokens.size());
@@ -114,8 +134,8 @@ std::string random_answer(const std::shared_ptr<const Grammar>& grammar, Random&
       return text;
     }
     int32_t id = allowed[random.below(allowed.size())];
-    if (n >= patience || random.below(4) == 0) {
-      if (const int32_t closer = closing(tokens, allowed, random); closer >= 0) id = closer;
+    if (n >= patience || closer.is_busy() || random.below(4) == 0) {
+      if (const int32_t picked = closer.pick(tokens, allowed, text, random); picked >= 0) id = picked;
       if (state.may_end() && n >= patience) id = tokens.ends()[0];
     }
     EXPECT_TRUE(state.allows(id)) << id << " behind " << text;

@@ -13,17 +13,13 @@ int32_t Automaton::add_rule() {
 }
 
 Node Automaton::add_node() {
-  if (nodes_.size() >= kMaxNodes) {
-    fail(Fault::input, "the schema needs more than {} states: make lengths, patterns or lists shorter", kMaxNodes);
-  }
+  if (nodes_.size() >= kMaxNodes) throw TooManyNodes();
   nodes_.emplace_back();
   return static_cast<Node>(nodes_.size()) - 1;
 }
 
 void Automaton::add(Node from, const Step& step) {
-  if (steps_.size() >= 4 * kMaxNodes) {
-    fail(Fault::input, "the schema needs more than {} steps: make lengths, patterns or lists shorter", 4 * kMaxNodes);
-  }
+  if (steps_.size() >= 4 * kMaxNodes) throw TooManyNodes();
   NodeData& node = nodes_[static_cast<size_t>(from)];
   steps_.push_back(step);
   steps_.back().next = node.first;

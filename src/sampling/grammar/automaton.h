@@ -13,6 +13,10 @@ namespace flashmoe {
 
 using Node = int32_t;
 
+// More than Automaton::kMaxNodes, or four times as many steps. Whoever knows what the nodes are for makes an Error of
+// it.
+struct TooManyNodes {};
+
 // Which rule a node belongs to follows from where it was begun: a step leads to a node of the same rule. A bracket's
 // byte opens a rule (call) or ends it (close). Whether a byte opens, closes or does neither may not depend on which
 // alternative is being followed: then all alternatives have the same depth, and one stack serves them.
@@ -37,8 +41,7 @@ class Automaton {
   static constexpr size_t kMaxNodes = 400'000;  // 24 MB with their steps
   static constexpr int32_t kUnlimited = std::numeric_limits<int32_t>::max();
 
-  // The first rule, number 0, is the whole text; it ends at an end node. Throws Error{input} beyond kMaxNodes or
-  // 4 times as many steps.
+  // The first rule, number 0, is the whole text; it ends at an end node. All that add throw TooManyNodes.
   int32_t add_rule();
   Node add_node();
   void add_bytes(Node from, uint8_t low, uint8_t high, Node to);
