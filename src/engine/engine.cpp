@@ -5,24 +5,24 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
-#include "base/clock.h"
 #include "base/cpu_features.h"
 #include "base/error.h"
 #include "checkpoint/contents.h"
+#include "engine/chat_request.h"
+#include "engine/engine_parts.h"
 #include "engine/forecast.h"
 #include "engine/hit_rates.h"
+#include "engine/load_progress.h"
 #include "engine/memory_planner.h"
 #include "engine/model_speeds.h"
 #include "engine/peak_memory.h"
 #include "engine/reading.h"
 #include "engine/report.h"
 #include "engine/roof_probe.h"
-#include "engine/session.h"
 #include "experts/disk_roof.h"
 #include "experts/streamed.h"
 #include "experts/use_record.h"
 #include "model/trunk.h"
-#include "text/chat_template.h"
 
 namespace flashmoe {
 namespace {
@@ -32,7 +32,6 @@ constexpr uint64_t kRamProbeBytes = 512 * kMiB;  // far more than any L3 cache h
 constexpr uint64_t kRamProbeShare = 4;           // at most this part of the limit
 constexpr double kBurstSeconds = 2;
 constexpr double kLeastTokensLearnt = 16;
-constexpr int kDeepestRequest = 100;  // of a request's JSON: whoever writes it out again recurses
 
 const char* kernels_name(KernelChoice choice) {
   switch (choice) {
@@ -62,26 +61,7 @@ int choose_threads(int wanted) {
   return wanted == 0 ? usable_cpus() : wanted;
 }
 
-// Progress of loading, trunk and resident experts together.
-class LoadProgress {
- public:
-  LoadProgress(const EngineOptions& options, uint64_t total_bytes) : options_(options), total_bytes_(total_bytes) {}
-  std::function<void(uint64_t)> part() {
-    return [this, before = done_bytes_](uint64_t bytes) {
-      done_bytes_ = std::min(before + bytes, total_bytes_);
-      if (options_.on_progress) options_.on_progress({"loading", done_bytes_, total_bytes_, seconds_since(start_ns_)});
-      if (options_.keep_going && !options_.keep_going()) fail(Fault::interrupted, "interrupted while loading");
-    };
-  }
-
- private:
-  const EngineOptions& options_;
-  uint64_t total_bytes_;
-  uint64_t done_bytes_ = 0;
-  uint64_t start_ns_ = now_ns();
-};
-
-class CheckpointEngine final : public Engine {
+class CheckpointEngine final : public PartedEngine {
  public:
   explicit CheckpointEngine(const EngineOptions& options);
   ~CheckpointEngine() override;
@@ -101,8 +81,11 @@ class CheckpointEngine final : public Engine {
   std::string detokenize(std::span<const int32_t> ids) const override;
   std::vector<int32_t> chat_prompt(std::string_view request_json) const override;
   std::unique_ptr<Session> new_session() override;
+  void load_for(int n_answers) override;
+  EngineParts parts() override;
 
  private:
+  SessionParts session_parts();
   void stop_if_asked() const;
   uint64_t probe_bytes() const;
   DiskProbe disk_probe(const Reading& reading, double seconds) const;
@@ -135,6 +118,7 @@ class CheckpointEngine final : public Engine {
   std::unique_ptr<Forward> forward_;
   double load_seconds_ = 0;  // open and load together
   bool session_in_use_ = false;
+  int n_answers_ = 0;  // at once, of a service
 };
 
 CheckpointEngine::CheckpointEngine(const EngineOptions& options)
@@ -172,7 +156,7 @@ void CheckpointEngine::recall_use() {
 Placement CheckpointEngine::place(const Reading& reading, int64_t prompt_tokens, int64_t answer_tokens) const {
   return plan_memory({model_.family->config(), model_.experts, report_.trunk_bytes, resident_set_bytes(),
                       reading.alignment(), prompt_tokens, answer_tokens, options_, detect_memory_limit(),
-                      reading.loading_alignment()});
+                      reading.loading_alignment(), n_answers_});
 }
 
 MemoryPlan CheckpointEngine::plan(int64_t prompt_tokens, int64_t answer_tokens) const {
@@ -279,8 +263,8 @@ void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
   placement_ = place(reading, prompt_tokens, answer_tokens);
   apply(placement_.plan, budget_);
   load_weights(reading);
-  workspace_ = std::make_unique<Workspace>(
-      config, workspace_shape(model_.experts, placement_.prefill_chunk, options_.exact), budget_);
+  workspace_ = std::make_unique<Workspace>(config, workspace_shape(model_.experts, placement_.max_rows, options_.exact),
+                                           budget_);
   forward_ = std::make_unique<Forward>(*model_.family, *kernels_, *pool_, *experts_, *workspace_, options_.exact);
   load_seconds_ += seconds_since(start_ns);
 }
@@ -335,28 +319,42 @@ std::vector<int32_t> CheckpointEngine::chat_prompt(std::string_view request_json
     fail(Fault::unsupported, "{}: the checkpoint has no chat template; give the prompt as it is with --raw",
          report_.path);
   }
-  const auto shallow = [](int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&) {
-    if (depth > kDeepestRequest)
-      fail(Fault::input, "the chat request is nested more than {} levels deep", kDeepestRequest);
-    return true;
-  };
-  try {
-    return chat_template_->encode(nlohmann::ordered_json::parse(request_json, shallow), words);
-  } catch (const nlohmann::json::exception& error) {
-    fail(Fault::input, "the chat request is not valid JSON: {}", error.what());
-  }
+  return chat_template_->encode(parse_chat_request(request_json), words);
 }
 
-std::unique_ptr<Session> CheckpointEngine::new_session() {
-  load(0, 0);
+SessionParts CheckpointEngine::session_parts() {
   Stats base;
   base.load_s = load_seconds_;
   base.budget_bytes = placement_.plan.budget_bytes();
   base.kernels = kernels_->name;
   base.n_threads = pool_->size();
   base.exact = options_.exact;
-  return make_session({*forward_, tokenizer_.get(), *experts_, budget_, placement_.kv_format, placement_.context_tokens,
-                       placement_.prefill_chunk, base, options_.on_progress, options_.keep_going, &session_in_use_});
+  return {*forward_,
+          tokenizer_.get(),
+          *experts_,
+          budget_,
+          placement_.kv_format,
+          placement_.context_tokens,
+          placement_.prefill_chunk,
+          base,
+          options_.on_progress,
+          options_.keep_going,
+          &session_in_use_};
+}
+
+std::unique_ptr<Session> CheckpointEngine::new_session() {
+  load(0, 0);
+  return make_session(session_parts());
+}
+
+void CheckpointEngine::load_for(int n_answers) {
+  if (forward_ != nullptr) fail(Fault::usage, "a service loads its engine itself; this one is loaded already");
+  n_answers_ = n_answers;
+  load(0, 0);
+}
+
+EngineParts CheckpointEngine::parts() {
+  return {session_parts(), chat_template_.get(), model_record_path("", report_.files, report_.file_bytes)};
 }
 
 }  // namespace

@@ -18,13 +18,28 @@ constexpr int64_t kLeastContext = 1024;
 constexpr std::array<int64_t, 4> kPrefillChunks = {512, 256, 128, 64};
 constexpr uint64_t kWorkspaceShare = 16;       // an automatic chunk takes at most this part of the limit
 constexpr uint64_t kContextShare = 8;          // so does the KV cache of an automatic context
+constexpr uint64_t kSessionsShare = 16;        // and the conversations that a service remembers
+constexpr uint64_t kStatesRemembered = 4;      // of a conversation: one at the end of each of its last messages
 constexpr uint64_t kProgramBytes = 24 * kMiB;  // code, stacks, heap beyond what was counted when planning
 constexpr uint64_t kPageTableShare = 256;      // page tables are 1/512 of small pages; the rest is the kernel's own
 constexpr uint64_t kLimitSlack = 32;           // --ram may exceed the measured limit by this part of it
 constexpr uint64_t kReadQueueBytes = kMiB;     // rings and request lists
 
-uint64_t workspace_bytes(const PlanRequest& r, int64_t rows) {
-  return Workspace::bytes(r.config, workspace_shape(r.experts, rows, r.options.exact));
+uint64_t workspace_bytes(const PlanRequest& r, int64_t chunk) {
+  return Workspace::bytes(r.config, workspace_shape(r.experts, chunk + r.n_answers, r.options.exact));
+}
+
+uint64_t n_sequences(const PlanRequest& r) { return static_cast<uint64_t>(std::max(1, r.n_answers)); }
+
+uint64_t kv_bytes(const PlanRequest& r, KvFormat kv, int64_t tokens) {
+  return n_sequences(r) * KvCache::bytes(r.config, kv, tokens);
+}
+
+// What conversations that nobody is answering may take.
+uint64_t sessions_bytes(const PlanRequest& r, KvFormat kv, int64_t context_tokens, uint64_t limit_bytes) {
+  if (r.n_answers == 0) return 0;
+  const uint64_t each = KvCache::bytes(r.config, kv, context_tokens) + kStatesRemembered * DeltaState::bytes(r.config);
+  return std::min(limit_bytes / kSessionsShare, 2 * n_sequences(r) * each);
 }
 
 int64_t choose_chunk(const PlanRequest& r, uint64_t limit_bytes) {
@@ -47,7 +62,7 @@ int64_t choose_context(const PlanRequest& r, KvFormat kv, uint64_t limit_bytes) 
   if (chosen > 0) return chosen;
   const int64_t wanted = std::min(longest, r.prompt_tokens + r.answer_tokens);
   int64_t tokens = std::min(kDefaultContext, longest);
-  while (tokens > kLeastContext && KvCache::bytes(r.config, kv, tokens) > limit_bytes / kContextShare) tokens /= 2;
+  while (tokens > kLeastContext && kv_bytes(r, kv, tokens) > limit_bytes / kContextShare) tokens /= 2;
   return std::max(tokens, wanted);
 }
 
@@ -86,6 +101,7 @@ MemoryLimit choose_limit(const PlanRequest& r) {
 struct Sizes {
   int64_t context_tokens = 0;
   int64_t prefill_chunk = 0;
+  uint64_t sessions_bytes = 0;
 };
 
 // Everything but the routed experts. `least`: what the floors are counted with.
@@ -99,18 +115,19 @@ Placement place_trunk(const PlanRequest& r, const MemoryLimit& limit, KvFormat k
   placement.kv_format = kv;
   placement.context_tokens = sizes.context_tokens;
   placement.prefill_chunk = sizes.prefill_chunk;
+  placement.max_rows = sizes.prefill_chunk + r.n_answers;
   const auto allot = [&](Allotted what, uint64_t bytes, uint64_t floor) {
     plan.allotments.push_back({kAllottedNames[static_cast<size_t>(what)], bytes, floor});
   };
-  const uint64_t delta = DeltaState::bytes(r.config);
+  const uint64_t delta = n_sequences(r) * DeltaState::bytes(r.config);
   const uint64_t program = r.program_bytes + kProgramBytes + limit.bytes / kPageTableShare;
   allot(Allotted::trunk, r.trunk_bytes, r.trunk_bytes);
-  allot(Allotted::kv_cache, KvCache::bytes(r.config, kv, sizes.context_tokens),
-        KvCache::bytes(r.config, kv, least.context_tokens));
+  allot(Allotted::kv_cache, kv_bytes(r, kv, sizes.context_tokens), kv_bytes(r, kv, least.context_tokens));
   if (delta > 0) allot(Allotted::delta_state, delta, delta);
   allot(Allotted::workspace, workspace_bytes(r, sizes.prefill_chunk), workspace_bytes(r, least.prefill_chunk));
   allot(Allotted::read_buffers, kReadQueueBytes, kReadQueueBytes);
   allot(Allotted::program, program, program);
+  if (r.n_answers > 0) allot(Allotted::sessions, sizes.sessions_bytes, 0);
   return placement;
 }
 
@@ -137,16 +154,19 @@ WorkspaceShape workspace_shape(const ExpertTable& experts, int64_t rows, bool ex
 Placement plan_memory(const PlanRequest& r) {
   const MemoryLimit limit = choose_limit(r);
   const KvFormat kv = choose_kv_format(r);
-  const Sizes wanted = {choose_context(r, kv, limit.bytes), choose_chunk(r, limit.bytes)};
+  const int64_t context_tokens = choose_context(r, kv, limit.bytes);
+  const Sizes wanted = {context_tokens, choose_chunk(r, limit.bytes),
+                        sessions_bytes(r, kv, context_tokens, limit.bytes)};
   const int64_t least_context = std::max(r.prompt_tokens, std::min(kLeastContext, wanted.context_tokens));
   const Sizes least = {r.options.context_tokens > 0 ? wanted.context_tokens : least_context,
-                       r.options.prefill_chunk > 0 ? wanted.prefill_chunk : kDeltaChunk};
+                       r.options.prefill_chunk > 0 ? wanted.prefill_chunk : kDeltaChunk, 0};
   for (const Sizes& sizes : {wanted, least}) {
     Placement placement = place_trunk(r, limit, kv, sizes, least);
     const bool fits = place_experts(r, placement.plan);
     for (const Allotment& a : placement.plan.allotments) placement.plan.floor_bytes += a.floor_bytes;
     if (fits) return placement;
-    if (sizes.context_tokens == least.context_tokens && sizes.prefill_chunk == least.prefill_chunk) {
+    if (sizes.context_tokens == least.context_tokens && sizes.prefill_chunk == least.prefill_chunk &&
+        sizes.sessions_bytes == 0) {
       throw Error(Fault::memory_floor,
                   "the memory limit is below what this model needs at least\n" + placement.plan.table());
     }

@@ -22,6 +22,7 @@ struct PlanRequest {
   const EngineOptions& options;
   MemoryLimit limit;                // of the machine or cgroup
   uint32_t resident_alignment = 1;  // of reads where every expert has a place in memory
+  int n_answers = 0;                // a service's, side by side; 0: one session, and nothing is remembered beside it
 };
 
 // A plan and the settings it stands for.
@@ -29,6 +30,7 @@ struct Placement {
   MemoryPlan plan;
   int64_t context_tokens = 0;
   int64_t prefill_chunk = 0;  // rows, a multiple of kDeltaChunk
+  int64_t max_rows = 0;       // of a step: a chunk, and beside it a row of each of a service's answers
   KvFormat kv_format = KvFormat::f16;
 };
 

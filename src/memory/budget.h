@@ -8,10 +8,10 @@
 
 namespace flashmoe {
 
-enum class Allotted { trunk, kv_cache, delta_state, workspace, expert_cache, read_buffers, program };
-inline constexpr int kAllottedCount = 7;
+enum class Allotted { trunk, kv_cache, delta_state, workspace, expert_cache, read_buffers, program, sessions };
+inline constexpr int kAllottedCount = 8;
 inline constexpr std::array<const char*, kAllottedCount> kAllottedNames = {
-    "trunk", "kv_cache", "delta_state", "workspace", "expert_cache", "read_buffers", "program"};
+    "trunk", "kv_cache", "delta_state", "workspace", "expert_cache", "read_buffers", "program", "sessions"};
 
 // Bytes the process may use in all, and who says so.
 struct MemoryLimit {

@@ -167,4 +167,18 @@ ToolCalls parse_tool_calls(std::string_view text, const Json& tools) {
   return out;
 }
 
+const Json* parameter_schema(const Json& tools, const std::string& tool, const std::string& parameter) {
+  return member(member(member(definition(tools, tool), "parameters"), "properties"), parameter.c_str());
+}
+
+std::string argument_json(const std::string& text, const Json* schema) {
+  std::string wanted;
+  return typed(text, schema, wanted).value_or(Json(text)).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+bool is_plain_text(const Json* schema) {
+  const Json* type = member(schema, "type");
+  return type == nullptr || (!type->is_array() && *type == "string");
+}
+
 }  // namespace flashmoe

@@ -1,0 +1,28 @@
+// What a service needs of the engine beneath it.
+#pragma once
+
+#include <string>
+
+#include "engine/session.h"
+#include "flashmoe/engine.h"
+#include "text/chat_template.h"
+
+namespace flashmoe {
+
+struct EngineParts {
+  SessionParts session;
+  const ChatTemplate* chat_template;  // null: text and ids only
+  std::string model_key;              // the same for the same files of the same model
+};
+
+// An engine that can be loaded for several sequences at once.
+class PartedEngine : public Engine {
+ public:
+  // Like load, with memory for `n_answers` sequences and for remembered conversations. Throws Error{usage} when the
+  // engine was loaded before.
+  virtual void load_for(int n_answers) = 0;
+  // After load_for. What they refer to lives as long as the engine.
+  virtual EngineParts parts() = 0;
+};
+
+}  // namespace flashmoe

@@ -1,0 +1,70 @@
+#include "engine/prompt.h"
+
+#include "base/error.h"
+#include "engine/chat_request.h"
+
+namespace flashmoe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Clients send a call's arguments as text; templates go through them as an object.
+void read_arguments(Json& chat) {
+  if (!chat.is_object() || !chat.contains("messages") || !chat["messages"].is_array()) return;
+  for (Json& message : chat["messages"]) {
+    if (!message.is_object() || !message.contains("tool_calls") || !message["tool_calls"].is_array()) continue;
+    for (Json& call : message["tool_calls"]) {
+      Json& function = call.is_object() && call.contains("function") ? call["function"] : call;
+      if (!function.is_object() || !function.contains("arguments") || !function["arguments"].is_string()) continue;
+      const auto& text = function["arguments"].get_ref<const std::string&>();
+      Json arguments = text.empty() ? Json::object() : Json::parse(text, nullptr, false);
+      if (!arguments.is_object()) fail(Fault::input, "the arguments of a tool call are not a JSON object: {}", text);
+      function["arguments"] = std::move(arguments);
+    }
+  }
+}
+
+// Whether the prompt leaves a <think> open for the answer to go on in.
+AnswerReader::Opening opening_of(std::span<const int32_t> ids, const Tokenizer& tokenizer) {
+  const auto think = tokenizer.id_of("<think>"), think_end = tokenizer.id_of("</think>");
+  for (size_t i = ids.size(); i > 0 && !tokenizer.ends_turn(ids[i - 1]); --i) {
+    if (think_end && ids[i - 1] == *think_end) break;
+    if (think && ids[i - 1] == *think) return AnswerReader::Opening::thinking;
+  }
+  return AnswerReader::Opening::content;
+}
+
+}  // namespace
+
+Prompt read_prompt(const Request& request, const EngineParts& parts) {
+  const Tokenizer* tokenizer = parts.session.tokenizer;
+  if (tokenizer == nullptr) fail(Fault::unsupported, "this checkpoint has no tokenizer, so it cannot produce text");
+  Prompt prompt;
+  if (!request.chat_json.empty()) {
+    if (parts.chat_template == nullptr) {
+      fail(Fault::unsupported, "the checkpoint has no chat template; only plain text can be continued");
+    }
+    prompt.chat = parse_chat_request(request.chat_json);
+    read_arguments(prompt.chat);
+    prompt.ids = parts.chat_template->encode(prompt.chat, *tokenizer);
+    if (const auto tools = prompt.chat.find("tools"); tools != prompt.chat.end()) prompt.tools = *tools;
+    prompt.opening = opening_of(prompt.ids, *tokenizer);
+  } else if (!request.text.empty()) {
+    prompt.ids = tokenizer->encode(request.text, Marks::as_text);
+  } else {
+    prompt.ids = request.ids;
+  }
+  if (prompt.ids.empty()) fail(Fault::input, "the prompt is empty");
+  const int64_t vocab_size = parts.session.forward.config().vocab_size;
+  for (const int32_t id : prompt.ids) {
+    if (id >= 0 && id < vocab_size) continue;
+    fail(Fault::input, "token id {} is out of range; this model has ids 0 to {}", id, vocab_size - 1);
+  }
+  const auto n = static_cast<int64_t>(prompt.ids.size());
+  if (n > parts.session.context_tokens) {
+    fail(Fault::input, "the prompt has {} tokens, but the context holds {}", n, parts.session.context_tokens);
+  }
+  return prompt;
+}
+
+}  // namespace flashmoe

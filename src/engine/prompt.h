@@ -1,0 +1,23 @@
+// A request as the tokens that the model reads, and how its answer begins.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "engine/engine_parts.h"
+#include "flashmoe/service.h"
+#include "text/answer_reader.h"
+
+namespace flashmoe {
+
+struct Prompt {
+  std::vector<int32_t> ids;
+  nlohmann::ordered_json chat;  // the request, calls' arguments as objects; null: plain text or ids
+  nlohmann::ordered_json tools;
+  AnswerReader::Opening opening = AnswerReader::Opening::plain;
+};
+
+// Throws Error{input} for bad JSON, whatever the template raises, and an empty prompt; Error{unsupported} without
+// tokenizer or template where one is needed. Any thread.
+Prompt read_prompt(const Request& request, const EngineParts& parts);
+
+}  // namespace flashmoe

@@ -1,0 +1,75 @@
+// One request from submit to its last event. Belongs to the engine's thread; only the channel is shared.
+#pragma once
+
+#include "base/clock.h"
+#include "engine/answer_channel.h"
+#include "engine/prompt.h"
+#include "model/sequence.h"
+#include "sampling/grammar.h"
+#include "sampling/sampler.h"
+
+namespace flashmoe {
+
+class RunningAnswer {
+ public:
+  RunningAnswer(const Request& request, Prompt prompt, std::shared_ptr<const Grammar> grammar, const EngineParts& parts,
+                std::shared_ptr<AnswerChannel> channel);
+
+  // Leaves the queue; what the sequence holds already is the beginning of the prompt.
+  void begin(std::unique_ptr<Sequence> sequence);
+  std::unique_ptr<Sequence> give_up_sequence() { return std::move(sequence_); }
+  Sequence& sequence() { return *sequence_; }
+
+  const Prompt& prompt() const { return prompt_; }
+  bool reading() const { return sequence_->n_tokens() < static_cast<int64_t>(prompt_.ids.size()); }
+  std::span<const int32_t> unread() const {
+    return std::span(prompt_.ids).subspan(static_cast<size_t>(sequence_->n_tokens()));
+  }
+  // `rows` of the prompt are being computed, of which `share` is done.
+  void tell_reading(int64_t rows, double share);
+  void tell_waiting(size_t n_before);
+
+  // Samples from the logits [vocab_size] behind the last token, which it may overwrite. False when the answer is over.
+  bool take(std::span<float> logits);
+  int32_t last_id() const { return ids_.back(); }  // to be fed next
+  const std::vector<int32_t>& ids() const { return ids_; }
+  void fail(const std::exception_ptr& error) { channel_->fail(error); }
+  bool cancelled() const { return channel_->cancelled(); }
+  const Usage& usage() const { return usage_; }
+  const std::string& thinking() const { return thinking_; }
+  const std::string& content() const { return content_; }
+  struct Call {
+    std::string id, name, arguments;
+  };
+  const std::vector<Call>& calls() const { return calls_; }
+  bool ended_turn() const { return reason_ == StopReason::end_of_turn; }
+
+ private:
+  int32_t next_id(std::span<float> logits);
+  void note_logprobs(std::span<const float> logits);
+  void close_thinking();
+  void hand_out(const std::vector<AnswerPiece>& pieces);
+  bool over(StopReason reason);
+  void first_token();
+
+  Request request_;
+  Prompt prompt_;
+  std::optional<GrammarState> grammar_;
+  const EngineParts& parts_;
+  std::shared_ptr<AnswerChannel> channel_;
+  std::unique_ptr<Sequence> sequence_;
+  std::optional<Sampler> sampler_;
+  AnswerReader reader_;
+  std::vector<int32_t> ids_;
+  std::vector<int32_t> forced_;  // to come before anything is sampled, last first
+  std::vector<SampledToken> unsent_;
+  SampledToken sampled_;
+  bool closed_thinking_ = false;
+  std::string thinking_, content_;
+  std::vector<Call> calls_;
+  StopReason reason_ = StopReason::interrupted;
+  Usage usage_;
+  uint64_t submitted_ns_ = now_ns(), begun_ns_ = 0, first_token_ns_ = 0, told_ns_ = 0;
+};
+
+}  // namespace flashmoe

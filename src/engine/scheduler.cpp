@@ -1,0 +1,251 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "engine/peak_memory.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr int64_t kShortChunk = kDeltaChunk;  // of a prompt that is read while others are answered
+constexpr int64_t kLatelySeconds = 5;
+
+}  // namespace
+
+Scheduler::Scheduler(const EngineParts& parts, const ServiceOptions& options) : parts_(parts), options_(options) {
+  const auto n = static_cast<size_t>(options.n_parallel);
+  tokens_.reserve(static_cast<size_t>(parts_.session.forward.max_rows()));
+  runs_.reserve(n + 1);
+  decoding_.reserve(n);
+  ended_.reserve(n);
+  parts_.session.forward.set_before_layer([this](int layer) { before_layer(layer); });
+  publish();
+}
+
+void Scheduler::add(std::unique_ptr<RunningAnswer> answer) {
+  const std::lock_guard lock(mutex_);
+  if (stopping_) fail(Fault::interrupted, "the service is shutting down");
+  if (waiting_.size() >= static_cast<size_t>(options_.n_waiting) &&
+      (options_.n_waiting > 0 || stats_.n_running >= options_.n_parallel)) {
+    ++stats_.n_refused;
+    fail(Fault::busy, "{} requests are being answered and {} wait, which is all this service takes; try again later",
+         stats_.n_running, waiting_.size());
+  }
+  ++stats_.n_requests;
+  answer->tell_waiting(waiting_.size());
+  waiting_.push_back(std::move(answer));
+  stats_.n_waiting = static_cast<int>(waiting_.size());
+  changed_.notify_all();
+}
+
+void Scheduler::wake() {
+  const std::lock_guard lock(mutex_);
+  changed_.notify_all();
+}
+
+void Scheduler::stop() {
+  stopping_ = true;
+  wake();
+}
+
+ServiceStats Scheduler::stats() const {
+  const std::lock_guard lock(mutex_);
+  ServiceStats stats = stats_;
+  stats.engine.peak_bytes = peak_resident_set_bytes();
+  return stats;
+}
+
+void Scheduler::run() {
+  while (!stopping_) {
+    drop_cancelled();
+    admit();
+    if (running_.empty()) {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
+      continue;
+    }
+    try {
+      step();
+    } catch (const Error& error) {
+      if (error.fault() != Fault::interrupted || stopping_) fail_all(std::current_exception());
+    }
+    publish();
+  }
+  fail_all(std::make_exception_ptr(Error(Fault::interrupted, "the service was shut down")));
+}
+
+void Scheduler::drop_cancelled() {
+  const auto is_cancelled = [](const auto& answer) { return answer->cancelled(); };
+  const auto ended = std::make_exception_ptr(Error(Fault::interrupted, "the request was cancelled"));
+  for (auto& answer : running_) {
+    if (!answer->cancelled()) continue;
+    answer->fail(ended);
+    free_sequences_.push_back(answer->give_up_sequence());
+  }
+  auto n = std::erase_if(running_, is_cancelled);
+  const std::lock_guard lock(mutex_);
+  for (auto& answer : waiting_) {
+    if (answer->cancelled()) answer->fail(ended);
+  }
+  n += std::erase_if(waiting_, is_cancelled);
+  stats_.n_cancelled += n;
+  stats_.n_waiting = static_cast<int>(waiting_.size());
+  stats_.n_running = static_cast<int>(running_.size());
+}
+
+void Scheduler::admit() {
+  while (running_.size() < static_cast<size_t>(options_.n_parallel)) {
+    std::unique_ptr<RunningAnswer> answer;
+    {
+      const std::lock_guard lock(mutex_);
+      if (waiting_.empty()) return;
+      answer = std::move(waiting_.front());
+      waiting_.pop_front();
+      stats_.n_waiting = static_cast<int>(waiting_.size());
+      stats_.n_running = static_cast<int>(running_.size()) + 1;
+      for (size_t i = 0; i < waiting_.size(); ++i) waiting_[i]->tell_waiting(i);
+    }
+    const SessionParts& s = parts_.session;
+    std::unique_ptr<Sequence> sequence;
+    if (free_sequences_.empty()) {
+      sequence = std::make_unique<Sequence>(s.forward.config(), s.kv_format, s.context_tokens, s.budget);
+    } else {
+      sequence = std::move(free_sequences_.back());
+      free_sequences_.pop_back();
+      const auto state = sequence->delta().span();
+      std::fill(state.begin(), state.end(), std::byte{0});
+      sequence->set_n_tokens(0);
+    }
+    answer->begin(std::move(sequence));
+    running_.push_back(std::move(answer));
+  }
+}
+
+// Takes turns between those whose prompt is not read.
+RunningAnswer* Scheduler::next_reader() {
+  for (size_t i = 0; i < running_.size(); ++i) {
+    RunningAnswer& answer = *running_[(turn_ + i) % running_.size()];
+    if (!answer.reading()) continue;
+    turn_ = (turn_ + i + 1) % running_.size();
+    return &answer;
+  }
+  return nullptr;
+}
+
+// Chunks end at multiples of kDeltaChunk, or with the prompt, whatever is beside them.
+int64_t Scheduler::add_prefill(RunningAnswer& reader) {
+  const std::span<const int32_t> unread = reader.unread();
+  const int64_t position = reader.sequence().n_tokens();
+  const int64_t chunk = decoding_.empty() ? parts_.session.prefill_chunk : kShortChunk;
+  const int64_t n = std::min(static_cast<int64_t>(unread.size()), chunk - position % kDeltaChunk);
+  runs_.push_back({&reader.sequence(), static_cast<int64_t>(tokens_.size()), n, position});
+  tokens_.insert(tokens_.end(), unread.begin(), unread.begin() + n);
+  return n;
+}
+
+void Scheduler::step() {
+  tokens_.clear();
+  runs_.clear();
+  decoding_.clear();
+  for (const auto& answer : running_) {
+    if (answer->reading()) continue;
+    runs_.push_back({&answer->sequence(), static_cast<int64_t>(tokens_.size()), 1, answer->sequence().n_tokens()});
+    tokens_.push_back(answer->last_id());
+    decoding_.push_back(answer.get());
+  }
+  reader_ = next_reader();
+  reader_rows_ = reader_ == nullptr ? 0 : add_prefill(*reader_);
+  const uint64_t start_ns = now_ns();
+  parts_.session.forward.step(Batch{tokens_, runs_});
+  take_results(reader_, reader_rows_);
+  const auto n_decoded = static_cast<int64_t>(decoding_.size());
+  count(seconds_since(start_ns), n_decoded, std::exchange(reader_rows_, 0));
+  reader_ = nullptr;
+}
+
+void Scheduler::take_results(RunningAnswer* reader, int64_t n_read) {
+  ended_.clear();
+  const std::span<RunningAnswer* const> decoding = decoding_;
+  for (size_t i = 0; i < decoding.size(); i += kLogitRows) {
+    take_rows(static_cast<int64_t>(i), decoding.subspan(i, std::min<size_t>(kLogitRows, decoding.size() - i)));
+  }
+  if (reader != nullptr) {
+    reader->tell_reading(n_read, 1);
+    if (!reader->reading()) take_rows(static_cast<int64_t>(decoding.size()) + n_read - 1, {&reader, 1});
+  }
+  for (RunningAnswer* answer : ended_) end(*answer);
+}
+
+void Scheduler::take_rows(int64_t first_row, std::span<RunningAnswer* const> answers) {
+  Forward& forward = parts_.session.forward;
+  const auto vocab_size = static_cast<size_t>(forward.config().vocab_size);
+  const auto logits = forward.logits(first_row, static_cast<int64_t>(answers.size()));
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const auto row = logits.subspan(i * vocab_size, vocab_size);
+    // The workspace is ours between two steps: a constraint may mask the row where it lies.
+    if (!answers[i]->take({const_cast<float*>(row.data()), vocab_size})) ended_.push_back(answers[i]);
+  }
+}
+
+void Scheduler::end(RunningAnswer& answer) {
+  const auto at = std::find_if(running_.begin(), running_.end(), [&](const auto& a) { return a.get() == &answer; });
+  const Usage usage = answer.usage();
+  free_sequences_.push_back(answer.give_up_sequence());
+  running_.erase(at);
+  const std::lock_guard lock(mutex_);
+  stats_.prompt_tokens += static_cast<uint64_t>(usage.prompt_tokens);
+  stats_.cached_tokens += static_cast<uint64_t>(usage.cached_tokens);
+  stats_.answer_tokens += static_cast<uint64_t>(usage.answer_tokens);
+}
+
+// A step that failed leaves every sequence in it undefined.
+void Scheduler::fail_all(const std::exception_ptr& error) {
+  reader_ = nullptr;
+  for (auto& answer : running_) {
+    answer->fail(error);
+    free_sequences_.push_back(answer->give_up_sequence());
+  }
+  const std::lock_guard lock(mutex_);
+  stats_.n_failed += running_.size();
+  running_.clear();
+  stats_.n_running = 0;
+  if (!stopping_) return;
+  for (auto& answer : waiting_) answer->fail(error);
+  stats_.n_failed += waiting_.size();
+  waiting_.clear();
+}
+
+void Scheduler::before_layer(int layer) {
+  const auto& keep_going = parts_.session.keep_going;
+  if (stopping_ || (keep_going && !keep_going())) fail(Fault::interrupted, "the service was interrupted");
+  if (reader_ == nullptr) return;
+  reader_->tell_reading(reader_rows_, static_cast<double>(layer) / parts_.session.forward.config().n_layers);
+}
+
+void Scheduler::count(double seconds, int64_t n_decoded, int64_t n_read) {
+  const auto second = static_cast<int64_t>(now_ns() / 1'000'000'000);
+  auto& [when, tokens] = lately_[static_cast<size_t>(second) % lately_.size()];
+  if (std::exchange(when, second) != second) tokens = 0;
+  tokens += static_cast<uint64_t>(n_decoded);
+  const double read_share = static_cast<double>(n_read) / static_cast<double>(n_read + n_decoded);
+  const std::lock_guard lock(mutex_);
+  stats_.prefill_s += seconds * read_share;
+  stats_.decode_s += seconds * (1 - read_share);
+}
+
+void Scheduler::publish() {
+  Stats engine = parts_.session.base;
+  engine.cache = parts_.session.experts.cache_stats();
+  engine.io = parts_.session.experts.io_stats();
+  engine.stages = parts_.session.forward.profile().times;
+  const auto second = static_cast<int64_t>(now_ns() / 1'000'000'000);
+  uint64_t tokens = 0;
+  for (const auto& [when, n] : lately_) tokens += second - when <= kLatelySeconds ? n : 0;
+  const std::lock_guard lock(mutex_);
+  stats_.engine = std::move(engine);
+  stats_.n_running = static_cast<int>(running_.size());
+  stats_.tok_per_s = static_cast<double>(tokens) / kLatelySeconds;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,227 @@
+#include "flashmoe/service.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "flashmoe/error.h"
+#include "support/expect_error.h"
+
+namespace flashmoe {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kPatience{60'000};
+
+const std::string kTools =
+    R"([{"type":"function","function":{"name":"close_order","description":"Close an order",)"
+    R"("parameters":{"type":"object","properties":{"id":{"type":"string"}},"required":["id"]}}}])";
+const std::string kCloseOrder = "Close order BB668296004UL.";
+
+struct Told {
+  std::string thinking, content, arguments, name, call_id;
+  std::vector<SampledToken> tokens;
+  uint64_t n_reading = 0;
+  AnswerEvent done;
+};
+
+Told read_all(Answer& answer) {
+  Told told;
+  while (auto event = answer.next(kPatience)) {
+    told.tokens.insert(told.tokens.end(), event->tokens.begin(), event->tokens.end());
+    switch (event->kind) {
+      case AnswerEvent::Kind::waiting:
+        break;
+      case AnswerEvent::Kind::reading:
+        ++told.n_reading;
+        break;
+      case AnswerEvent::Kind::thinking:
+        told.thinking += event->text;
+        break;
+      case AnswerEvent::Kind::content:
+        told.content += event->text;
+        break;
+      case AnswerEvent::Kind::tool_call:
+        if (!event->name.empty()) told.name = event->name, told.call_id = event->call_id;
+        told.arguments += event->text;
+        break;
+      case AnswerEvent::Kind::done:
+        told.done = *event;
+    }
+  }
+  EXPECT_TRUE(answer.finished());
+  return told;
+}
+
+class ServiceTest : public testing::Test {
+ protected:
+  std::unique_ptr<Service> start(const ServiceOptions& options = {}) {
+    EngineOptions engine;
+    engine.model_path = FLASHMOE_SOURCE_DIR "/models/spark/spark.gguf";
+    engine.n_threads = 2;
+    engine.context_tokens = 4096;
+    engine.learn = false;
+    return Service::start(Engine::open(engine), options);
+  }
+  static Request chat(const std::string& text, int max_tokens = 40, const std::string& more = "") {
+    Request request;
+    request.chat_json = nlohmann::json{{"messages", {{{"role", "user"}, {"content", text}}}}}.dump();
+    if (!more.empty()) request.chat_json.insert(1, more + ",");
+    request.generate.max_tokens = max_tokens;
+    return request;
+  }
+};
+
+TEST_F(ServiceTest, AnswersWithReasoningAndContentApart) {
+  const auto service = start();
+  const Told told = read_all(*service->submit(chat("Hello, who are you?", 0)));
+  EXPECT_EQ(told.done.reason, StopReason::end_of_turn);
+  EXPECT_FALSE(told.content.empty());
+  EXPECT_EQ((told.thinking + told.content).find("think>"), std::string::npos);
+  EXPECT_GT(told.n_reading, 0U);
+  EXPECT_EQ(told.done.usage.prompt_tokens, service->count_tokens(chat("Hello, who are you?")));
+  EXPECT_GT(told.done.usage.answer_tokens, told.done.usage.thinking_tokens);
+  EXPECT_EQ(service->stats().n_requests, 1U);
+}
+
+TEST_F(ServiceTest, AnswersSideBySideEqualThoseAlone) {
+  const std::vector<std::string> questions = {"Hello!", "What is the capital of France?", "Count to ten.",
+                                              "Tell me about " + std::string(600, 'x') + ".", "Who are you?"};
+  const auto requests = [&] {
+    std::vector<Request> all;
+    for (const std::string& question : questions) {
+      all.push_back(chat(question, 48));
+      all.back().n_logprobs = 2;
+      all.back().generate.sampling.temperature = 1;
+      all.back().generate.sampling.seed = all.size();
+    }
+    return all;
+  }();
+  std::vector<Told> alone, beside;
+  const auto service = start();
+  for (const Request& request : requests) alone.push_back(read_all(*start()->submit(request)));
+  std::vector<std::unique_ptr<Answer>> answers;
+  for (const Request& request : requests) answers.push_back(service->submit(request));
+  for (const auto& answer : answers) beside.push_back(read_all(*answer));
+  for (size_t i = 0; i < alone.size(); ++i) {
+    ASSERT_EQ(alone[i].tokens.size(), beside[i].tokens.size()) << i;
+    EXPECT_EQ(alone[i].thinking + alone[i].content, beside[i].thinking + beside[i].content);
+    for (size_t t = 0; t < alone[i].tokens.size(); ++t) {
+      EXPECT_EQ(alone[i].tokens[t].token.id, beside[i].tokens[t].token.id);
+      EXPECT_EQ(alone[i].tokens[t].token.logprob, beside[i].tokens[t].token.logprob) << i << " " << t;
+      ASSERT_EQ(beside[i].tokens[t].likeliest.size(), 2U);
+      EXPECT_GE(beside[i].tokens[t].likeliest[0].logprob, beside[i].tokens[t].likeliest[1].logprob);
+    }
+  }
+}
+
+TEST_F(ServiceTest, CallsATool) {
+  const auto service = start();
+  const Told told = read_all(*service->submit(chat(kCloseOrder, 0, R"("tools":)" + kTools)));
+  EXPECT_TRUE(told.done.called_tools);
+  EXPECT_EQ(told.name, "close_order");
+  EXPECT_EQ(told.call_id.substr(0, 5), "call_");
+  EXPECT_EQ(told.arguments, R"({"id":"BB668296004UL"})");
+}
+
+TEST_F(ServiceTest, ACancelledAnswerStopsAndOthersGoOn) {
+  const auto service = start();
+  const auto dropped = service->submit(chat("Count to a thousand.", 3000));
+  const auto other = service->submit(chat("Hello!", 8));
+  while (dropped->next(kPatience)->kind != AnswerEvent::Kind::thinking) {
+  }
+  dropped->cancel();
+  const auto drain = [&] {
+    while (dropped->next(kPatience)) {
+    }
+  };
+  expect_error([&] { drain(); }, Fault::interrupted, {"cancelled"});
+  EXPECT_TRUE(dropped->finished());
+  EXPECT_EQ(read_all(*other).done.usage.answer_tokens, 8);
+  EXPECT_EQ(service->stats().n_cancelled, 1U);
+}
+
+TEST_F(ServiceTest, AFullQueueIsBusy) {
+  ServiceOptions options;
+  options.n_parallel = 1;
+  options.n_waiting = 1;
+  const auto service = start(options);
+  const auto first = service->submit(chat("Count to a thousand.", 3000));
+  while (first->next(kPatience)->kind == AnswerEvent::Kind::waiting) {
+  }
+  const auto second = service->submit(chat("Hello!", 4));
+  expect_error([&] { service->submit(chat("Hello!", 4)); }, Fault::busy, {"try again later"});
+  EXPECT_EQ(service->stats().n_refused, 1U);
+  first->cancel();
+  EXPECT_EQ(read_all(*second).done.usage.answer_tokens, 4);
+}
+
+TEST_F(ServiceTest, RefusesWhatCannotBeAnswered) {
+  const auto service = start();
+  Request request;
+  expect_error([&] { service->submit(request); }, Fault::input, {"the prompt is empty"});
+  request.chat_json = "{";
+  expect_error([&] { service->submit(request); }, Fault::input, {"not valid JSON"});
+  request = {};
+  request.ids.assign(5000, 1);
+  expect_error([&] { service->submit(request); }, Fault::input, {"the context holds 4096"});
+  request = chat("Hello!");
+  request.generate.sampling.top_p = 2;
+  expect_error([&] { service->submit(request); }, Fault::usage, {"top_p"});
+  request = chat("Hello!");
+  request.constraint.kind = Constraint::Kind::tool_call;
+  expect_error([&] { service->submit(request); }, Fault::input, {"there are no tools"});
+}
+
+TEST_F(ServiceTest, ClosesReasoningThatIsTooLong) {
+  const auto service = start();
+  Request request = chat("Hello, who are you?", 60);
+  request.max_thinking_tokens = 3;
+  const Told told = read_all(*service->submit(request));
+  EXPECT_FALSE(told.content.empty());
+  EXPECT_LE(told.done.usage.thinking_tokens, 3 + 3);  // and the tokens that close it
+  request.max_thinking_tokens = 0;
+  EXPECT_TRUE(read_all(*service->submit(request)).thinking.empty());
+}
+
+TEST_F(ServiceTest, ObeysAConstraint) {
+  const auto service = start();
+  Request request = chat("Hello!", 400, R"("enable_thinking":false)");
+  request.constraint.kind = Constraint::Kind::json_schema;
+  request.constraint.schema =
+      R"({"type":"object","properties":{"a":{"enum":[1,2]}},"required":["a"],"additionalProperties":false})";
+  const Told told = read_all(*service->submit(request));
+  const auto json = nlohmann::json::parse(told.content);
+  EXPECT_TRUE(json["a"] == 1 || json["a"] == 2) << told.content;
+  request = chat("Hello!", 400, R"("enable_thinking":false,"tools":)" + kTools);
+  request.constraint.kind = Constraint::Kind::tool_call;
+  EXPECT_EQ(read_all(*service->submit(request)).name, "close_order");
+}
+
+TEST_F(ServiceTest, StopTextsEndTheContent) {
+  const auto service = start();
+  Request request = chat("Hello, who are you?", 0, R"("enable_thinking":false)");
+  const Told whole = read_all(*service->submit(request));
+  ASSERT_GT(whole.content.size(), 8U);
+  request.generate.stop = {whole.content.substr(5, 3)};
+  const Told cut = read_all(*service->submit(request));
+  EXPECT_EQ(cut.done.reason, StopReason::stop_text);
+  EXPECT_EQ(cut.done.stop_text, request.generate.stop.front());
+  EXPECT_EQ(cut.content, whole.content.substr(0, whole.content.find(request.generate.stop.front())));
+}
+
+TEST_F(ServiceTest, TheEndInterruptsWhatIsRunning) {
+  auto service = start();
+  const auto answer = service->submit(chat("Count to a thousand.", 3000));
+  service.reset();
+  const auto drain = [&] {
+    while (answer->next(kPatience)) {
+    }
+  };
+  expect_error([&] { drain(); }, Fault::interrupted, {"shut down"});
+}
+
+}  // namespace
+}  // namespace flashmoe
