@@ -22,6 +22,7 @@ Command add_bench(CLI::App& cli);
 Command add_plan(CLI::App& cli);
 Command add_doctor(CLI::App& cli);
 Command add_logits(CLI::App& cli);
+Command add_eval(CLI::App& cli);
 Command add_inspect(CLI::App& cli);
 Command add_tokenize(CLI::App& cli);
 

@@ -1,0 +1,110 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "eval/eval_run.h"
+#include "eval/evaluations.h"
+#include "eval/scores.h"
+#include "flashmoe/error.h"
+#include "flashmoe/session.h"
+#include "model_options.h"
+#include "text_input.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr int kWindowTokens = 1024;
+
+struct WindowScores {
+  std::vector<double> nats;  // per scored token
+  int64_t same_top = 0;
+  double reference_surprise = 0, model_surprise = 0;
+};
+
+WindowScores compare(Engine& reference_engine, Engine& model_engine, std::span<const int32_t> ids, size_t n_context) {
+  const auto reference = reference_engine.new_session(), model = model_engine.new_session();
+  const auto vocab = static_cast<size_t>(reference_engine.report().vocab_size);
+  WindowScores scores;
+  const size_t start = (n_context - 1) / kBlockTokens * kBlockTokens;
+  if (start > 0) {
+    reference->prefill(ids.first(start));
+    model->prefill(ids.first(start));
+  }
+  std::vector<float> held;
+  for (size_t at = start; at + 1 < ids.size(); at += kBlockTokens) {  // so many rows of the reference are held
+    const auto piece = ids.subspan(at, std::min(kBlockTokens, ids.size() - 1 - at));
+    held.resize(piece.size() * vocab);
+    reference->logits(piece, [&](int64_t row, std::span<const float> logits) {
+      std::copy(logits.begin(), logits.end(), held.begin() + row * static_cast<std::ptrdiff_t>(vocab));
+    });
+    model->logits(piece, [&](int64_t row, std::span<const float> logits) {
+      const size_t next = at + 1 + static_cast<size_t>(row);
+      if (next < n_context) return;
+      const auto want = std::span<const float>(held).subspan(static_cast<size_t>(row) * vocab, vocab);
+      const Divergence apart = divergence(want, logits);
+      scores.nats.push_back(apart.nats);
+      scores.same_top += apart.same_top ? 1 : 0;
+      scores.reference_surprise += surprise(want, ids[next]);
+      scores.model_surprise += surprise(logits, ids[next]);
+    });
+  }
+  return scores;
+}
+
+void add(EvalRun& run, const WindowScores& scores) {
+  nlohmann::json& found = run.found();
+  if (found.empty()) found = {{"nats", nlohmann::json::array()}, {"same_top", 0}, {"reference", 0.0}, {"model", 0.0}};
+  for (const double nats : scores.nats) found["nats"].push_back(nats);
+  found["same_top"] = found["same_top"].get<int64_t>() + scores.same_top;
+  found["reference"] = found["reference"].get<double>() + scores.reference_surprise;
+  found["model"] = found["model"].get<double>() + scores.model_surprise;
+}
+
+}  // namespace
+
+nlohmann::ordered_json evaluate_divergence(const EvalOptions& given) {
+  EvalOptions options = given;
+  if (options.engine.context_tokens == 0) options.engine.context_tokens = kWindowTokens;
+  const std::string text = read_text(options.text_file), model_path = model_or_builtin(options.engine.model_path);
+  EvalRun run(options, {{"kind", "divergence"},
+                        {"model", model_path},
+                        {"reference", options.reference_path},
+                        {"text", fingerprint(text)},
+                        {"ctx", options.engine.context_tokens},
+                        {"limit", options.limit},
+                        {"marks_as_text", options.marks_as_text},
+                        {"exact", options.engine.exact}});
+  const uint64_t half = options.engine.ram_bytes / 2;
+  const auto reference = run.open(options.reference_path, half), model = run.open(model_path, half);
+  const std::vector<int32_t> ids = model->tokenize(text, !options.marks_as_text);
+  if (reference->report().vocab_size != model->report().vocab_size ||
+      reference->tokenize(text, !options.marks_as_text) != ids) {
+    throw Error(Fault::input, fmt::format("--reference {}: it has another vocabulary than {}; only models that read a "
+                                          "text as the same tokens can be compared",
+                                          options.reference_path, model_path));
+  }
+  auto windows = make_windows(ids.size(), static_cast<size_t>(options.engine.context_tokens));
+  if (options.limit > 0) windows.resize(std::min(windows.size(), static_cast<size_t>(options.limit)));
+  if (windows.empty()) throw Error(Fault::input, options.text_file + ": there is nothing to score: it is too short");
+  reference->load(options.engine.context_tokens);
+  model->load(options.engine.context_tokens);
+  run.each("divergence: window", windows.size(), [&](size_t i) {
+    const Window& window = windows[i];
+    add(run, compare(*reference, *model, std::span(ids).subspan(window.first, window.n), window.n_context));
+  });
+  const auto nats = run.found()["nats"].get<std::vector<double>>();
+  const auto n = static_cast<double>(nats.size());
+  return {{"model", model_path},
+          {"reference", options.reference_path},
+          {"exact", options.engine.exact},
+          {"tokens", nats.size()},
+          {"kl_mean", mean(nats)},
+          {"kl_median", percentile(nats, 0.5)},
+          {"kl_p99", percentile(nats, 0.99)},
+          {"same_top", static_cast<double>(run.found()["same_top"].get<int64_t>()) / n},
+          {"perplexity", std::exp(run.found()["model"].get<double>() / n)},
+          {"reference_perplexity", std::exp(run.found()["reference"].get<double>() / n)}};
+}
+
+}  // namespace flashmoe

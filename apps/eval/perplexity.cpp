@@ -1,0 +1,131 @@
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "eval/eval_run.h"
+#include "eval/evaluations.h"
+#include "eval/scores.h"
+#include "flashmoe/error.h"
+#include "flashmoe/session.h"
+#include "model_options.h"
+#include "text_input.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr int kWindowTokens = 1024;
+
+// Sums under `key`: tokens scored and their surprise.
+void add_scores(EvalRun& run, const char* key, int64_t n, double nats) {
+  auto& sums = run.found()[key];
+  if (sums.is_null()) sums = {{"tokens", 0}, {"nats", 0.0}};
+  sums["tokens"] = sums["tokens"].get<int64_t>() + n;
+  sums["nats"] = sums["nats"].get<double>() + nats;
+}
+
+nlohmann::ordered_json summary(const nlohmann::json& sums) {
+  const auto tokens = sums.is_null() ? 0 : sums["tokens"].get<int64_t>();
+  if (tokens == 0) throw Error(Fault::input, "there is nothing to score: the text is too short");
+  const double nats = sums["nats"].get<double>() / static_cast<double>(tokens);
+  return {{"tokens", tokens}, {"nats_per_token", nats}, {"perplexity", std::exp(nats)}};
+}
+
+// Surprise of ids [n_known, end) after those before; the session has seen none or all of [0, n_seen).
+double score(Session& session, std::span<const int32_t> ids, size_t n_seen, size_t n_known) {
+  const size_t first = std::max(n_seen, (n_known - 1) / kBlockTokens * kBlockTokens);
+  if (first > n_seen) session.prefill(ids.subspan(n_seen, first - n_seen));
+  double nats = 0;
+  session.logits(ids.subspan(first, ids.size() - 1 - first), [&](int64_t row, std::span<const float> logits) {
+    const size_t next = first + static_cast<size_t>(row) + 1;
+    if (next >= n_known) nats += surprise(logits, ids[next]);
+  });
+  return nats;
+}
+
+void score_text(const EvalOptions& options, EvalRun& run, Engine& engine, const std::string& text) {
+  const std::vector<int32_t> ids = engine.tokenize(text, !options.marks_as_text);
+  const auto window_tokens = static_cast<size_t>(options.engine.context_tokens);
+  std::vector<Window> windows = make_windows(ids.size(), window_tokens);
+  if (options.limit > 0 && windows.size() > static_cast<size_t>(options.limit)) {
+    windows.resize(static_cast<size_t>(options.limit));
+  }
+  run.each("perplexity: window", windows.size(), [&](size_t i) {
+    const Window& window = windows[i];
+    const auto session = engine.new_session();
+    const double nats = score(*session, std::span(ids).subspan(window.first, window.n), 0, window.n_context);
+    add_scores(run, "text", static_cast<int64_t>(window.n - window.n_context), nats);
+  });
+}
+
+// Each turn of the assistant, after all that was said before it.
+void score_turns(EvalRun& run, Engine& engine, const nlohmann::ordered_json& conversation) {
+  int64_t n = 0;
+  double nats = 0;
+  std::unique_ptr<Session> session;
+  std::vector<int32_t> seen;
+  nlohmann::ordered_json request = conversation;
+  request["messages"] = nlohmann::ordered_json::array();
+  for (const auto& message : conversation.at("messages")) {
+    const bool own = message.at("role") == "assistant" && !request["messages"].empty();
+    std::vector<int32_t> prompt;
+    if (own) prompt = engine.chat_prompt(request.dump());
+    request["messages"].push_back(message);
+    if (!own) continue;
+    nlohmann::ordered_json whole = request;
+    whole["add_generation_prompt"] = false;
+    const std::vector<int32_t> ids = engine.chat_prompt(whole.dump());
+    // A template that writes the past otherwise than it asks for an answer leaves nothing to compare with.
+    if (ids.size() <= prompt.size() || !std::equal(prompt.begin(), prompt.end(), ids.begin())) continue;
+    if (static_cast<int64_t>(ids.size()) > engine.context_tokens()) continue;
+    if (session == nullptr || seen.size() >= prompt.size() || !std::equal(seen.begin(), seen.end(), prompt.begin())) {
+      session.reset();  // one lives at a time
+      session = engine.new_session();
+      seen.clear();
+    }
+    nats += score(*session, ids, seen.size(), prompt.size());
+    n += static_cast<int64_t>(ids.size() - prompt.size());
+    seen.assign(ids.begin(), ids.end() - 1);  // the last id was predicted, not fed
+  }
+  add_scores(run, "turns", n, nats);
+}
+
+}  // namespace
+
+nlohmann::ordered_json evaluate_perplexity(const EvalOptions& given) {
+  EvalOptions options = given;
+  const bool turns = !options.conversations_file.empty();
+  const std::string& file = turns ? options.conversations_file : options.text_file;
+  const std::string text = read_text(file);
+  std::vector<nlohmann::ordered_json> conversations;
+  if (turns) {
+    conversations = read_json_lines(file, options.limit);
+  } else if (options.engine.context_tokens == 0) {
+    options.engine.context_tokens = kWindowTokens;
+  }
+  const std::string model = model_or_builtin(options.engine.model_path);
+  EvalRun run(options, {{"kind", turns ? "turns" : "perplexity"},
+                        {"model", model},
+                        {"text", fingerprint(text)},
+                        {"ctx", options.engine.context_tokens},
+                        {"limit", options.limit},
+                        {"marks_as_text", options.marks_as_text},
+                        {"exact", options.engine.exact}});
+  const auto engine = run.open(model, options.engine.ram_bytes);
+  engine->load(turns ? 0 : options.engine.context_tokens);
+  if (turns) {
+    run.each("perplexity: conversation", conversations.size(), [&](size_t i) {
+      try {
+        score_turns(run, *engine, conversations[i]);
+      } catch (const nlohmann::json::exception& error) {
+        throw Error(Fault::input, fmt::format("{}: conversation {}: {}", file, i + 1, error.what()));
+      }
+    });
+  } else {
+    score_text(options, run, *engine, text);
+  }
+  nlohmann::ordered_json result = {{"model", model}, {"exact", options.engine.exact}};
+  result[turns ? "assistant_turns" : "text"] = summary(run.found()[turns ? "turns" : "text"]);
+  return result;
+}
+
+}  // namespace flashmoe

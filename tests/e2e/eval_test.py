@@ -1,0 +1,120 @@
+"""flashmoe eval: perplexity, divergence, tool calls; state files and complaints."""
+import json
+import math
+import signal
+import unittest
+
+import numpy
+
+from flashmoe_cli import MODEL, SLOW, SOURCE_DIR, Case, flashmoe, start
+
+EVAL = SOURCE_DIR / "models" / "spark" / "eval"
+TEXT = EVAL / "text.txt"
+CONVERSATIONS = EVAL / "conversations.jsonl"
+CASES = SOURCE_DIR / "tests" / "data" / "spark" / "tool_cases.jsonl"
+JSON_CASES = EVAL / "json_cases.jsonl"
+
+
+class EvalTest(Case):
+    def evaluate(self, *arguments):
+        return json.loads(self.assert_done(flashmoe("eval", *arguments, "--json")).out)
+
+    def logits_of(self, text):
+        """(ids, logits) as `tokenize` and `logits` tell them."""
+        ids = self.assert_done(flashmoe("tokenize", text)).out.split()
+        out = self.folder / "logits.safetensors"
+        self.assert_done(flashmoe("logits", "--ids", "-", "--out", out, stdin=" ".join(ids).encode()))
+        data = out.read_bytes()
+        length = int.from_bytes(data[:8], "little")
+        shape = json.loads(data[8:8 + length])["logits"]["shape"]
+        return list(map(int, ids)), numpy.frombuffer(data[8 + length:], dtype="<f4").reshape(shape).astype(float)
+
+    def test_perplexity_is_that_of_the_logits(self):
+        text = TEXT.read_text(encoding="utf-8")[:800]
+        ids, logits = self.logits_of(text)
+        log_p = logits - numpy.log(numpy.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
+        log_p -= logits.max(1, keepdims=True)
+        half = len(ids) // 2
+        want = -sum(log_p[i - 1][ids[i]] for i in range(half, len(ids))) / (len(ids) - half)
+        path = self.folder / "text.txt"
+        path.write_text(text, encoding="utf-8")
+        got = self.evaluate("ppl", "--text", path)["text"]
+        self.assertEqual(got["tokens"], len(ids) - half)
+        self.assertAlmostEqual(got["nats_per_token"], want, places=4)
+        self.assertAlmostEqual(got["perplexity"], math.exp(got["nats_per_token"]), places=9)
+
+    def test_the_model_knows_its_own_turns(self):
+        got = self.evaluate("ppl", "--conversations", CONVERSATIONS, "--limit", "6")["assistant_turns"]
+        self.assertGreater(got["tokens"], 200)
+        self.assertLess(got["perplexity"], 1.3)
+
+    def test_a_model_does_not_diverge_from_itself(self):
+        got = self.evaluate("kld", "--reference", MODEL, "--text", TEXT, "--limit", "1", "--ctx", "256")
+        self.assertEqual((got["tokens"], got["kl_mean"], got["same_top"]), (128, 0, 1))
+        self.assertEqual(got["perplexity"], got["reference_perplexity"])
+
+    def test_int8_activations_diverge_a_little_and_text_marks_matter(self):
+        arguments = ["kld", "--reference", MODEL, "--text", TEXT, "--limit", "1", "--ctx", "256"]
+        as_text = self.evaluate("ppl", "--text", TEXT, "--limit", "1", "--ctx", "256", "--marks-as-text")["text"]
+        as_marks = self.evaluate("ppl", "--text", TEXT, "--limit", "1", "--ctx", "256")["text"]
+        self.assertGreater(as_text["perplexity"], as_marks["perplexity"])
+        plain = self.assert_done(flashmoe("eval", *arguments)).out
+        self.assertIn("kl_p99", plain)
+
+    def test_tool_calls_and_json(self):
+        got = self.evaluate("tools", "--cases", CASES, "--json-cases", JSON_CASES, "--limit", "8")
+        self.assertEqual((got["tool_cases"], got["json_cases"]), (8, 8))
+        self.assertGreaterEqual(got["well_formed"], 7)
+        self.assertGreaterEqual(got["exact_calls"], 6)
+        self.assertLessEqual(got["exact_calls"], got["well_formed"])
+        self.assertGreaterEqual(got["json_valid"], 7)
+
+    def test_a_wrong_call_is_not_exact(self):
+        case = json.loads(CASES.read_text(encoding="utf-8").splitlines()[0])
+        case["want"][0]["name"] += "x"
+        path = self.folder / "cases.jsonl"
+        path.write_text(json.dumps(case) + "\n", encoding="utf-8")
+        got = self.evaluate("tools", "--cases", path)
+        self.assertEqual((got["tool_cases"], got["exact_calls"]), (1, 0))
+
+    def test_an_interrupted_evaluation_goes_on(self):
+        state = self.folder / "state.json"
+        arguments = ["ppl", "--text", TEXT, "--limit", "4", "--ctx", "128", "--state", state]
+        slow = start("eval", *arguments, *SLOW)
+        try:
+            slow.wait(timeout=1.5)
+        except Exception:  # still at it
+            slow.send_signal(signal.SIGINT)
+        _, err = slow.communicate(timeout=60)
+        if slow.returncode != 0:
+            self.assertIn(b"the same command goes on from there", err)
+        want = self.evaluate("ppl", "--text", TEXT, "--limit", "4", "--ctx", "128", *SLOW)
+        self.assertEqual(self.evaluate(*arguments, *SLOW), want)
+        self.assertEqual(self.evaluate(*arguments, *SLOW), want)  # complete: told again
+        other = ["--limit", "3", "--ctx", "128", "--state", state]
+        self.assert_fails(flashmoe("eval", "ppl", "--text", TEXT, *other), 2, state, "another evaluation")
+
+    def test_complaints(self):
+        short = self.folder / "short.txt"
+        short.write_text("a")
+        broken = self.folder / "cases.jsonl"
+        broken.write_text('{"messages": []}\nnonsense\n')
+        for code, parts, arguments in [
+                (2, ["one of ppl|kld|tools"], ["speed"]),
+                (2, ["--text and --conversations"], ["ppl"]),
+                (2, ["--text and --conversations"], ["ppl", "--text", TEXT, "--conversations", TEXT]),
+                (2, ["--reference"], ["kld", "--text", TEXT]),
+                (2, ["does not take"], ["tools", "--cases", CASES, "--text", TEXT]),
+                (2, ["--cases or --json-cases"], ["tools"]),
+                (1, ["nothing to score"], ["ppl", "--text", short]),
+                (1, ["line 2"], ["tools", "--json-cases", broken]),
+                (1, ["want"], ["tools", "--cases", JSON_CASES]),
+                (1, ["missing.txt"], ["ppl", "--text", self.folder / "missing.txt"]),
+                (1, ["not the state"], ["ppl", "--text", TEXT, "--state", broken]),
+        ]:
+            with self.subTest(arguments=arguments):
+                self.assert_fails(flashmoe("eval", *arguments), code, *parts)
+
+
+if __name__ == "__main__":
+    unittest.main()
