@@ -47,11 +47,11 @@ void check_writable(const std::string& path) {
   if (::access(folder.c_str(), W_OK | X_OK) != 0) fail_to_write(path, errno);
 }
 
-OutputFile::OutputFile(const std::string& path) : path_(resolve(path)) {
+OutputFile::OutputFile(const std::string& path, unsigned mode) : path_(resolve(path)) {
   check_writable(path);
   if (is_regular_or_absent(path_)) partial_path_ = fmt::format("{}.partial.{}", path_, ::getpid());
   const std::string& target = partial_path_.empty() ? path_ : partial_path_;
-  descriptor_ = ::open(target.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  descriptor_ = ::open(target.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
   if (descriptor_ < 0) {
     partial_path_.clear();
     fail(errno);

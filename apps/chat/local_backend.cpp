@@ -1,0 +1,71 @@
+// The engine in this process.
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <utility>
+
+#include "chat/backend.h"
+#include "flashmoe/engine.h"
+#include "flashmoe/error.h"
+#include "flashmoe/service.h"
+#include "statistics.h"
+#include "terminal.h"
+
+namespace flashmoe {
+namespace {
+
+// Empty where there is no home: then nothing is remembered on disk.
+std::string usual_sessions_folder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && cache[0] == '/') return std::string(cache) + "/flashmoe/sessions";
+  const char* home = std::getenv("HOME");
+  return home != nullptr && home[0] == '/' ? std::string(home) + "/.cache/flashmoe/sessions" : "";
+}
+
+class LocalBackend : public Backend {
+ public:
+  explicit LocalBackend(std::unique_ptr<Service> service) : service_(std::move(service)) {}
+
+  std::unique_ptr<Answer> ask(const std::string& request_json, const GenerateOptions& generate) override {
+    Request request;
+    request.chat_json = request_json;
+    request.generate = generate;
+    return service_->submit(request);
+  }
+
+  std::string model() const override {
+    const ModelReport& report = service_->engine().report();
+    const size_t slash = report.path.find_last_not_of('/');
+    const std::string path = report.path.substr(0, slash + 1);
+    return path.substr(path.rfind('/') + 1);
+  }
+
+  std::optional<Stats> stats() override { return service_->stats().engine; }
+
+  std::string stats_text() override {
+    const ServiceStats stats = service_->stats();
+    return fmt::format("  answers       {}, {} tokens read, {} known from before, {} decoded\n", stats.n_requests,
+                       stats.prompt_tokens - stats.cached_tokens, stats.cached_tokens, stats.answer_tokens) +
+           statistics_text(stats.engine, StopReason::end_of_turn).substr(std::string("\nstatistics\n").size());
+  }
+
+ private:
+  std::unique_ptr<Service> service_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> start_local_backend(const EngineOptions& options, bool remember) {
+  std::unique_ptr<Engine> engine = Engine::open(options);
+  if (!engine->report().has_chat_template) {
+    throw Error(Fault::unsupported,
+                engine->report().path + ": has no chat template; flashmoe run --raw continues text");
+  }
+  for (const std::string& note : engine->notes()) write_error("flashmoe: note: " + note + "\n");
+  ServiceOptions service;
+  service.n_parallel = 1;
+  if (remember) service.sessions_folder = usual_sessions_folder();
+  return std::make_unique<LocalBackend>(Service::start(std::move(engine), service));
+}
+
+}  // namespace flashmoe
