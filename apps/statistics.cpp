@@ -77,6 +77,9 @@ std::string statistics_text(const Stats& stats, StopReason reason) {
   row("decode", fmt::format("{}; {}", tokens(stats.decode), show_reason(reason)));
   row("experts", fmt::format("{} hits, {} misses, hit rate {:.1f} %", show_count(stats.cache.hits),
                              show_count(stats.cache.misses), 100 * stats.cache.hit_rate()));
+  if (stats.cache.given_back_bytes > 0) {
+    row("", fmt::format("{} of the cache given back: memory was short", show_bytes(stats.cache.given_back_bytes)));
+  }
   row("read", fmt::format("{}, {:.2f} GB/s, waited {:.2f} s", show_bytes(stats.io.bytes_read), stats.io.gb_per_s(),
                           static_cast<double>(stats.io.wait_ns) * 1e-9));
   row("read ahead", read_ahead_text(stats.io));
@@ -124,7 +127,8 @@ std::string statistics_json(const Stats& stats, StopReason reason, bool with_sta
   json["ttft_s"] = stats.ttft_s;
   json["prompt"] = {{"tokens", stats.prompt.tokens}, {"tok_per_s", stats.prompt.tok_per_s()}};
   json["decode"] = {{"tokens", stats.decode.tokens}, {"tok_per_s", stats.decode.tok_per_s()}};
-  json["cache"] = {{"hits", stats.cache.hits}, {"misses", stats.cache.misses}, {"hit_rate", stats.cache.hit_rate()}};
+  json["cache"] = {{"hits", stats.cache.hits}, {"misses", stats.cache.misses}, {"hit_rate", stats.cache.hit_rate()},
+                   {"given_back_bytes", stats.cache.given_back_bytes}};
   json["io"] = {{"mode", stats.io.mode},
                 {"bytes_read", stats.io.bytes_read},
                 {"gb_per_s", stats.io.gb_per_s()},

@@ -13,6 +13,7 @@
 #include "engine/forecast.h"
 #include "engine/hit_rates.h"
 #include "engine/load_progress.h"
+#include "engine/memory_governor.h"
 #include "engine/memory_planner.h"
 #include "engine/model_speeds.h"
 #include "engine/peak_memory.h"
@@ -283,6 +284,10 @@ void CheckpointEngine::load_weights(Reading& reading) {
   recall_use();
   StreamedOptions how{
       .direct = direct, .read_ahead = options_.read_ahead, .warm_up = true, .rates = earlier_use_.rates};
+  const uint64_t cache_bytes = budget_.allotted(Allotted::expert_cache);
+  how.cache_bytes = governed_cache({.full_bytes = cache_bytes,
+                                    .floor_bytes = streamed_sizes(model_.experts, 1).floor_bytes,
+                                    .low_bytes = headroom_to_keep(placement_.plan.limit_bytes)});
   // Where the page cache has the file, memory taken too early would push it out.
   if (!resident && direct) how.prefault_threads = pool_->size();
   if (direct) how.alignment = resident ? reading.loading_alignment() : reading.alignment();

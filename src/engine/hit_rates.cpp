@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/forecast.h"
+#include "flashmoe/version.h"
 
 namespace flashmoe {
 namespace {
@@ -45,7 +46,7 @@ double expected_hit_rate(std::span<const HitRatePoint> seen, double share) {
 }
 
 std::string machine_of(int n_threads, const std::string& kernels, bool exact) {
-  return fmt::format("{}, {}{}", n_threads, kernels, exact ? ", exact" : "");
+  return fmt::format("{}, {}{}, flashmoe {}", n_threads, kernels, exact ? ", exact" : "", kVersion);
 }
 
 std::string user_cache_folder() {

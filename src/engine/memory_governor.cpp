@@ -1,6 +1,10 @@
 #include "engine/memory_governor.h"
 
 #include <algorithm>
+#include <memory>
+
+#include "base/bytes.h"
+#include "base/clock.h"
 
 namespace flashmoe {
 namespace {
@@ -42,6 +46,23 @@ uint64_t MemoryGovernor::decide(const MemoryPressure& now, double seconds) {
   before_ = now;
   last_s_ = seconds;
   return cache_bytes_;
+}
+
+uint64_t headroom_to_keep(uint64_t limit_bytes) { return std::clamp(limit_bytes / 256, 8 * kMiB, 128 * kMiB); }
+
+std::function<uint64_t()> governed_cache(const MemoryGovernor::Sizes& sizes) {
+  struct Watched {
+    explicit Watched(const MemoryGovernor::Sizes& its_sizes) : governor(its_sizes) {}
+    MemoryWatch watch;
+    MemoryGovernor governor;
+    uint64_t start_ns = now_ns(), last_ns = 0;
+  };
+  return [state = std::make_shared<Watched>(sizes)] {
+    const uint64_t now = now_ns();
+    if (static_cast<double>(now - state->last_ns) < 1e9 * kPeriodSeconds) return state->governor.cache_bytes();
+    state->last_ns = now;
+    return state->governor.decide(state->watch.sample(), seconds_since(state->start_ns));
+  };
 }
 
 }  // namespace flashmoe

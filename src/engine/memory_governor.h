@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "memory/memory_watch.h"
 
@@ -40,5 +41,11 @@ class MemoryGovernor {
   double calm_s_ = kCalmSeconds;
   bool grown_ = false;  // since it last shrank
 };
+
+// What should stay free of a limit: enough for what the kernel takes in a moment, far below what planning reserves.
+uint64_t headroom_to_keep(uint64_t limit_bytes);
+
+// Asks the system at most twice a second what a cache of these sizes may hold. One thread at a time.
+std::function<uint64_t()> governed_cache(const MemoryGovernor::Sizes& sizes);
 
 }  // namespace flashmoe

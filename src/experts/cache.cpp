@@ -25,11 +25,31 @@ ExpertCache::ExpertCache(int n_layers, int n_experts, std::vector<CacheClass> cl
 int ExpertCache::take(int layer, int expert) {
   const int empty = take_empty(layer, expert);
   if (empty != kNoSlot) return empty;
-  const auto victim = eviction_.victim(classes_[static_cast<size_t>(class_of_[static_cast<size_t>(layer)])].layers);
+  const int evicted = evict(class_of_[static_cast<size_t>(layer)]);
+  return evicted == kNoSlot ? kNoSlot : hold(evicted, layer, expert);
+}
+
+// The slot that nothing is found in any more, or kNoSlot.
+int ExpertCache::evict(int slot_class) {
+  const auto victim = eviction_.victim(classes_[static_cast<size_t>(slot_class)].layers);
   if (!victim) return kNoSlot;
-  const int index = std::exchange(slot_of_[record(victim->layer, victim->expert)], kNoSlot);
   eviction_.set_candidate(victim->layer, victim->expert, false);
-  return hold(index, layer, expert);
+  return std::exchange(slot_of_[record(victim->layer, victim->expert)], kNoSlot);
+}
+
+int ExpertCache::retire(int slot_class) {
+  std::vector<int>& empty = empty_[static_cast<size_t>(slot_class)];
+  const int index = empty.empty() ? evict(slot_class) : empty.back();
+  if (index == kNoSlot) return kNoSlot;
+  if (!empty.empty()) empty.pop_back();
+  slots_[static_cast<size_t>(index)].found = false;
+  return index;
+}
+
+void ExpertCache::restore(int slot) {
+  const Slot& s = slots_[static_cast<size_t>(slot)];
+  CHECK(!s.found && s.n_pins == 0);
+  empty_[static_cast<size_t>(s.slot_class)].push_back(slot);
 }
 
 int ExpertCache::take_empty(int layer, int expert) {

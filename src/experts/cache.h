@@ -32,6 +32,10 @@ class ExpertCache {
   int take(int layer, int expert);
   // The same, but only where nothing has to leave for it.
   int take_empty(int layer, int expert);
+  // Takes a slot of the class out of use: an empty one, or the one whose expert is needed last. kNoSlot if all are
+  // pinned.
+  int retire(int slot_class);
+  void restore(int slot);
   // Each pin needs its unpin.
   void pin(int slot);
   void unpin(int slot);
@@ -49,6 +53,7 @@ class ExpertCache {
     bool found = false;  // slot_of_ points here
   };
   int hold(int index, int layer, int expert);
+  int evict(int slot_class);
   size_t record(int layer, int expert) const {
     return static_cast<size_t>(layer) * static_cast<size_t>(n_experts_) + static_cast<size_t>(expert);
   }

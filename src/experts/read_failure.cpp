@@ -1,5 +1,6 @@
 #include "experts/read_failure.h"
 
+#include <cerrno>
 #include <cstring>
 
 #include "base/error.h"

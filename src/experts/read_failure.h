@@ -1,15 +1,10 @@
-// Reads of experts that failed: how often to try again, and what to tell.
+// What to tell of an expert's read that failed.
 #pragma once
 
-#include <cerrno>
 #include <cstdint>
 #include <string>
 
 namespace flashmoe {
-
-// A read that fails with EIO is tried this often in all: some controllers recover a sector on the second attempt.
-inline constexpr int kReadTries = 3;
-inline bool worth_another_try(int error, int n_tries) { return error == EIO && n_tries < kReadTries; }
 
 struct ReadFailure {
   int layer = 0;

@@ -38,7 +38,6 @@ void SlotReader::start(int index, ExpertId id, ReadCause cause) {
   slot.id = id;
   slot.weights = weights_in_slot(record_of(id), layout, slot.data);
   slot.n_reads_left = layout.n_reads;
-  slot.n_tries = {};
   slot.failed_read = -1;
   slot.bytes = 0;
   for (int r = 0; r < layout.n_reads; ++r) add_request(index, r, layout);
@@ -62,7 +61,6 @@ uint64_t SlotReader::record_bytes(ExpertId id) const { return record_of(id).byte
 void SlotReader::add_request(int index, int read, const SlotLayout& layout) {
   const SlotRead& r = layout.reads[static_cast<size_t>(read)];
   Slot& slot = slots_[static_cast<size_t>(index)];
-  ++slot.n_tries[static_cast<size_t>(read)];
   requests_.push_back({.fd = descriptors_[r.file],
                        .offset = r.offset,
                        .bytes = r.bytes,
@@ -93,13 +91,10 @@ bool SlotReader::take_arrival(const ReadDone& done) {
   Slot& slot = slots_[static_cast<size_t>(index)];
   CHECK(slot.state == Slot::State::reading);
   const SlotLayout layout = lay_out_slot(record_of(slot.id), alignment_);
-  if (worth_another_try(done.error, slot.n_tries[static_cast<size_t>(read)])) {
-    add_request(index, read, layout);
-    return false;
-  }
   if (done.error != 0) {
     slot.failed_read = read;
     slot.error = done.error;
+    slot.n_tries = done.n_tries;
   } else {
     const SlotRead& r = layout.reads[static_cast<size_t>(read)];
     slot.bytes += std::min(r.bytes, files_[r.file]->size() - r.offset);
@@ -137,7 +132,7 @@ void SlotReader::fail_slot(int index) const {
              .offset = read.offset,
              .bytes = read.bytes,
              .error = slot.error,
-             .n_tries = slot.n_tries[static_cast<size_t>(slot.failed_read)]});
+             .n_tries = slot.n_tries});
 }
 
 }  // namespace flashmoe

@@ -29,9 +29,9 @@ struct Slot {
   ExpertId id;
   ExpertWeights weights;
   int n_reads_left = 0;
-  std::array<int, kRecordParts> n_tries{};  // of each read
   int failed_read = -1;
-  int error = 0;         // of failed_read
+  int error = 0;         // of failed_read, after
+  int n_tries = 1;
   uint64_t bytes = 0;    // read from the files, once ready
   uint64_t arrival = 0;  // counts up over all slots
 };

@@ -113,6 +113,8 @@ class ExpertSource {
   virtual Lease acquire(int layer, const Picks& picks) = 0;
   Lease acquire(int layer, std::span<const int32_t> experts) { return acquire(layer, Picks(experts)); }
   virtual int max_picks() const = 0;
+  // Called before each step, while no lease lives: a moment to give memory back or take it. max_picks() may change.
+  virtual void begin_step() {}
 
   // Whether guess() would be listened to for the next layer: making guesses costs time.
   virtual bool wants_guess() const { return false; }

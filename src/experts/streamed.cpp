@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "experts/cache.h"
+#include "experts/cache_size.h"
 #include "experts/lease_table.h"
 #include "experts/read_ahead.h"
 #include "experts/slot_layout.h"
@@ -40,22 +41,19 @@ class StreamedExperts final : public ExpertSource {
         direct_(options.direct),
         memory_(budget, Allotted::expert_cache, slots_bytes(classes)),
         prefault_(memory_.span(), options.prefault_threads),
+        cache_bytes_(options.cache_bytes),
+        size_(classes, slot_classes(table_, options.alignment), slot_places(classes, memory_.span())),
         cache_(table_.n_layers, table_.n_experts, cache_classes(classes)),
         read_ahead_(options.read_ahead),
         use_(table_),
         reader_(table_, std::move(files), std::move(queue), options.direct, options.alignment,
                 slot_places(classes, memory_.span())) {
-    max_picks_ = table_.n_layers * table_.n_experts;
-    for (const SlotClass& slots : classes) {
-      // A class that holds all its experts never runs out.
-      if (slots.n_slots < slots.n_records) max_picks_ = std::min(max_picks_, slots.n_slots);
-    }
-    holds_all_ = max_picks_ == table_.n_layers * table_.n_experts;
+    count_slots();
     guesses_.reserve(static_cast<size_t>(table_.n_experts));
     guessed_slots_.reserve(static_cast<size_t>(table_.n_experts));
     if (!options.rates.empty()) cache_.expect(options.rates);
     // Without knowing which experts will be used, filling a part of the cache with any of them is of no use.
-    if (holds_all_ || !options.rates.empty()) plan_warm_up(options.rates);
+    if (holds_all_ || !options.rates.empty()) warm_up_ = most_used_first(table_.n_layers, table_.n_experts, options.rates);
     warms_up_ = options.warm_up && !warm_up_.empty();
     if (warms_up_) idle_thread_ = std::thread([this] { fill_while_idle(); });
   }
@@ -74,6 +72,7 @@ class StreamedExperts final : public ExpertSource {
   using ExpertSource::acquire;
   Lease acquire(int layer, const Picks& picks) override;
   int max_picks() const override { return max_picks_; }
+  void begin_step() override;
   bool wants_guess() const override;
   void guess(int layer, std::span<const int32_t> experts) override;
 
@@ -81,7 +80,9 @@ class StreamedExperts final : public ExpertSource {
 
   CacheStats cache_stats() const override {
     const std::lock_guard lock(mutex_);
-    return stats_;
+    CacheStats stats = stats_;
+    stats.given_back_bytes = size_.given_back_bytes();
+    return stats;
   }
   IoStats io_stats() const override;
   UseRates use_rates() const override;
@@ -93,7 +94,7 @@ class StreamedExperts final : public ExpertSource {
   void release(int id) noexcept override;
 
  private:
-  void plan_warm_up(std::span<const float> rates);
+  void count_slots();
   void note_use(int layer, const Picks& picks);
   int start_reading(int layer, int expert);
   void take_found(int slot);
@@ -107,6 +108,8 @@ class StreamedExperts final : public ExpertSource {
   bool direct_;
   Buffer memory_;
   Prefault prefault_;
+  std::function<uint64_t()> cache_bytes_;
+  CacheSize size_;
   ExpertCache cache_;
   ReadAhead read_ahead_;
   int max_picks_ = 0;
@@ -135,17 +138,18 @@ class StreamedExperts final : public ExpertSource {
   std::thread idle_thread_;
 };
 
-void StreamedExperts::plan_warm_up(std::span<const float> rates) {
-  for (int layer = 0; layer < table_.n_layers; ++layer) {
-    for (int expert = 0; expert < table_.n_experts; ++expert) warm_up_.push_back({layer, expert});
-  }
-  if (!rates.empty()) {
-    const auto rate = [&](ExpertId id) {
-      return rates[static_cast<size_t>(id.layer) * static_cast<size_t>(table_.n_experts) +
-                   static_cast<size_t>(id.expert)];
-    };
-    std::stable_sort(warm_up_.begin(), warm_up_.end(), [&](ExpertId a, ExpertId b) { return rate(a) > rate(b); });
-  }
+void StreamedExperts::count_slots() {
+  const int n_records = table_.n_layers * table_.n_experts;
+  max_picks_ = size_.fewest_slots(n_records);
+  holds_all_ = max_picks_ == n_records;
+}
+
+void StreamedExperts::begin_step() {
+  if (!cache_bytes_) return;
+  const uint64_t bytes = cache_bytes_();
+  const std::lock_guard lock(mutex_);
+  take_arrivals(false);
+  if (size_.follow(bytes, cache_)) count_slots();
 }
 
 Lease StreamedExperts::acquire(int layer, const Picks& picks) {

@@ -57,6 +57,19 @@ UseRates UseCount::rates() const {
   return use;
 }
 
+std::vector<ExpertId> most_used_first(int n_layers, int n_experts, std::span<const float> rates) {
+  std::vector<ExpertId> order;
+  for (int layer = 0; layer < n_layers; ++layer) {
+    for (int expert = 0; expert < n_experts; ++expert) order.push_back({layer, expert});
+  }
+  if (rates.empty()) return order;
+  const auto rate = [&](ExpertId id) {
+    return rates[static_cast<size_t>(id.layer) * static_cast<size_t>(n_experts) + static_cast<size_t>(id.expert)];
+  };
+  std::stable_sort(order.begin(), order.end(), [&](ExpertId a, ExpertId b) { return rate(a) > rate(b); });
+  return order;
+}
+
 UseRates load_use_rates(const std::string& path, int n_layers, int n_experts, std::string& note) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return {};

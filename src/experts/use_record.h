@@ -1,9 +1,11 @@
 // How a model's experts are used, in this run and in earlier ones, which a file tells of.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
+#include "experts/eviction.h"
 #include "experts/source.h"
 
 namespace flashmoe {
@@ -21,6 +23,9 @@ class UseCount {
   std::vector<double> n_picked_;  // [n_layers, n_experts] rows
   double n_first_ = 0;            // picks of layer 0
 };
+
+// All experts, those with the highest of `rates` [n_layers, n_experts] first; in order where it is empty.
+std::vector<ExpertId> most_used_first(int n_layers, int n_experts, std::span<const float> rates);
 
 // What the file holds; nothing where there is none. One that is damaged or belongs to another model counts as none, and
 // `note` tells.

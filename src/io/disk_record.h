@@ -12,7 +12,7 @@ namespace flashmoe {
 // sizes of reads, and what may be chosen. One line.
 std::string disk_key(const DiskQuestion& question);
 
-// Nothing when there is no folder, no record, or it is damaged, of another version or older than a week.
+// Nothing when there is no folder, no record, or it is damaged, of another version or older than a day.
 std::optional<DiskChoice> load_disk_choice(const std::string& folder, const std::string& key);
 // Appears whole or not at all. A folder that cannot be written costs a trial the next time, and is no error.
 void save_disk_choice(const std::string& folder, const std::string& key, const DiskChoice& choice) noexcept;

@@ -21,6 +21,7 @@ struct ReadDone {
   uint64_t tag = 0;
   // 0, or an errno; ENODATA: the file ended before needed_bytes; ESTALE: it was written to or replaced while in use.
   int error = 0;
+  int n_tries = 1;  // after how many it was given up
 };
 
 class ReadQueue {

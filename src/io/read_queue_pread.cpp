@@ -80,7 +80,7 @@ class PreadQueue final : public ReadQueue {
       lock.unlock();
       transfer(read);
       lock.lock();
-      done_.push_back({read.request().tag, read.error()});
+      done_.push_back(read.done());
       arrival_.notify_one();
     }
   }

@@ -44,12 +44,13 @@ class ReadProgress {
     return false;
   }
   int error() const { return error_; }
+  ReadDone done() const { return {request_.tag, error_, error_ == EIO ? n_failures_ : 1}; }
   uint64_t pause_ns() const { return pause_ns_; }
 
  private:
   static constexpr int kMostInterruptions = 1000;
   static constexpr int kMostRefusals = 200;  // 1.9 s in all
-  static constexpr int kMostFailures = 2;    // some controllers recover a sector on the second attempt
+  static constexpr int kMostFailures = 2;    // overcome: some controllers recover a sector on the second attempt
   static constexpr uint64_t kMillisecond = 1'000'000;
 
   bool try_again() {

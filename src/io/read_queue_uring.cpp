@@ -134,7 +134,7 @@ class UringQueue final : public ReadQueue {
         read.pause_ns() > 0 ? prepare_pause(id) : prepare(id);
         continue;
       }
-      done_.push_back({read.request().tag, read.error()});
+      done_.push_back(read.done());
       free_.push_back(id);
       cqe = nullptr;
     }

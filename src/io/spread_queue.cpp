@@ -35,6 +35,7 @@ struct Read {
   bool direct = false;
   int n_parts_left = 0;
   int error = 0;
+  int n_tries = 1;  // before error
 };
 
 struct DriveState {
@@ -202,7 +203,7 @@ class SpreadQueue final : public ReadQueue {
         return;
       }
     }
-    finish(part, error);
+    finish(part, error, done.n_tries);
     idle_parts_.push_back(id);
   }
 
@@ -218,11 +219,14 @@ class SpreadQueue final : public ReadQueue {
     state.window_bytes = state.window_busy_ns = 0;
   }
 
-  void finish(const Part& part, int error) {
+  void finish(const Part& part, int error, int n_tries = 1) {
     Read& read = reads_[part.read];
-    if (error != 0) read.error = error;
+    if (error != 0) {
+      read.error = error;
+      read.n_tries = n_tries;
+    }
     if (--read.n_parts_left > 0) return;
-    done_.push_back({read.request.tag, read.error});
+    done_.push_back({read.request.tag, read.error, read.n_tries});
     idle_reads_.push_back(part.read);
   }
 

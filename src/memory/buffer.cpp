@@ -89,6 +89,14 @@ bool Buffer::grow(uint64_t bytes) {
   return true;
 }
 
+void give_back(std::span<std::byte> part) {
+  const auto address = reinterpret_cast<uintptr_t>(part.data());
+  const uint64_t head = round_up(address, page_bytes()) - address;
+  if (head >= part.size()) return;
+  const uint64_t bytes = round_down(part.size() - head, page_bytes());
+  if (bytes > 0) madvise(part.data() + head, bytes, MADV_DONTNEED);
+}
+
 void Buffer::free() noexcept {
   if (data_ != nullptr) {
     munmap(data_, mapped_bytes(capacity_));

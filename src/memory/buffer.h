@@ -42,4 +42,8 @@ class Buffer {
   uint64_t capacity_ = 0;
 };
 
+// Gives the whole pages inside a part of a Buffer back to the system: they read as zero, and are taken again when they
+// are written to. The allotment still counts them.
+void give_back(std::span<std::byte> part);
+
 }  // namespace flashmoe

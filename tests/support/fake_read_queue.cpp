@@ -87,7 +87,7 @@ void FakeReadQueue::complete(size_t i) {
   waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
   CHECK(is_untouched(request));
   const int error = disk_->read(request);
-  done_.push_back({request.tag, error});
+  done_.push_back({request.tag, error, error == EIO ? 3 : 1});  // as the real ones give up
 }
 
 std::span<const ReadDone> FakeReadQueue::wait(bool block) {

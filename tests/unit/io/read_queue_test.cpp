@@ -286,7 +286,8 @@ TEST(ReadProgress, AFailureIsTriedThriceWithGrowingPauses) {
   EXPECT_FALSE(read.advance(-EIO));
   EXPECT_GT(read.pause_ns(), first);
   EXPECT_TRUE(read.advance(-EIO));
-  EXPECT_EQ(read.error(), EIO);
+  EXPECT_EQ(read.done().error, EIO);
+  EXPECT_EQ(read.done().n_tries, 3);
 }
 
 TEST(ReadProgress, WhatComesAfterAFailureCounts) {
