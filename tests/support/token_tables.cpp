@@ -2,8 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <limits>
+#include <algorithm>
 
 #include "checkpoint/checkpoint.h"
 
@@ -27,6 +26,16 @@ std::vector<int32_t> allowed_tokens(GrammarState& state, int32_t n) {
   return allowed;
 }
 
+// The mask and the question about one token must agree.
+void expect_same(GrammarState& state, const std::vector<int32_t>& allowed, int32_t n, std::string_view text) {
+  size_t i = 0;
+  for (int32_t id = 0; id < n; ++id) {
+    const bool in_mask = i < allowed.size() && allowed[i] == id;
+    i += in_mask ? 1 : 0;
+    EXPECT_EQ(state.allows(id), in_mask) << id << " behind " << text.substr(0, 1000);
+  }
+}
+
 // Leads an answer to its end: one of the tokens that may close something, or the next byte of a parameter's closing
 // mark.
 class Closer {
@@ -43,18 +52,38 @@ class Closer {
       }
       mark_.clear();
     }
+    const auto with_bytes = [&](std::string_view bytes) {
+      const auto found =
+          std::find_if(allowed.begin(), allowed.end(), [&](int32_t id) { return tokens.bytes(id) == bytes; });
+      return found == allowed.end() ? -1 : *found;
+    };
+    if (in_string(text) && with_bytes("\"") < 0) {  // what patterns ask for, often several times
+      if (random.below(3) == 0) wanted_ = std::string(1, "0yabF x"[random.below(7)]);
+      return with_bytes(wanted_);
+    }
     std::vector<int32_t> closers;
-    for (const int32_t id : allowed) {
-      for (const std::string_view closer : {"}", "]", "\"", "\"}", "</tool_call>", "</"}) {
-        if (tokens.bytes(id) == closer) closers.push_back(id);
-      }
+    for (const std::string_view closer : {"}", "]", "\"", "\"}", "</tool_call>", "</"}) {
+      if (const int32_t id = with_bytes(closer); id >= 0) closers.push_back(id);
     }
     return closers.empty() ? -1 : closers[random.below(closers.size())];
   }
   bool is_busy() const { return !mark_.empty(); }
 
  private:
+  static bool in_string(std::string_view text) {
+    bool inside = false;
+    for (size_t i = 0; i < text.size(); ++i) {
+      if (inside && text[i] == '\\') {
+        ++i;
+      } else if (text[i] == '"') {
+        inside = !inside;
+      }
+    }
+    return inside;
+  }
+
   std::string mark_;  // what is left of it
+  std::string wanted_ = "0";
 };
 
 }  // namespace
@@ -133,6 +162,7 @@ std::string random_answer(const std::shared_ptr<const Grammar>& grammar, Random&
       ADD_FAILURE() << "nothing may follow " << text;
       return text;
     }
+    if (n % 37 == 5) expect_same(state, allowed, tokens.size(), text);
     int32_t id = allowed[random.below(allowed.size())];
     if (n >= patience || closer.is_busy() || random.below(4) == 0) {
       if (const int32_t picked = closer.pick(tokens, allowed, text, random); picked >= 0) id = picked;

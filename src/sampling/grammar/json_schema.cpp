@@ -94,7 +94,7 @@ std::vector<Shape> JsonSchema::shapes_of(const SchemaJson& schema, int depth) {
 }
 
 std::vector<Shape> JsonSchema::shapes_of_object(const SchemaJson& schema, int depth) {
-  work(1 + schema.size());
+  work(50 + schema.size());  // so many comparisons' time
   std::vector<Shape> shapes = {read_shape(schema, [&] { return place(schema); })};
   const size_t n_required = shapes[0].required.size();
   work(shapes[0].properties.size() + n_required * n_required);
@@ -116,6 +116,7 @@ std::vector<Shape> JsonSchema::shapes_of_object(const SchemaJson& schema, int de
         shapes = both(std::move(shapes), of_inner, schema);
       } else {
         std::move(of_inner.begin(), of_inner.end(), std::back_inserter(any));
+        limit_alternatives(any.size(), schema);
       }
     }
     if (keyword == "anyOf") shapes = both(std::move(shapes), any, schema);
@@ -141,8 +142,14 @@ std::vector<Shape> JsonSchema::one_of(const SchemaJson& schema, const SchemaJson
       }
     }
     std::move(shapes.begin(), shapes.end(), std::back_inserter(all));
+    limit_alternatives(all.size(), schema);
   }
   return all;
+}
+
+void JsonSchema::limit_alternatives(size_t n, const SchemaJson& schema) const {
+  if (n <= kMaxAlternatives) return;
+  fail(Fault::input, "schema at {}: more than {} alternatives", place(schema), kMaxAlternatives);
 }
 
 std::vector<Shape> JsonSchema::both(std::vector<Shape> a, const std::vector<Shape>& b, const SchemaJson& schema) {
@@ -156,9 +163,7 @@ std::vector<Shape> JsonSchema::both(std::vector<Shape> a, const std::vector<Shap
       work(size(one) * size(other));
       Shape merged = one;
       if (merge(merged, other)) out.push_back(std::move(merged));
-      if (out.size() > kMaxAlternatives) {
-        fail(Fault::input, "schema at {}: more than {} alternatives", place(schema), kMaxAlternatives);
-      }
+      limit_alternatives(out.size(), schema);
     }
   }
   return out;

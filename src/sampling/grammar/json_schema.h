@@ -50,6 +50,7 @@ class JsonSchema {
   std::vector<Shape> shapes_of_object(const SchemaJson& schema, int depth);
   std::vector<Shape> one_of(const SchemaJson& schema, const SchemaJson& alternatives, int depth);
   std::vector<Shape> both(std::vector<Shape> a, const std::vector<Shape>& b, const SchemaJson& schema);
+  void limit_alternatives(size_t n, const SchemaJson& schema) const;
   const SchemaJson& resolve(const SchemaJson& schema, const SchemaJson& ref) const;
   void work(size_t n);
 
