@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -21,7 +22,7 @@ namespace {
 constexpr double kExactBound = 1e-4;
 constexpr double kFastBound = 5e-2;
 constexpr double kFastMeanBound = 2.5e-2;
-constexpr double kExceededBound = 0.13;
+constexpr double kFirstLayerBound = 1.2e-2;  // of the median token
 
 struct Case {
   std::string name, model, golden;
@@ -84,21 +85,37 @@ class Recorder : public Observer {
   std::map<int, std::vector<int32_t>> picks_;
 };
 
-// Two checkpoints exceed kFastBound with int8 activations, with every kernel table alike. IQ4_NL: 0.054 overall, 0.013
-// for the median token, so a few tokens. qwen3_5_moe_mlx4: 0.116 overall and 0.045 for the median token, so most of
-// them; the cause is not known. Their bounds keep what was measured from growing; they are not the accuracy that is
-// wanted.
-bool exceeds_fast_bound(const std::string& name) { return name == "IQ4_NL" || name == "qwen3_5_moe_mlx4"; }
-
-double median_token_error(const std::vector<float>& logits, const Golden& golden) {
+// Errors of single tokens; values and reference [T, width].
+std::vector<double> token_errors(const std::vector<float>& values, const std::vector<float>& reference,
+                                 int64_t n_tokens) {
+  const auto width = static_cast<std::ptrdiff_t>(reference.size()) / n_tokens;
   std::vector<double> errors;
-  for (auto at = golden.logits.begin(); at != golden.logits.end(); at += golden.vocab_size()) {
-    const auto first = logits.begin() + (at - golden.logits.begin());
-    errors.push_back(relative_error({first, first + golden.vocab_size()}, {at, at + golden.vocab_size()}));
+  for (std::ptrdiff_t at = 0; at < static_cast<std::ptrdiff_t>(reference.size()); at += width) {
+    const auto first = values.begin() + at, of_reference = reference.begin() + at;
+    errors.push_back(relative_error({first, first + width}, {of_reference, of_reference + width}));
   }
+  return errors;
+}
+
+double median(std::vector<double> errors) {
   const auto middle = errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2);
   std::nth_element(errors.begin(), middle, errors.end());
   return *middle;
+}
+
+// Whether a token picks the reference's experts, in any order, in all layers.
+std::vector<bool> tokens_with_same_picks(const Recorder& seen, const Golden& golden) {
+  std::vector<bool> same(static_cast<size_t>(golden.n_tokens()), true);
+  for (const auto& [layer, reference] : golden.router_topk) {
+    const std::vector<int32_t>& picks = seen.picks_.at(layer);
+    const auto k = static_cast<std::ptrdiff_t>(reference.size() / same.size());
+    for (size_t t = 0; t < same.size(); ++t) {
+      const auto at = static_cast<std::ptrdiff_t>(t) * k;
+      const std::set<int32_t> ours(picks.begin() + at, picks.begin() + at + k);
+      same[t] = same[t] && ours == std::set<int32_t>(reference.begin() + at, reference.begin() + at + k);
+    }
+  }
+  return same;
 }
 
 class GoldenTest : public testing::TestWithParam<std::tuple<std::string, Case>> {
@@ -139,19 +156,37 @@ TEST_P(GoldenTest, ExactModeEqualsTheReference) {
   EXPECT_EQ(model.greedy(golden.input_ids, golden.greedy.size()), golden.greedy);
 }
 
+// Two checkpoints exceed kFastBound over all tokens, with every kernel table alike, because a token that picks another
+// expert is another token from there on (docs/experiments/0006-what-8-bit-activations-cost.md). IQ4_NL: one token of
+// 70, in the last layer. qwen3_5_moe_mlx4: 19 of 70, whose states all later tokens read. They are bounded like all
+// others after the first layer and over the tokens that pick the same experts.
 TEST_P(GoldenTest, Int8ActivationsStayWithinBounds) {
   if (!runs_here()) GTEST_SKIP() << "this machine cannot run the kernels " << std::get<0>(GetParam());
   const Golden golden = read_golden(which().golden);
   LoadedModel model(model_path(), options(false));
+  Recorder seen;
+  model.forward().set_observer(&seen);
   const std::vector<float> logits = model.logits(golden.input_ids, 128);
+  model.forward().set_observer(nullptr);
   const double error = relative_error(logits, golden.logits);
   RecordProperty("relative_error", std::to_string(error));
-  if (!exceeds_fast_bound(which().name)) {
-    EXPECT_LE(error, kFastBound);
-  } else {
-    EXPECT_LE(median_token_error(logits, golden), which().name == "IQ4_NL" ? kFastMeanBound : kFastBound);
-    EXPECT_LE(error, kExceededBound);
+  const bool is_deep = which().name == "qwen3_5_moe_mlx4";
+  EXPECT_LE(error, is_deep ? 0.13 : which().name == "IQ4_NL" ? 6e-2 : kFastBound);
+  if (const auto after_one = golden.hidden.find(1); after_one != golden.hidden.end()) {
+    EXPECT_LE(median(token_errors(seen.hidden_[1], after_one->second, golden.n_tokens())), kFirstLayerBound);
   }
+  const std::vector<double> errors = token_errors(logits, golden.logits, golden.n_tokens());
+  EXPECT_LE(median(errors), is_deep ? kFastBound : kFastMeanBound);
+  const std::vector<bool> same = tokens_with_same_picks(seen, golden);
+  double squares = 0;
+  int64_t n_same = 0;
+  for (size_t t = 0; t < errors.size(); ++t) {
+    if (!same[t]) continue;
+    squares += errors[t] * errors[t];
+    ++n_same;
+  }
+  EXPECT_GE(n_same, is_deep ? golden.n_tokens() * 2 / 3 : golden.n_tokens() * 9 / 10);
+  EXPECT_LE(std::sqrt(squares / static_cast<double>(n_same)), is_deep ? kFastBound : kFastMeanBound);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenTest,
