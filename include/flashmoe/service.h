@@ -20,7 +20,8 @@ namespace flashmoe {
 struct ServiceOptions {
   int n_parallel = 4;  // answers decoded side by side
   int n_waiting = 64;  // requests that may wait for their turn; further ones are refused
-  // Conversations remembered on disk, so that they outlive the process; empty: in memory only.
+  // Conversations remembered on disk, so that they outlive the process; empty: in memory only, which is all that this
+  // build can: start throws Error{unsupported} for a folder.
   std::string sessions_folder;
   uint64_t sessions_bytes = uint64_t{4} << 30;  // of that folder at most; the least recently used goes first
 };

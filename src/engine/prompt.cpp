@@ -8,6 +8,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr int64_t kMostStops = 4;
+
 // Clients send a call's arguments as text; templates go through them as an object.
 void read_arguments(Json& chat) {
   if (!chat.is_object() || !chat.contains("messages") || !chat["messages"].is_array()) return;
@@ -32,6 +34,22 @@ AnswerReader::Opening opening_of(std::span<const int32_t> ids, const Tokenizer& 
     if (think && ids[i - 1] == *think) return AnswerReader::Opening::thinking;
   }
   return AnswerReader::Opening::content;
+}
+
+// Where a later prompt may part from this one: behind the messages, the first of which many conversations share.
+std::vector<int64_t> stops_of(std::span<const int32_t> ids, const Tokenizer& tokenizer) {
+  std::vector<int64_t> stops;
+  const auto add = [&](int64_t position) {
+    const int64_t stop = position / kDeltaChunk * kDeltaChunk;
+    if (stop > 0 && (stops.empty() || stops.back() < stop)) stops.push_back(stop);
+  };
+  int64_t last_end = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (tokenizer.ends_turn(ids[i])) add(last_end = static_cast<int64_t>(i) + 1);
+  }
+  if (last_end == 0) add(static_cast<int64_t>(ids.size()));
+  if (stops.size() > kMostStops) stops.erase(stops.begin() + 1, stops.end() - (kMostStops - 1));
+  return stops;
 }
 
 }  // namespace
@@ -60,6 +78,7 @@ Prompt read_prompt(const Request& request, const EngineParts& parts) {
     if (id >= 0 && id < vocab_size) continue;
     fail(Fault::input, "token id {} is out of range; this model has ids 0 to {}", id, vocab_size - 1);
   }
+  prompt.stops = stops_of(prompt.ids, *tokenizer);
   const auto n = static_cast<int64_t>(prompt.ids.size());
   if (n > parts.session.context_tokens) {
     fail(Fault::input, "the prompt has {} tokens, but the context holds {}", n, parts.session.context_tokens);

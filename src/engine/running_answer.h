@@ -21,6 +21,8 @@ class RunningAnswer {
   Sequence& sequence() { return *sequence_; }
 
   const Prompt& prompt() const { return prompt_; }
+  // Where the sequence is to be remembered next, or the prompt's end.
+  int64_t next_stop() const;
   bool reading() const { return sequence_->n_tokens() < static_cast<int64_t>(prompt_.ids.size()); }
   std::span<const int32_t> unread() const {
     return std::span(prompt_.ids).subspan(static_cast<size_t>(sequence_->n_tokens()));

@@ -13,7 +13,8 @@ constexpr int64_t kLatelySeconds = 5;
 
 }  // namespace
 
-Scheduler::Scheduler(const EngineParts& parts, const ServiceOptions& options) : parts_(parts), options_(options) {
+Scheduler::Scheduler(const EngineParts& parts, const ServiceOptions& options)
+    : parts_(parts), options_(options), store_(parts.session.budget) {
   const auto n = static_cast<size_t>(options.n_parallel);
   tokens_.reserve(static_cast<size_t>(parts_.session.forward.max_rows()));
   runs_.reserve(n + 1);
@@ -106,20 +107,31 @@ void Scheduler::admit() {
       stats_.n_running = static_cast<int>(running_.size()) + 1;
       for (size_t i = 0; i < waiting_.size(); ++i) waiting_[i]->tell_waiting(i);
     }
-    const SessionParts& s = parts_.session;
-    std::unique_ptr<Sequence> sequence;
-    if (free_sequences_.empty()) {
-      sequence = std::make_unique<Sequence>(s.forward.config(), s.kv_format, s.context_tokens, s.budget);
-    } else {
-      sequence = std::move(free_sequences_.back());
-      free_sequences_.pop_back();
-      const auto state = sequence->delta().span();
-      std::fill(state.begin(), state.end(), std::byte{0});
-      sequence->set_n_tokens(0);
-    }
+    std::unique_ptr<Sequence> sequence = empty_sequence();
+    store_.resume(answer->prompt().ids, *sequence);
     answer->begin(std::move(sequence));
     running_.push_back(std::move(answer));
   }
+}
+
+std::unique_ptr<Sequence> Scheduler::empty_sequence() {
+  const SessionParts& s = parts_.session;
+  if (free_sequences_.empty()) {
+    return std::make_unique<Sequence>(s.forward.config(), s.kv_format, s.context_tokens, s.budget);
+  }
+  std::unique_ptr<Sequence> sequence = std::move(free_sequences_.back());
+  free_sequences_.pop_back();
+  const auto state = sequence->delta().span();
+  std::fill(state.begin(), state.end(), std::byte{0});
+  sequence->set_n_tokens(0);
+  return sequence;
+}
+
+void Scheduler::remember(RunningAnswer& reader) {
+  const auto& stops = reader.prompt().stops;
+  const int64_t n = reader.sequence().n_tokens();
+  if (!std::binary_search(stops.begin(), stops.end(), n)) return;
+  store_.keep(std::span(reader.prompt().ids).first(static_cast<size_t>(n)), reader.sequence());
 }
 
 // Takes turns between those whose prompt is not read.
@@ -138,7 +150,7 @@ int64_t Scheduler::add_prefill(RunningAnswer& reader) {
   const std::span<const int32_t> unread = reader.unread();
   const int64_t position = reader.sequence().n_tokens();
   const int64_t chunk = decoding_.empty() ? parts_.session.prefill_chunk : kShortChunk;
-  const int64_t n = std::min(static_cast<int64_t>(unread.size()), chunk - position % kDeltaChunk);
+  const int64_t n = std::min(reader.next_stop() - position, chunk - position % kDeltaChunk);
   runs_.push_back({&reader.sequence(), static_cast<int64_t>(tokens_.size()), n, position});
   tokens_.insert(tokens_.end(), unread.begin(), unread.begin() + n);
   return n;
@@ -172,6 +184,7 @@ void Scheduler::take_results(RunningAnswer* reader, int64_t n_read) {
   }
   if (reader != nullptr) {
     reader->tell_reading(n_read, 1);
+    remember(*reader);
     if (!reader->reading()) take_rows(static_cast<int64_t>(decoding.size()) + n_read - 1, {&reader, 1});
   }
   for (RunningAnswer* answer : ended_) end(*answer);
@@ -244,6 +257,8 @@ void Scheduler::publish() {
   for (const auto& [when, n] : lately_) tokens += second - when <= kLatelySeconds ? n : 0;
   const std::lock_guard lock(mutex_);
   stats_.engine = std::move(engine);
+  stats_.sessions_in_memory = store_.n_stops();
+  stats_.session_bytes_in_memory = store_.bytes();
   stats_.n_running = static_cast<int>(running_.size());
   stats_.tok_per_s = static_cast<double>(tokens) / kLatelySeconds;
 }

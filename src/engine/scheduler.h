@@ -4,6 +4,7 @@
 #include <array>
 
 #include "engine/running_answer.h"
+#include "engine/session_store.h"
 
 namespace flashmoe {
 
@@ -23,6 +24,8 @@ class Scheduler {
  private:
   using Answers = std::vector<std::unique_ptr<RunningAnswer>>;
   void admit();
+  std::unique_ptr<Sequence> empty_sequence();
+  void remember(RunningAnswer& reader);
   void drop_cancelled();
   void tell_waiting();
   void step();
@@ -38,6 +41,7 @@ class Scheduler {
 
   EngineParts parts_;
   const ServiceOptions options_;
+  SessionStore store_;
   std::vector<std::unique_ptr<Sequence>> free_sequences_;
   Answers running_;
 
