@@ -26,5 +26,6 @@ Command add_logits(CLI::App& cli);
 Command add_eval(CLI::App& cli);
 Command add_inspect(CLI::App& cli);
 Command add_tokenize(CLI::App& cli);
+Command add_pack(CLI::App& cli);
 
 }  // namespace flashmoe

@@ -12,6 +12,11 @@ namespace {
 constexpr const char* kGroup = "Memory and speed";
 
 void add_reading_options(CLI::App& cli, EngineOptions& options) {
+  add_choice<VerifyChoice>(
+      cli, "--verify-reads", options.verify_reads,
+      {{"first", VerifyChoice::first}, {"always", VerifyChoice::always}, {"never", VerifyChoice::never}},
+      "When checksums of a packed folder's experts are compared; default: at the first read of each")
+      ->group(kGroup);
   add_choice<ReadAheadChoice>(
       cli, "--read-ahead", options.read_ahead,
       {{"auto", ReadAheadChoice::automatic}, {"on", ReadAheadChoice::on}, {"off", ReadAheadChoice::off}},

@@ -13,6 +13,8 @@ enum class KernelChoice { automatic, scalar, avx2, avx512, neon };
 enum class IoChoice { automatic, uring, pread, buffered };
 enum class ExpertsChoice { automatic, resident, streamed };
 enum class ReadAheadChoice { automatic, on, off };
+// When the checksums of a packed folder's experts are compared: at the first read of each, at every read, or never.
+enum class VerifyChoice { first, always, never };
 enum class KvChoice { automatic, f16, q8, f32 };  // automatic: f16, and f32 with exact
 
 // A rate-limited report while something takes long. `done` and `total` are bytes when loading, tokens in prefill.
@@ -37,6 +39,7 @@ struct EngineOptions {
   bool fill_first = false;  // resident experts are read before load() returns, not when they are first picked
   ReadAheadChoice read_ahead = ReadAheadChoice::automatic;
   bool learn = true;  // which experts are used is kept in the user's cache folder, so that the next start is warm
+  VerifyChoice verify_reads = VerifyChoice::first;
   KvChoice kv = KvChoice::automatic;
   // Both are called on the caller's thread and may be empty.
   std::function<void(const Progress&)> on_progress;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "checkpoint/contents.h"
 #include "checkpoint/gguf.h"
+#include "checkpoint/pack.h"
 #include "checkpoint/safetensors.h"
 
 namespace flashmoe {
@@ -47,12 +48,15 @@ struct FolderNames {
   bool has_config = false;
   bool has_safetensors = false;
   bool has_pickles = false;
+  bool has_manifest = false, has_unfinished_manifest = false;
 };
 
 FolderNames look_into(const std::string& folder) {
   FolderNames names;
   for (const std::string& name : list_folder(folder)) {
     names.has_config |= name == "config.json";
+    names.has_manifest |= name == kManifestName;
+    names.has_unfinished_manifest |= name == kUnfinishedManifestName;
     names.has_safetensors |= name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
     names.has_pickles |= name.ends_with(".bin") || name.ends_with(".pth") || name.ends_with(".pt");
     // "mmproj" files are image encoders that belong to a model, not models.
@@ -68,6 +72,11 @@ bool same_split(const std::string& a, const std::string& b) {
 
 std::unique_ptr<Checkpoint> open_folder(const std::string& folder) {
   const FolderNames names = look_into(folder);
+  if (names.has_unfinished_manifest) {
+    fail(Fault::input, "{}: a packed folder that is not finished: give the command that packs it again, it goes on",
+         folder);
+  }
+  if (names.has_manifest && !names.has_safetensors) return open_packed_folder(folder);
   if (names.has_safetensors && (names.has_config || names.gguf.empty())) return open_safetensors_folder(folder);
   if (names.gguf.empty() && names.has_pickles) {
     fail(Fault::unsupported, "{}: holds PyTorch files only; fetch the model as safetensors or GGUF", folder);

@@ -27,6 +27,9 @@ struct TensorInfo {
   ScaleGrid grid = {};         // of formats that keep their scales apart, over the last two dimensions: each matrix
                                // of a stack has a grid of its own
   Extent scales, biases;       // the same; of all matrices of a stack
+  uint64_t stride = 0;         // from a matrix of a stack to the next, its scales and biases alike; 0: no gaps
+  // Of a packed folder's experts, [n_experts]: of the records that the stack's matrices are in.
+  std::shared_ptr<const std::vector<uint64_t>> checksums = {};
 
   int64_t n_values() const;
   uint64_t all_bytes() const { return bytes + scales.bytes + biases.bytes; }

@@ -282,10 +282,12 @@ void CheckpointEngine::load_weights(Reading& reading) {
     for (const auto& file : checkpoint.files()) file->drop_page_cache();
   }
   recall_use();
-  StreamedOptions how{
-      .direct = direct, .read_ahead = options_.read_ahead, .warm_up = true, .rates = earlier_use_.rates};
-  const uint64_t cache_bytes = budget_.allotted(Allotted::expert_cache);
-  how.cache_bytes = governed_cache({.full_bytes = cache_bytes,
+  StreamedOptions how{.direct = direct,
+                      .read_ahead = options_.read_ahead,
+                      .warm_up = true,
+                      .verify = options_.verify_reads,
+                      .rates = earlier_use_.rates};
+  how.cache_bytes = governed_cache({.full_bytes = budget_.allotted(Allotted::expert_cache),
                                     .floor_bytes = streamed_sizes(model_.experts, 1).floor_bytes,
                                     .low_bytes = headroom_to_keep(placement_.plan.limit_bytes)});
   // Where the page cache has the file, memory taken too early would push it out.

@@ -9,13 +9,16 @@ namespace flashmoe {
 
 void fail_read(const ReadFailure& failure) {
   const bool changed = failure.error == ENODATA || failure.error == ESTALE;
-  const std::string reason = failure.error == ENODATA  ? "the file ends before"
-                             : failure.error == ESTALE ? "the file was written to or replaced"
-                                                       : std::strerror(failure.error);
+  const std::string reason = failure.error == ENODATA   ? "the file ends before"
+                             : failure.error == ESTALE  ? "the file was written to or replaced"
+                             : failure.error == EBADMSG ? "its checksum is not the one in manifest.json"
+                                                        : std::strerror(failure.error);
   const std::string tries = failure.n_tries > 1 ? fmt::format(" ({} tries)", failure.n_tries) : "";
   fail(Fault::io, "{}: cannot read expert {} of layer {} ({}; {} bytes at offset {}): {}{}; {}", failure.path,
        failure.expert, failure.layer, failure.matrices, failure.bytes, failure.offset, reason, tries,
-       changed ? "it changed while it was in use, restore it" : "check the disk, or copy the model to another one");
+       failure.error == EBADMSG ? "the record is damaged: restore the file or pack the model anew"
+       : changed                ? "it changed while it was in use, restore it"
+                                : "check the disk, or copy the model to another one");
 }
 
 }  // namespace flashmoe

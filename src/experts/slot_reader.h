@@ -11,6 +11,7 @@
 #include "experts/eviction.h"
 #include "experts/slot_layout.h"
 #include "experts/source.h"
+#include "flashmoe/options.h"
 #include "io/file.h"
 #include "io/read_queue.h"
 
@@ -32,16 +33,21 @@ struct Slot {
   int failed_read = -1;
   int error = 0;         // of failed_read, after
   int n_tries = 1;
+  int n_mismatches = 0;  // arrivals with a wrong checksum
   uint64_t bytes = 0;    // read from the files, once ready
   uint64_t arrival = 0;  // counts up over all slots
 };
 
 class SlotReader {
  public:
-  // `data` [n_slots]: where each slot begins. `alignment`: of direct reads, 1 when buffered. The table must outlive
-  // this object.
+  struct Options {
+    bool direct = false;
+    uint32_t alignment = 1;  // of direct reads, 1 when buffered
+    VerifyChoice verify = VerifyChoice::first;
+  };
+  // `data` [n_slots]: where each slot begins. The table must outlive this object.
   SlotReader(const ExpertTable& table, std::vector<std::shared_ptr<File>> files, std::unique_ptr<ReadQueue> queue,
-             bool direct, uint32_t alignment, std::vector<std::byte*> data);
+             const Options& options, std::vector<std::byte*> data);
 
   const Slot& slot(int index) const { return slots_[static_cast<size_t>(index)]; }
 
@@ -68,6 +74,8 @@ class SlotReader {
  private:
   void add_request(int index, int read, const SlotLayout& layout);
   bool take_arrival(const ReadDone& done);
+  bool is_right(const Slot& slot, const SlotLayout& layout);
+  bool read_anew(int index, const SlotLayout& layout);
   const ExpertRecord& record_of(ExpertId id) const { return table_.at(id.layer, id.expert); }
 
   const ExpertTable& table_;
@@ -75,6 +83,8 @@ class SlotReader {
   std::vector<int> descriptors_;  // [n_files]
   bool direct_;
   uint32_t alignment_;
+  VerifyChoice verify_;
+  std::vector<bool> verified_;  // [n_layers, n_experts]
   std::vector<Slot> slots_;
   std::vector<ReadRequest> requests_;  // about to be submitted
   int n_reading_ = 0, n_demanded_ = 0;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -37,6 +38,8 @@ ExpertMatrix expert_matrix(int64_t rows, int64_t cols, Format format, const Scal
 struct ExpertRecord {
   ExpertMatrix gate, up;  // [d_ff, d_model]
   ExpertMatrix down;      // [d_model, d_ff]
+  // XXH3 of a packed record, whose parts lie one after the other in the file; nothing: there is none.
+  std::optional<uint64_t> checksum = {};
   uint64_t bytes() const { return gate.bytes() + up.bytes() + down.bytes(); }
   std::array<const ExpertMatrix*, 3> matrices() const { return {&gate, &up, &down}; }
 };

@@ -46,7 +46,7 @@ class StreamedExperts final : public ExpertSource {
         cache_(table_.n_layers, table_.n_experts, cache_classes(classes)),
         read_ahead_(options.read_ahead),
         use_(table_),
-        reader_(table_, std::move(files), std::move(queue), options.direct, options.alignment,
+        reader_(table_, std::move(files), std::move(queue), {options.direct, options.alignment, options.verify},
                 slot_places(classes, memory_.span())) {
     count_slots();
     guesses_.reserve(static_cast<size_t>(table_.n_experts));

@@ -28,6 +28,7 @@ struct StreamedOptions {
   // Empty slots are filled while nobody asks for anything, and, where reads cost no processor time (direct), in the
   // gaps of a token too: the experts most used in earlier runs first.
   bool warm_up = false;
+  VerifyChoice verify = VerifyChoice::first;  // of records with a checksum
   int prefault_threads = 0;       // that take the cache's memory from the system before it is used
   // What the slots may take of the system's memory right now, asked before each step; empty: all that was planned.
   std::function<uint64_t()> cache_bytes = {};

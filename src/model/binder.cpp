@@ -21,15 +21,19 @@ std::vector<int64_t> squeezed(std::span<const int64_t> shape) {
 ExpertMatrix slice(const TensorInfo& tensor, int64_t index, int64_t stack_rows, int64_t first_row, int64_t rows,
                    int64_t cols) {
   ScaleGrid grid = tensor.grid;
-  grid.first_row = static_cast<int32_t>(first_row % grid.group_rows);
+  grid.first_row = static_cast<int32_t>((grid.first_row + first_row) % grid.group_rows);
   ExpertMatrix matrix = expert_matrix(rows, cols, tensor.format, grid);
   const auto place = [&](Extent& part, const Extent& whole, int64_t offset) {
     part.file = whole.file;
     part.offset = whole.offset + static_cast<uint64_t>(offset);
   };
+  const auto stride = [&](int64_t bytes) {
+    return index * (tensor.stride > 0 ? static_cast<int64_t>(tensor.stride) : bytes);
+  };
+  const int64_t row_bytes = format_bytes(tensor.format, cols);
   place(matrix.parts[0], {tensor.file, tensor.offset, tensor.bytes},
-        (index * stack_rows + first_row) * format_bytes(tensor.format, cols));
-  const int64_t first_scale = index * scale_matrix_bytes(tensor.grid, stack_rows, cols) +
+        stride(stack_rows * row_bytes) + first_row * row_bytes);
+  const int64_t first_scale = stride(scale_matrix_bytes(tensor.grid, stack_rows, cols)) +
                               first_row / grid.group_rows * scale_row_bytes(grid, cols);
   if (matrix.parts[1].bytes > 0) place(matrix.parts[1], tensor.scales, first_scale);
   if (matrix.parts[2].bytes > 0) place(matrix.parts[2], tensor.biases, first_scale);
@@ -123,6 +127,7 @@ void Binder::stacked_experts(ExpertTable& table, const StackedNames& names, int6
   for (int64_t e = 0; e < table.n_experts; ++e) {
     table.records.push_back({slice(*gate, e, d_ff, 0, d_ff, d_model), slice(*up, e, d_ff, 0, d_ff, d_model),
                              slice(*down, e, d_model, 0, d_model, d_ff)});
+    if (gate->checksums) table.records.back().checksum = gate->checksums->at(static_cast<size_t>(e));
   }
 }
 

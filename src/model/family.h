@@ -30,4 +30,7 @@ class Family {
 // own family and those this version runs; Error{input} for absurd or missing dimensions.
 std::unique_ptr<Family> make_family(const Checkpoint& checkpoint);
 
+// What GGUF files call the family of a checkpoint that make_family takes.
+std::string gguf_architecture(const Checkpoint& checkpoint);
+
 }  // namespace flashmoe

@@ -61,6 +61,7 @@ void read_experts(const Fields& f, ModelConfig& c) {
   c.n_experts = static_cast<int>(f.integer("expert_count", 1, kMaxExperts));
   c.n_experts_used = static_cast<int>(f.integer("expert_used_count", 1, c.n_experts));
   c.d_ff_expert = f.integer("expert_feed_forward_length", 1, kMaxDim);
+  c.picks_sum_to_one = f.optional_flag("expert_weights_norm").value_or(true);
 }
 
 }  // namespace gguf

@@ -80,19 +80,23 @@ ChatTemplate::ChatTemplate(std::string_view source) : parsed_(std::make_unique<P
 
 ChatTemplate::~ChatTemplate() = default;
 
+std::optional<std::string> ChatTemplate::source_of(const Checkpoint& checkpoint) {
+  if (checkpoint.dialect() == Dialect::gguf) {
+    const auto* text = metadata<std::string>(checkpoint, "tokenizer.chat_template");
+    return text == nullptr ? std::nullopt : std::optional(*text);
+  }
+  if (auto text = checkpoint.side_file("chat_template.jinja")) return text;
+  const auto config = checkpoint.side_file("tokenizer_config.json");
+  return config ? template_in(parse_json(*config, "tokenizer_config.json")) : std::nullopt;
+}
+
 std::unique_ptr<ChatTemplate> ChatTemplate::load(const Checkpoint& checkpoint) {
-  std::optional<std::string> source;
+  const std::optional<std::string> source = source_of(checkpoint);
   Json marks = Json::object();
   if (checkpoint.dialect() == Dialect::gguf) {
-    if (const auto* text = metadata<std::string>(checkpoint, "tokenizer.chat_template")) source = *text;
     add_marks(checkpoint, marks);
-  } else {
-    source = checkpoint.side_file("chat_template.jinja");
-    if (const auto text = checkpoint.side_file("tokenizer_config.json")) {
-      const Json config = parse_json(*text, "tokenizer_config.json");
-      if (!source) source = template_in(config);
-      add_marks(config, marks);
-    }
+  } else if (const auto text = checkpoint.side_file("tokenizer_config.json")) {
+    add_marks(parse_json(*text, "tokenizer_config.json"), marks);
   }
   if (!source) return nullptr;
   auto loaded = std::make_unique<ChatTemplate>(*source);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
@@ -17,6 +18,8 @@ class ChatTemplate {
   // From chat_template.jinja, tokenizer_config.json or GGUF's tokenizer.chat_template; null when there is none.
   // Throws Error{input} when it does not parse (line and reason).
   static std::unique_ptr<ChatTemplate> load(const Checkpoint& checkpoint);
+  // The text of the same; nothing when there is none.
+  static std::optional<std::string> source_of(const Checkpoint& checkpoint);
   explicit ChatTemplate(std::string_view source);
   ~ChatTemplate();
 

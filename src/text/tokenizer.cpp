@@ -261,16 +261,16 @@ std::unique_ptr<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json)
   return make_tokenizer(parts_from_json(tokenizer_json, "tokenizer.json"));
 }
 
-std::unique_ptr<Tokenizer> Tokenizer::load(const Checkpoint& checkpoint) {
+std::optional<TokenizerParts> parts_of(const Checkpoint& checkpoint) {
   if (checkpoint.dialect() == Dialect::gguf) {
     const auto model = checkpoint.metadata().find("tokenizer.ggml.model");
-    if (model == checkpoint.metadata().end()) return nullptr;
+    if (model == checkpoint.metadata().end()) return std::nullopt;
     const auto* name = std::get_if<std::string>(&model->second);
-    if (name != nullptr && (*name == "no_vocab" || *name == "none")) return nullptr;
-    return make_tokenizer(parts_from_gguf(checkpoint));
+    if (name != nullptr && (*name == "no_vocab" || *name == "none")) return std::nullopt;
+    return parts_from_gguf(checkpoint);
   }
   const auto json = checkpoint.side_file("tokenizer.json");
-  if (!json) return nullptr;
+  if (!json) return std::nullopt;
   TokenizerParts parts = parts_from_json(*json, checkpoint.path() + "/tokenizer.json");
   read_config(checkpoint.config(), parts);
   if (const auto generation = checkpoint.side_file("generation_config.json")) {
@@ -278,7 +278,12 @@ std::unique_ptr<Tokenizer> Tokenizer::load(const Checkpoint& checkpoint) {
     if (parsed.is_discarded()) fail(Fault::input, "{}/generation_config.json is not JSON", checkpoint.path());
     add_end_ids(parsed, parts.end_ids);
   }
-  return make_tokenizer(std::move(parts));
+  return parts;
+}
+
+std::unique_ptr<Tokenizer> Tokenizer::load(const Checkpoint& checkpoint) {
+  std::optional<TokenizerParts> parts = parts_of(checkpoint);
+  return parts ? make_tokenizer(std::move(*parts)) : nullptr;
 }
 
 }  // namespace flashmoe

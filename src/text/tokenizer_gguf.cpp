@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/error.h"
 #include "text/tokenizer_parts.h"
 
@@ -17,7 +19,9 @@ constexpr const char* kQwen35 =
 constexpr NamedPattern kPatterns[] = {{"qwen2", kQwen2, true}, {"qwen35", kQwen35, true}};
 
 // Values of tokenizer.ggml.token_type.
-constexpr int64_t kControl = 3, kUserDefined = 4, kUnused = 5;
+constexpr int64_t kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5;
+constexpr const char* kEndKeys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                    "tokenizer.ggml.eom_token_id"};
 
 template <typename T>
 const T* find(const Checkpoint& checkpoint, std::string_view key) {
@@ -100,11 +104,58 @@ TokenizerParts parts_from_gguf(const Checkpoint& checkpoint) {
     const std::string_view both = merge;
     if (const auto rule = merge_rule(ids, both.substr(0, space), both.substr(space + 1))) parts.merges.push_back(*rule);
   }
-  for (const char* key :
-       {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
-    add_end_id(checkpoint, key, parts.end_ids);
-  }
+  for (const char* key : kEndKeys) add_end_id(checkpoint, key, parts.end_ids);
   return parts;
+}
+
+std::map<std::string, MetaValue, std::less<>> metadata_of(const TokenizerParts& parts) {
+  const auto* pattern = std::find_if(std::begin(kPatterns), std::end(kPatterns), [&](const NamedPattern& known) {
+    return parts.splits.size() == 1 && !parts.splits[0].literal && parts.splits[0].pattern == known.pattern &&
+           parts.nfc == known.nfc;
+  });
+  if (pattern == std::end(kPatterns) || parts.ignore_merges) {
+    fail(Fault::unsupported, "{}: GGUF has no name for how this tokenizer splits text", parts.source);
+  }
+  std::vector<std::string> tokens = parts.tokens;
+  int64_t n = std::max(parts.least_size, static_cast<int64_t>(tokens.size()));
+  for (const AddedToken& token : parts.added) n = std::max(n, int64_t{token.id} + 1);
+  if (n > kMaxTokens) fail(Fault::input, "{}: {} tokens, at most {} are possible", parts.source, n, kMaxTokens);
+  tokens.resize(static_cast<size_t>(n));
+  std::vector<int64_t> types(tokens.size(), kNormal);
+  for (const AddedToken& token : parts.added) {
+    if (token.lstrip || token.rstrip || token.single_word) {
+      fail(Fault::unsupported, "{}: the added token \"{}\" takes spaces in or stands alone, which GGUF cannot say",
+           parts.source, token.text);
+    }
+    const auto id = static_cast<size_t>(token.id);
+    tokens[id] = token.text;
+    types[id] = token.special ? kControl : kUserDefined;
+  }
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    if (!tokens[id].empty()) continue;
+    tokens[id] = fmt::format("[PAD{}]", id);
+    types[id] = kUnused;
+  }
+  std::vector<std::string> merges;
+  for (const MergeRule& rule : parts.merges) {
+    merges.push_back(parts.tokens[static_cast<size_t>(rule.left)] + " " +
+                     parts.tokens[static_cast<size_t>(rule.right)]);
+  }
+  std::map<std::string, MetaValue, std::less<>> metadata;
+  metadata["tokenizer.ggml.model"] = "gpt2";
+  metadata["tokenizer.ggml.pre"] = std::string(pattern->name);
+  metadata["tokenizer.ggml.tokens"] = std::move(tokens);
+  metadata["tokenizer.ggml.token_type"] = std::move(types);
+  metadata["tokenizer.ggml.merges"] = std::move(merges);
+  metadata["tokenizer.ggml.add_bos_token"] = false;
+  std::vector<int64_t> ends;
+  for (const int64_t id : parts.end_ids) {
+    if (id >= 0 && id < n && std::find(ends.begin(), ends.end(), id) == ends.end()) ends.push_back(id);
+  }
+  for (size_t i = 0; i < std::min(ends.size(), std::size(kEndKeys)); ++i) {
+    metadata[kEndKeys[i]] = static_cast<uint64_t>(ends[i]);
+  }
+  return metadata;
 }
 
 }  // namespace flashmoe

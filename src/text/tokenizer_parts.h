@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,6 +38,11 @@ std::optional<MergeRule> merge_rule(const TokenIds& ids, std::string_view left, 
 
 TokenizerParts parts_from_json(std::string_view tokenizer_json, const std::string& source);
 TokenizerParts parts_from_gguf(const Checkpoint& checkpoint);
+// Of any checkpoint, with the ids that end a turn; nothing when it has no tokenizer.
+std::optional<TokenizerParts> parts_of(const Checkpoint& checkpoint);
+// The same as metadata tokenizer.ggml.*, from which parts_from_gguf makes the same tokenizer. Throws Error{unsupported}
+// for what that cannot say.
+std::map<std::string, MetaValue, std::less<>> metadata_of(const TokenizerParts& parts);
 
 std::unique_ptr<Tokenizer> make_tokenizer(TokenizerParts parts);
 

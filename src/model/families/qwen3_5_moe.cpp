@@ -34,7 +34,9 @@ ModelConfig read_gguf(const Checkpoint& checkpoint) {
   gguf::read_model(checkpoint, f, c);
   gguf::read_attention(f, c);
   c.attention.output_gate = true;
-  gguf::read_delta_net(f, HeadOrder::tiled, c);
+  // Packed folders of models that are not GGUF keep the heads' order, so that sums have the same bits.
+  const bool grouped = f.optional_text("ssm.value_head_order").value_or("tiled") == "grouped";
+  gguf::read_delta_net(f, grouped ? HeadOrder::grouped : HeadOrder::tiled, c);
   gguf::read_layer_kinds(checkpoint, f, c);
   gguf::read_experts(f, c);
   c.d_ff_shared = f.integer("expert_shared_feed_forward_length", 1, kMaxDim);

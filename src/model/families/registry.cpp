@@ -40,7 +40,9 @@ std::string family_of(const Checkpoint& checkpoint) {
 
 }  // namespace
 
-std::unique_ptr<Family> make_family(const Checkpoint& checkpoint) {
+namespace {
+
+const Row& row_of(const Checkpoint& checkpoint) {
   const std::string family = family_of(checkpoint);
   const bool gguf = checkpoint.dialect() == Dialect::gguf;
   const auto* row = std::find_if(kFamilies.begin(), kFamilies.end(), [&](const Row& candidate) {
@@ -56,7 +58,13 @@ std::unique_ptr<Family> make_family(const Checkpoint& checkpoint) {
     fail(Fault::unsupported, "{}: the model family '{}' is not supported; this version runs: {}", checkpoint.path(),
          family, known);
   }
-  return row->make(checkpoint);
+  return *row;
 }
+
+}  // namespace
+
+std::unique_ptr<Family> make_family(const Checkpoint& checkpoint) { return row_of(checkpoint).make(checkpoint); }
+
+std::string gguf_architecture(const Checkpoint& checkpoint) { return row_of(checkpoint).gguf_architecture; }
 
 }  // namespace flashmoe

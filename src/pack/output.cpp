@@ -1,0 +1,81 @@
+#include "pack/output.h"
+
+#include <fcntl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <system_error>
+
+#include "base/error.h"
+
+namespace flashmoe {
+
+DurableFile::DurableFile(std::string path, uint64_t bytes) : path_(std::move(path)), partial_(path_ + ".partial") {
+  fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd_ < 0) complain("creating it", errno);
+  const auto size = static_cast<off_t>(bytes);
+  const int error = size > 0 && ::fallocate(fd_, 0, 0, size) != 0 ? errno : 0;
+  if (error == 0) return;
+  // File systems that cannot reserve find out while writing.
+  const int other = error != EOPNOTSUPP ? error : ::ftruncate(fd_, size) != 0 ? errno : 0;
+  if (other == 0) return;
+  ::close(fd_);
+  ::unlink(partial_.c_str());
+  complain("reserving its space", other);
+}
+
+DurableFile::~DurableFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(partial_.c_str());
+}
+
+void DurableFile::complain(const char* what, int error) const {
+  const char* advice =
+      error == ENOSPC || error == EDQUOT ? "; make room and give the same command again: it goes on" : "";
+  fail(Fault::io, "{}: {}: {}{}", path_, what, std::generic_category().message(error), advice);
+}
+
+void DurableFile::write(uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) complain("writing to it", errno);
+    offset += static_cast<uint64_t>(n);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+}
+
+void DurableFile::commit() {
+  if (::fsync(fd_) != 0) complain("writing to it", errno);
+  ::close(fd_);
+  fd_ = -1;
+  if (::rename(partial_.c_str(), path_.c_str()) != 0) complain("renaming it", errno);
+  sync_folder(std::filesystem::path(path_).parent_path().string());
+}
+
+void write_durably(const std::string& path, const std::string& text) {
+  DurableFile file(path, 0);
+  file.write(0, std::as_bytes(std::span(text)));
+  file.commit();
+}
+
+void sync_folder(const std::string& folder) {
+  const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::fsync(fd);
+  ::close(fd);
+}
+
+uint64_t free_bytes(const std::string& folder) {
+  struct statvfs status = {};
+  if (::statvfs(folder.c_str(), &status) != 0) {
+    fail(Fault::io, "{}: cannot tell its free space: {}", folder, std::generic_category().message(errno));
+  }
+  return static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,31 @@
+// Files that appear whole or not at all, and stay so when the machine stops.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace flashmoe {
+
+// Written as path + ".partial" and renamed by commit(); removed when destroyed before. Failures throw Error{io}.
+class DurableFile {
+ public:
+  DurableFile(std::string path, uint64_t bytes);  // reserves the space
+  ~DurableFile();
+  DurableFile(const DurableFile&) = delete;
+  DurableFile& operator=(const DurableFile&) = delete;
+
+  void write(uint64_t offset, std::span<const std::byte> bytes);
+  void commit();
+
+ private:
+  [[noreturn]] void complain(const char* what, int error) const;
+  std::string path_, partial_;
+  int fd_ = -1;
+};
+
+void write_durably(const std::string& path, const std::string& text);
+void sync_folder(const std::string& folder);
+uint64_t free_bytes(const std::string& folder);
+
+}  // namespace flashmoe

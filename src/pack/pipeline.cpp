@@ -1,0 +1,247 @@
+#include "pack/pipeline.h"
+
+#include <atomic>
+#include <cmath>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "base/check.h"
+#include "base/checksum.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "checkpoint/contents.h"
+#include "quant/encode.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr int64_t kValuesAtOnce = 16384;  // of a thread: stay in its cache
+
+// Rows [first, first + n) of a task.
+struct Rows {
+  size_t task = 0;
+  int64_t first = 0, n = 0;
+};
+
+float transformed(float value, Transform transform) {
+  if (transform == Transform::one_plus) return 1.0F + value;
+  return transform == Transform::negative_exp ? -std::exp(value) : value;
+}
+
+}  // namespace
+
+void Chunk::add(Task task) {
+  source_bytes += task.source_bytes();
+  output_bytes += task.output_bytes();
+  tasks.push_back(std::move(task));
+}
+
+struct Pipeline::Item {
+  Chunk chunk;
+  std::vector<std::byte> source, output;
+  std::vector<uint64_t> source_at, output_at;  // [tasks]
+  std::vector<uint64_t> checksums;             // [records]
+};
+
+// Hands items from the reader over the caller to the writer; whoever fails stops the others.
+struct Pipeline::Stages {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<std::unique_ptr<Item>> free, read, encoded;
+  bool all_read = false, all_encoded = false, stopping = false;
+  std::exception_ptr error;
+  uint64_t written_bytes = 0;
+
+  std::unique_ptr<Item> take(std::deque<std::unique_ptr<Item>>& queue, const bool& ended) {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return !queue.empty() || ended || stopping; });
+    if (stopping || queue.empty()) return nullptr;
+    std::unique_ptr<Item> item = std::move(queue.front());
+    queue.pop_front();
+    return item;
+  }
+  void put(std::deque<std::unique_ptr<Item>>& queue, std::unique_ptr<Item> item) {
+    const std::lock_guard lock(mutex);
+    queue.push_back(std::move(item));
+    changed.notify_all();
+  }
+  void end(bool& flag) {
+    const std::lock_guard lock(mutex);
+    flag = true;
+    changed.notify_all();
+  }
+  void stop(std::exception_ptr why) {
+    const std::lock_guard lock(mutex);
+    if (!error) error = std::move(why);
+    stopping = true;
+    changed.notify_all();
+  }
+};
+
+void Pipeline::read(Item& item) const {
+  const std::vector<Task>& tasks = item.chunk.tasks;
+  item.source_at.assign(tasks.size(), 0);
+  item.output_at.assign(tasks.size(), 0);
+  uint64_t source = 0, output = 0;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    item.source_at[i] = source;
+    item.output_at[i] = output;
+    output += tasks[i].output_bytes();
+    if (!tasks[i].matrix.as_it_is()) source += tasks[i].source_bytes();
+  }
+  item.source.resize(source);
+  item.output.resize(output);
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const bool kept = tasks[i].matrix.as_it_is();
+    std::byte* to = kept ? item.output.data() + item.output_at[i] : item.source.data() + item.source_at[i];
+    for (const Extent& part : tasks[i].matrix.from.parts) {
+      if (part.bytes > 0) checkpoint_.files()[part.file]->read(part.offset, {to, static_cast<size_t>(part.bytes)});
+      to += part.bytes;
+    }
+  }
+}
+
+void Pipeline::encode(Item& item) const {
+  const std::vector<Task>& tasks = item.chunk.tasks;
+  std::vector<Rows> pieces;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const Conversion& c = tasks[i].matrix;
+    if (c.as_it_is() && (!format_info(c.from.format).is_float || allow_nonfinite_)) continue;
+    const int64_t step = std::max<int64_t>(1, kValuesAtOnce / c.from.cols);
+    for (int64_t row = 0; row < c.from.rows; row += step) pieces.push_back({i, row, std::min(step, c.from.rows - row)});
+  }
+  std::atomic<int64_t> bad_task = -1;
+  pool_.parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    thread_local std::vector<float> values;
+    for (int64_t p = begin; p < end; ++p) {
+      const Rows& rows = pieces[static_cast<size_t>(p)];
+      const Conversion& c = tasks[rows.task].matrix;
+      const bool kept = c.as_it_is();
+      const std::byte* from =
+          kept ? item.output.data() + item.output_at[rows.task] : item.source.data() + item.source_at[rows.task];
+      const MatrixView view =
+          c.from.view({from, from + c.from.parts[0].bytes, from + c.from.parts[0].bytes + c.from.parts[1].bytes});
+      values.resize(static_cast<size_t>(rows.n * c.from.cols));
+      for (int64_t r = 0; r < rows.n; ++r)
+        view.decode(rows.first + r, 0, c.from.cols, &values[static_cast<size_t>(r * c.from.cols)]);
+      bool finite = true;
+      for (float& value : values) {
+        value = transformed(value, c.transform);
+        finite = finite && std::isfinite(value);
+      }
+      if (!finite && !allow_nonfinite_) bad_task = static_cast<int64_t>(rows.task);
+      if (kept) continue;
+      for (float& value : values) value = std::isfinite(value) ? value : 0.0F;
+      const auto parts = c.to.part_bytes();
+      std::byte* to = item.output.data() + item.output_at[rows.task];
+      const int64_t scales = rows.first * scale_row_bytes(c.to.grid, c.to.cols);
+      encode_rows(c.to.format, c.to.grid, values.data(), rows.n, c.to.cols, nullptr,
+                  to + rows.first * format_bytes(c.to.format, c.to.cols), to + parts[0] + scales,
+                  to + parts[0] + parts[1] + scales);
+    }
+  });
+  if (bad_task >= 0) {
+    fail(Fault::input, "{}: tensor {} holds a value that is not finite; --allow-nonfinite packs it all the same",
+         checkpoint_.path(), in_quotes(tasks[static_cast<size_t>(bad_task.load())].matrix.name));
+  }
+  const size_t n = item.chunk.tasks_per_record;
+  item.checksums.assign(n > 0 ? tasks.size() / n : 0, 0);
+  pool_.parallel_for(static_cast<int64_t>(item.checksums.size()), 1, [&](int64_t begin, int64_t end) {
+    for (auto r = static_cast<size_t>(begin); r < static_cast<size_t>(end); ++r) {
+      uint64_t bytes = 0;
+      for (size_t i = 0; i < n; ++i) bytes += tasks[r * n + i].output_bytes();
+      item.checksums[r] = checksum_of({item.output.data() + item.output_at[r * n], static_cast<size_t>(bytes)});
+    }
+  });
+}
+
+void Pipeline::write(const Item& item, DurableFile& out) const {
+  uint64_t begin = 0, at = 0, end = 0;  // in the item and in the file, of what is not written yet
+  const auto flush = [&] {
+    if (end > begin) out.write(at, std::span(item.output).subspan(begin, end - begin));
+    begin = end;
+  };
+  for (const Task& task : item.chunk.tasks) {
+    const auto parts = task.matrix.to.part_bytes();
+    for (size_t p = 0; p < parts.size(); ++p) {
+      if (parts[p] == 0) continue;
+      if (end > begin && task.at[p] != at + (end - begin)) flush();
+      if (end == begin) at = task.at[p];
+      end += parts[p];
+    }
+  }
+  flush();
+}
+
+std::vector<uint64_t> Pipeline::run(const std::function<Chunk()>& next, DurableFile& out,
+                                    const std::function<void(uint64_t)>& on_done) {
+  Stages stages;
+  const uint64_t start_ns = now_ns();
+  for (int i = 0; i < 3; ++i) stages.free.push_back(std::make_unique<Item>());
+  double read_s = 0, write_s = 0;
+  const bool never = false;
+  std::thread reader([&] {
+    try {
+      while (std::unique_ptr<Item> item = stages.take(stages.free, never)) {
+        item->chunk = next();
+        if (item->chunk.tasks.empty()) break;
+        const uint64_t began_ns = now_ns();
+        read(*item);
+        read_s += seconds_since(began_ns);
+        stages.put(stages.read, std::move(item));
+      }
+      stages.end(stages.all_read);
+    } catch (...) {
+      stages.stop(std::current_exception());
+    }
+  });
+  std::thread writer([&] {
+    try {
+      while (std::unique_ptr<Item> item = stages.take(stages.encoded, stages.all_encoded)) {
+        const uint64_t began_ns = now_ns();
+        write(*item, out);
+        write_s += seconds_since(began_ns);
+        const uint64_t bytes = item->chunk.output_bytes;
+        stages.put(stages.free, std::move(item));
+        const std::lock_guard lock(stages.mutex);
+        stages.written_bytes += bytes;
+      }
+    } catch (...) {
+      stages.stop(std::current_exception());
+    }
+  });
+  std::vector<uint64_t> checksums;
+  try {
+    while (std::unique_ptr<Item> item = stages.take(stages.read, stages.all_read)) {
+      const uint64_t began_ns = now_ns();
+      encode(*item);
+      times_.encode_s += seconds_since(began_ns);
+      checksums.insert(checksums.end(), item->checksums.begin(), item->checksums.end());
+      times_.read_bytes += item->chunk.source_bytes;
+      for (const Task& task : item->chunk.tasks) {
+        if (!task.matrix.as_it_is()) times_.encoded_bytes += task.source_bytes();
+      }
+      times_.written_bytes += item->chunk.output_bytes;
+      stages.put(stages.encoded, std::move(item));
+      std::unique_lock lock(stages.mutex);
+      const uint64_t written = stages.written_bytes;
+      lock.unlock();
+      on_done(written);
+    }
+    stages.end(stages.all_encoded);
+  } catch (...) {
+    stages.stop(std::current_exception());
+  }
+  reader.join();
+  writer.join();
+  if (stages.error) std::rethrow_exception(stages.error);
+  times_.read_s += read_s;
+  times_.write_s += write_s;
+  times_.total_s += seconds_since(start_ns);
+  on_done(stages.written_bytes);
+  return checksums;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,64 @@
+// Reads, converts and writes matrices, the three at once: while one chunk is converted the next is read and the one
+// before is written.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "checkpoint/checkpoint.h"
+#include "pack/output.h"
+#include "pack/source.h"
+
+namespace flashmoe {
+
+// Rows of one matrix, and where their weights, scales and biases go in the output.
+struct Task {
+  Conversion matrix;
+  std::array<uint64_t, kMatrixParts> at = {};
+  uint64_t source_bytes() const { return matrix.from.bytes(); }
+  uint64_t output_bytes() const { return matrix.to.bytes(); }
+};
+
+// What goes through together.
+struct Chunk {
+  std::vector<Task> tasks;
+  size_t tasks_per_record = 0;  // of a bank; 0: no checksums
+  uint64_t source_bytes = 0, output_bytes = 0;
+  void add(Task task);
+};
+
+struct PackTimes {
+  double read_s = 0, encode_s = 0, write_s = 0, total_s = 0;
+  uint64_t read_bytes = 0, encoded_bytes = 0, written_bytes = 0;
+};
+
+class Pipeline {
+ public:
+  Pipeline(const Checkpoint& checkpoint, ThreadPool& pool, bool allow_nonfinite)
+      : checkpoint_(checkpoint), pool_(pool), allow_nonfinite_(allow_nonfinite) {}
+
+  // Chunks from `next`, until it gives an empty one, into `out`. `on_done` gets the bytes written so far, on the
+  // caller's thread, and may throw. Returns the checksums of the records, in order.
+  std::vector<uint64_t> run(const std::function<Chunk()>& next, DurableFile& out,
+                            const std::function<void(uint64_t)>& on_done);
+
+  PackTimes& times() { return times_; }
+
+ private:
+  struct Item;
+  struct Stages;
+  void read(Item& item) const;
+  void encode(Item& item) const;
+  void write(const Item& item, DurableFile& out) const;
+
+  const Checkpoint& checkpoint_;
+  ThreadPool& pool_;
+  bool allow_nonfinite_;
+  PackTimes times_;
+};
+
+}  // namespace flashmoe

@@ -1,0 +1,130 @@
+#include "pack/recipe.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "checkpoint/contents.h"
+#include "checkpoint/manifest.h"
+#include "checkpoint/safetensors.h"
+#include "quant/encode.h"
+
+namespace flashmoe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr uint64_t kMaxRecipeBytes = kMiB;
+constexpr int kAffineGroup = 64;
+constexpr std::string_view kExpertRoles[] = {"gate", "up", "down"};
+constexpr std::string_view kRoles[] = {"experts",   "gate",   "up",        "down",      "trunk",
+                                       "embedding", "output", "attention", "delta_net", "shared_expert",
+                                       "router",    "norm",   "mtp"};
+
+void check_word(const std::string& word, const std::string& where, Fault fault) {
+  const auto format = format_from_word(word);
+  if (word == "keep" || (format && can_encode(*format))) return;
+  std::string known = "keep";
+  for (int i = 0; i < kFormatCount; ++i) {
+    if (can_encode(static_cast<Format>(i))) known += ", " + format_word(static_cast<Format>(i));
+  }
+  fail(fault, "{}: one of {} is expected, not {}", where, known, in_quotes(word));
+}
+
+// "3" or "0-7".
+std::optional<std::pair<int, int>> parse_layers(std::string_view text) {
+  int first = 0, last = 0;
+  const char* end = text.data() + text.size();
+  auto [at, error] = std::from_chars(text.data(), end, first);
+  if (error != std::errc() || first < 0) return std::nullopt;
+  last = first;
+  if (at != end) {
+    if (*at != '-') return std::nullopt;
+    const auto [stop, wrong] = std::from_chars(at + 1, end, last);
+    if (wrong != std::errc() || stop != end || last < first) return std::nullopt;
+  }
+  return std::pair(first, last);
+}
+
+}  // namespace
+
+bool fits(Format format, int64_t cols) {
+  if (n_scale_matrices(format) > 0) return cols % kAffineGroup == 0;
+  return cols % format_info(format).block_values == 0;
+}
+
+Recipe::Recipe(const PackOptions& options) {
+  if (!options.recipe.empty()) read_file(options.recipe);
+  for (const auto& [name, word] : {std::pair("experts", &options.experts), std::pair("trunk", &options.trunk)}) {
+    if (word->empty()) continue;
+    check_word(*word, fmt::format("--{}", name), Fault::usage);
+    words_[name] = *word;
+  }
+  if (options.scale_type == "bf16") {
+    scale_type_ = ScaleType::bf16;
+  } else if (!options.scale_type.empty() && options.scale_type != "f16") {
+    fail(Fault::usage, "--scale-type: f16 or bf16 is expected, not {}", in_quotes(options.scale_type));
+  }
+}
+
+Recipe::Words Recipe::read_words(const Json& json, const std::string& path, const char* more) const {
+  Words words;
+  for (const auto& [key, value] : json.items()) {
+    if (key == more) continue;
+    if (std::find(std::begin(kRoles), std::end(kRoles), key) == std::end(kRoles)) {
+      fail(Fault::input, "{}: unknown key {}; known are {}, layers", path, in_quotes(key), fmt::join(kRoles, ", "));
+    }
+    if (!value.is_string()) fail(Fault::input, "{}: {} is not the name of a format", path, in_quotes(key));
+    words[key] = value.get<std::string>();
+    check_word(words[key], fmt::format("{}: {}", path, in_quotes(key)), Fault::input);
+  }
+  return words;
+}
+
+void Recipe::read_file(const std::string& path) {
+  const Json json = Json::parse(read_text(*open_file(path), kMaxRecipeBytes), nullptr, false);
+  if (!json.is_object()) fail(Fault::input, "{}: a recipe is a JSON object, such as {{\"experts\": \"q4_k\"}}", path);
+  words_ = read_words(json, path, "layers");
+  if (!json.contains("layers")) return;
+  if (!json["layers"].is_object()) fail(Fault::input, "{}: 'layers' is not an object", path);
+  for (const auto& [key, value] : json["layers"].items()) {
+    const auto layers = parse_layers(key);
+    if (!layers || !value.is_object()) {
+      fail(Fault::input, "{}: {} in 'layers': a layer or a range such as \"0-7\" with an object is expected", path,
+           in_quotes(key));
+    }
+    rules_.push_back({layers->first, layers->second, read_words(value, path, "")});
+  }
+}
+
+const std::string* Recipe::find(const Words& words, std::string_view role) {
+  if (const auto found = words.find(role); found != words.end()) return &found->second;
+  const bool expert = std::find(std::begin(kExpertRoles), std::end(kExpertRoles), role) != std::end(kExpertRoles);
+  const auto found = words.find(expert ? "experts" : "trunk");
+  return found == words.end() ? nullptr : &found->second;
+}
+
+std::optional<Format> Recipe::format(std::string_view role, int layer) const {
+  const Words* words = &words_;
+  for (const Rule& rule : rules_) {
+    if (layer >= rule.first && layer <= rule.last && find(rule.words, role) != nullptr) words = &rule.words;
+  }
+  const std::string* word = find(*words, role);
+  if (word == nullptr || *word == "keep") return std::nullopt;
+  if (words->contains(role)) return format_from_word(*word);
+  // What a trunk's format does not reach, being small and touchy.
+  if (role == "router" || role == "norm") return Format::f32;
+  if (role == "mtp") return Format::q8_0;
+  return format_from_word(*word);
+}
+
+Json Recipe::settings() const {
+  Json json = {{"formats", words_}, {"scale_type", scale_type_ == ScaleType::bf16 ? "bf16" : "f16"}};
+  for (const Rule& rule : rules_) {
+    json["layers"].push_back({{"first", rule.first}, {"last", rule.last}, {"formats", rule.words}});
+  }
+  return json;
+}
+
+}  // namespace flashmoe

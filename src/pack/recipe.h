@@ -1,0 +1,45 @@
+// Which format each part of a model is packed in.
+#pragma once
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "flashmoe/pack.h"
+#include "quant/format.h"
+
+namespace flashmoe {
+
+class Recipe {
+ public:
+  // From the options and their recipe file. Throws Error: usage (an unknown format), input (the file).
+  explicit Recipe(const PackOptions& options);
+
+  // Nothing: as the source has it. `role`: gate, up, down, or one of the trunk's: embedding, output, attention,
+  // delta_net, shared_expert, router, norm, mtp. `layer` below 0: in no layer.
+  std::optional<Format> format(std::string_view role, int layer) const;
+  ScaleType scale_type() const { return scale_type_; }
+  nlohmann::ordered_json settings() const;  // equal settings give equal packed folders
+
+ private:
+  using Words = std::map<std::string, std::string, std::less<>>;
+  struct Rule {
+    int first = 0, last = 0;
+    Words words;
+  };
+  void read_file(const std::string& path);
+  Words read_words(const nlohmann::ordered_json& json, const std::string& path, const char* more) const;
+  static const std::string* find(const Words& words, std::string_view role);
+
+  Words words_;
+  std::vector<Rule> rules_;  // for layers; the last that fits counts
+  ScaleType scale_type_ = ScaleType::f16;
+};
+
+// Whether rows of `cols` values are whole blocks, and whole groups of 64 where scales are apart.
+bool fits(Format format, int64_t cols);
+
+}  // namespace flashmoe

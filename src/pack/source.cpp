@@ -1,0 +1,201 @@
+#include "pack/source.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "checkpoint/contents.h"
+#include "checkpoint/pack.h"
+#include "pack/names.h"
+#include "quant/encode.h"
+#include "text/chat_template.h"
+#include "text/tokenizer_parts.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr const char* kMatrixNames[] = {"gate", "up", "down"};
+
+PackedMatrix packed(const ExpertMatrix& from, std::optional<Format> format, ScaleType scale_type) {
+  if (!format) return {from.format, from.grid, from.rows, from.cols};
+  ScaleGrid grid;
+  if (n_scale_matrices(*format) > 0) grid = {scale_type, 1, 64, 0};
+  return {*format, grid, from.rows, from.cols};
+}
+
+uint32_t type_named(const std::string& name) {
+  for (uint32_t type = 0; type < 64; ++type) {
+    if (gguf_type_name(type) == name) return type;
+  }
+  return 24;  // bytes
+}
+
+// What rows fit in that the format asked for cannot hold.
+Format fallback(int64_t cols) { return fits(Format::q8_0, cols) ? Format::q8_0 : Format::f16; }
+
+}  // namespace
+
+PackSource::PackSource(const std::string& path, const Recipe& recipe) : checkpoint_(Checkpoint::open(path)) {
+  family_ = make_family(*checkpoint_);
+  binder_ = std::make_unique<Binder>(*checkpoint_);
+  family_->bind(*binder_, experts_);
+  binder_->throw_if_incomplete();
+  plan_experts(recipe);
+  if (checkpoint_->dialect() == Dialect::gguf) {
+    plan_trunk_of_gguf(recipe);
+  } else {
+    plan_trunk_of_folder(recipe);
+  }
+  for (const TrunkTensor& tensor : trunk_) {
+    if (tensor.raw_type || n_scale_matrices(tensor.matrix.to.format) == 0) continue;
+    PackedMatrix matrix = tensor.matrix.to;
+    matrix.rows = tensor.shape[tensor.shape.size() - 2];
+    manifest_.apart.push_back({tensor.name, matrix, tensor.shape});
+  }
+}
+
+Conversion PackSource::expert(int layer, int expert, size_t matrix) const {
+  return {fmt::format("{} of expert {} of layer {}", kMatrixNames[matrix], expert, layer),
+          *experts_.at(layer, expert).matrices()[matrix],
+          manifest_.layers[static_cast<size_t>(layer)].matrices[matrix]};
+}
+
+void PackSource::plan_experts(const Recipe& recipe) {
+  manifest_.n_experts = experts_.n_experts;
+  for (int layer = 0; layer < experts_.n_layers; ++layer) {
+    PackedLayer& packed_layer = manifest_.layers.emplace_back();
+    for (size_t m = 0; m < 3; ++m) {
+      const ExpertMatrix& first = *experts_.at(layer, 0).matrices()[m];
+      const auto format = recipe.format(kMatrixNames[m], layer);
+      if (format && !fits(*format, first.cols)) {
+        fail(Fault::usage, "{}: {} of layer {} has rows of {} values, which {} cannot hold; choose another format",
+             checkpoint_->path(), kMatrixNames[m], layer, first.cols, format_word(*format));
+      }
+      packed_layer.matrices[m] = packed(first, format, recipe.scale_type());
+      for (int e = 1; e < experts_.n_experts; ++e) {
+        const ExpertMatrix& other = *experts_.at(layer, e).matrices()[m];
+        if (format || (other.format == first.format && other.grid == first.grid)) continue;
+        fail(Fault::unsupported, "{}: experts of layer {} differ in format ({} and {}); choose one with --experts",
+             checkpoint_->path(), layer, format_info(first.format).name, format_info(other.format).name);
+      }
+    }
+  }
+}
+
+void PackSource::add_trunk(const TensorInfo& tensor, std::string name, std::vector<int64_t> shape, Transform transform,
+                           const Recipe& recipe) {
+  TrunkTensor entry;
+  entry.name = std::move(name);
+  Conversion& c = entry.matrix;
+  c.name = tensor.name;
+  c.transform = transform;
+  const int64_t cols = tensor.shape.empty() ? 1 : tensor.shape.back();
+  c.from = expert_matrix(tensor.n_values() / cols, cols, tensor.format, tensor.grid);
+  c.from.parts = {Extent{tensor.file, tensor.offset, tensor.bytes}, tensor.scales, tensor.biases};
+  const TrunkPart part = trunk_part(entry.name, config().n_layers);
+  auto format = recipe.format(part.role, part.layer);
+  if (transform != Transform::none) format = Format::f32;  // what is computed from the file's values is kept exactly
+  if (format && n_scale_matrices(*format) > 0 && shape.size() < 2) format = Format::q8_0;
+  if (format && !fits(*format, cols)) {
+    notes_.push_back(fmt::format("{} has rows of {} values, which {} cannot hold: packed as {}", entry.name, cols,
+                                 format_word(*format), format_word(fallback(cols))));
+    format = fallback(cols);
+  }
+  c.to = packed(c.from, format, recipe.scale_type());
+  entry.shape = std::move(shape);
+  trunk_.push_back(std::move(entry));
+}
+
+void PackSource::plan_trunk_of_gguf(const Recipe& recipe) {
+  for (const auto& [name, tensor] : checkpoint_->tensors()) {
+    if (!is_routed_experts(name, config().n_layers)) add_trunk(tensor, name, tensor.shape, Transform::none, recipe);
+  }
+  for (const UnsupportedTensor& tensor : checkpoint_->unsupported_tensors()) {
+    TrunkTensor entry;
+    entry.name = entry.matrix.name = tensor.name;
+    entry.raw_type = type_named(tensor.format);
+    entry.shape = tensor.shape;
+    Conversion& c = entry.matrix;
+    c.from.rows = 1;
+    c.from.parts[0] = {tensor.file, tensor.offset, tensor.bytes};
+    trunk_.push_back(std::move(entry));
+  }
+}
+
+std::string PackSource::gguf_name(const std::string& name) const {
+  const char* experts_norm = config().n_delta_layers() > 0 ? "post_attention_norm.weight" : "ffn_norm.weight";
+  const auto found = gguf_name_of(name, experts_norm);
+  if (!found) fail(Fault::unsupported, "{}: GGUF has no name for tensor {}", checkpoint_->path(), in_quotes(name));
+  return *found;
+}
+
+void PackSource::plan_trunk_of_folder(const Recipe& recipe) {
+  std::set<std::string> seen;
+  const auto add = [&](const TensorInfo& tensor, Transform transform) {
+    if (!seen.insert(tensor.name).second) return;
+    std::vector<int64_t> shape = tensor.shape;
+    // GGUF drops the unit dimension of a convolution, and that of a single row where its format allows.
+    if (n_scale_matrices(tensor.format) == 0) std::erase(shape, 1);
+    if (shape.empty()) shape = {1};
+    TensorInfo as_rows = tensor;
+    if (n_scale_matrices(tensor.format) == 0) as_rows.shape = shape;
+    add_trunk(as_rows, gguf_name(tensor.name), shape, transform, recipe);
+  };
+  for (const auto& request : binder_->matrices()) add(*request.tensor, Transform::none);
+  for (const auto& request : binder_->vectors()) add(*request.tensor, request.transform);
+  std::sort(trunk_.begin(), trunk_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  size_t n_left_out = 0;
+  for (const auto& [name, tensor] : checkpoint_->tensors()) {
+    n_left_out += name.starts_with("mtp.") || name.find("visual.") != std::string::npos ? 1u : 0u;
+  }
+  if (n_left_out > 0)
+    notes_.push_back(fmt::format("{} tensors of a draft head or a vision tower are left out", n_left_out));
+}
+
+Metadata PackSource::metadata() const {
+  if (checkpoint_->dialect() == Dialect::gguf) {
+    Metadata metadata = checkpoint_->metadata();
+    std::erase_if(metadata, [](const auto& entry) {
+      return entry.first.starts_with("split.") || entry.first == "general.alignment";
+    });
+    return metadata;
+  }
+  const ModelConfig& c = config();
+  Metadata m;
+  if (const auto parts = parts_of(*checkpoint_)) m = metadata_of(*parts);
+  if (const auto chat = ChatTemplate::source_of(*checkpoint_)) m["tokenizer.chat_template"] = *chat;
+  const std::string architecture = gguf_architecture(*checkpoint_), p = architecture + ".";
+  const auto count = [&](const char* key, int64_t value) { m[p + key] = static_cast<uint64_t>(value); };
+  m["general.architecture"] = architecture;
+  m["general.quantization_version"] = uint64_t{2};
+  count("block_count", c.n_layers);
+  count("context_length", c.context_tokens);
+  count("embedding_length", c.d_model);
+  count("vocab_size", c.vocab_size);
+  count("attention.head_count", c.attention.n_heads);
+  count("attention.head_count_kv", c.attention.n_kv_heads);
+  count("attention.key_length", c.attention.d_head);
+  count("attention.value_length", c.attention.d_head);
+  count("rope.dimension_count", c.attention.rotary_dims);
+  m[p + "attention.layer_norm_rms_epsilon"] = static_cast<double>(c.norm_eps);
+  m[p + "rope.freq_base"] = c.attention.rope_theta;
+  count("expert_count", c.n_experts);
+  count("expert_used_count", c.n_experts_used);
+  count("expert_feed_forward_length", c.d_ff_expert);
+  m[p + "expert_weights_norm"] = c.picks_sum_to_one;
+  if (c.d_ff_shared > 0) count("expert_shared_feed_forward_length", c.d_ff_shared);
+  if (c.n_delta_layers() == 0) return m;
+  count("ssm.conv_kernel", kConvWidth);
+  count("ssm.inner_size", c.delta_net.value_width());
+  count("ssm.state_size", c.delta_net.d_key);
+  count("ssm.time_step_rank", c.delta_net.n_value_heads);
+  count("ssm.group_count", c.delta_net.n_key_heads);
+  m[p + "ssm.value_head_order"] = c.delta_net.head_order == HeadOrder::grouped ? "grouped" : "tiled";
+  std::vector<int64_t> recurrent;
+  for (const bool attention : c.layer_is_attention) recurrent.push_back(attention ? 0 : 1);
+  m[p + "attention.recurrent_layers"] = std::move(recurrent);
+  return m;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,91 @@
+#include "pack/trunk_layout.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "checkpoint/pack.h"
+
+namespace flashmoe {
+
+TrunkLayout lay_out_trunk(const PackSource& source) {
+  TrunkLayout layout;
+  constexpr uint32_t kBytesType = 24;  // I8
+  const auto scale_entry = [&](const TrunkTensor& tensor, const std::string& name, uint64_t bytes) {
+    const ScaleType type = tensor.matrix.to.grid.type;
+    const uint32_t id = type == ScaleType::f32    ? 0
+                        : type == ScaleType::f16  ? 1
+                        : type == ScaleType::bf16 ? 30
+                                                  : kBytesType;
+    const auto n = static_cast<int64_t>(bytes) / scale_bytes(type);
+    return GgufEntry{name, {n}, id, bytes, 0};
+  };
+  std::vector<GgufEntry> entries;
+  std::vector<std::array<size_t, kMatrixParts>> index;
+  for (const TrunkTensor& tensor : source.trunk()) {
+    const PackedMatrix& to = tensor.matrix.to;
+    index.push_back({entries.size(), 0, 0});
+    if (tensor.raw_type) {
+      entries.push_back({tensor.name, tensor.shape, *tensor.raw_type, tensor.matrix.from.bytes(), 0});
+      continue;
+    }
+    const auto parts = to.part_bytes();
+    GgufEntry entry{tensor.name, tensor.shape, format_info(to.format).gguf_type, parts[0], 0};
+    if (n_scale_matrices(to.format) > 0) {
+      entry.type = kBytesType;
+      entry.shape.back() = format_bytes(to.format, to.cols);
+    }
+    entries.push_back(std::move(entry));
+    if (parts[1] > 0)
+      index.back()[1] = entries.size(), entries.push_back(scale_entry(tensor, scales_name(tensor.name), parts[1]));
+    if (parts[2] > 0)
+      index.back()[2] = entries.size(), entries.push_back(scale_entry(tensor, biases_name(tensor.name), parts[2]));
+  }
+  layout.header = lay_out_gguf(source.metadata(), entries);
+  for (const auto& of : index) {
+    layout.at.push_back({entries[of[0]].offset, entries[of[1]].offset, entries[of[2]].offset});
+  }
+  layout.bytes = entries.empty() ? layout.header.size() : round_up(entries.back().offset + entries.back().bytes, 32);
+  return layout;
+}
+
+std::vector<Task> trunk_tasks(const PackSource& source, const TrunkLayout& layout, uint64_t most_bytes) {
+  std::vector<Task> tasks;
+  for (size_t i = 0; i < source.trunk().size(); ++i) {
+    const TrunkTensor& tensor = source.trunk()[i];
+    const Conversion& whole = tensor.matrix;
+    if (tensor.raw_type) {
+      Task task{whole, layout.at[i]};
+      task.matrix.from = expert_matrix(1, static_cast<int64_t>(whole.from.bytes()), Format::fp8_e4m3, {});
+      task.matrix.from.parts = whole.from.parts;
+      task.matrix.to = {Format::fp8_e4m3, {}, 1, static_cast<int64_t>(whole.from.bytes())};
+      tasks.push_back(std::move(task));
+      continue;
+    }
+    const int64_t row_bytes = format_bytes(whole.from.format, whole.from.cols);
+    // Rows that share scales stay together.
+    const bool whole_only = whole.from.grid.group_rows > 1;
+    const int64_t step =
+        whole_only ? whole.from.rows : std::max<int64_t>(1, static_cast<int64_t>(most_bytes) / row_bytes);
+    for (int64_t row = 0; row < whole.from.rows; row += step) {
+      Task task{whole, layout.at[i]};
+      Conversion& c = task.matrix;
+      const int64_t n = std::min(step, whole.from.rows - row);
+      c.from = expert_matrix(n, whole.from.cols, whole.from.format, whole.from.grid);
+      c.to.rows = n;
+      const int64_t from_rows[] = {row * row_bytes, row * scale_row_bytes(whole.from.grid, whole.from.cols)};
+      const int64_t to_rows[] = {row * format_bytes(c.to.format, c.to.cols),
+                                 row * scale_row_bytes(c.to.grid, c.to.cols)};
+      for (size_t p = 0; p < kMatrixParts; ++p) {
+        const Extent& stored = whole.from.parts[p];
+        c.from.parts[p].file = stored.file;
+        c.from.parts[p].offset = stored.offset + static_cast<uint64_t>(from_rows[p > 0]);
+        if (whole_only) c.from.parts[p].bytes = stored.bytes;
+        task.at[p] += static_cast<uint64_t>(to_rows[p > 0]);
+      }
+      tasks.push_back(std::move(task));
+    }
+  }
+  return tasks;
+}
+
+}  // namespace flashmoe

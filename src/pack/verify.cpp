@@ -1,0 +1,86 @@
+#include "pack/verify.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "flashmoe/pack.h"
+
+namespace flashmoe {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr uint64_t kIdentityBytes = kMiB;  // of the head of each source file
+constexpr uint64_t kVerifyBytes = 4 * kMiB;
+
+}  // namespace
+
+Json identity_of(const Checkpoint& checkpoint) {
+  Json files = Json::array();
+  for (const auto& file : checkpoint.files()) {
+    std::vector<std::byte> head(static_cast<size_t>(std::min(kIdentityBytes, file->size())));
+    file->read(0, head);
+    files.push_back({{"name", fs::path(file->path()).filename().string()},
+                     {"bytes", file->size()},
+                     {"xxh3_of_first_mib", show_checksum(checksum_of(head))}});
+  }
+  return {{"container", checkpoint.container()}, {"files", std::move(files)}};
+}
+
+uint64_t file_checksum(const File& file, const std::function<void(uint64_t)>& on_bytes) {
+  Checksum checksum;
+  std::vector<std::byte> buffer(static_cast<size_t>(std::min(kVerifyBytes, std::max<uint64_t>(file.size(), 1))));
+  for (uint64_t at = 0; at < file.size();) {
+    const auto n = static_cast<size_t>(std::min<uint64_t>(buffer.size(), file.size() - at));
+    file.read(at, std::span(buffer).first(n));
+    checksum.add(std::span<const std::byte>(buffer).first(n));
+    at += n;
+    if (on_bytes) on_bytes(n);
+  }
+  return checksum.value();
+}
+
+std::optional<size_t> first_difference(const File& bank, const PackedLayer& layer,
+                                       const std::function<void(uint64_t)>& on_bytes) {
+  std::vector<std::byte> record(static_cast<size_t>(layer.record_bytes()));
+  for (size_t e = 0; e < layer.checksums.size(); ++e) {
+    bank.read(e * layer.stride(), record);
+    if (checksum_of(record) != layer.checksums[e]) return e;
+    if (on_bytes) on_bytes(record.size());
+  }
+  return std::nullopt;
+}
+
+uint64_t verify_pack(const PackOptions& options) {
+  const fs::path folder(options.destination);
+  const Manifest manifest = Manifest::parse(*open_file((folder / kManifestName).string()));
+  uint64_t total = manifest.trunk_bytes, done = 0;
+  for (const PackedLayer& layer : manifest.layers) total += layer.record_bytes() * layer.checksums.size();
+  const uint64_t start_ns = now_ns();
+  const auto note = [&](uint64_t bytes) {
+    done += bytes;
+    if (options.on_progress) options.on_progress({"verifying", done, total, seconds_since(start_ns)});
+    if (options.keep_going && !options.keep_going()) fail(Fault::interrupted, "interrupted while verifying");
+  };
+  const auto trunk = open_file((folder / kTrunkName).string());
+  trunk->drop_page_cache();
+  if (trunk->size() != manifest.trunk_bytes || file_checksum(*trunk, note) != manifest.trunk_checksum) {
+    fail(Fault::io, "{}: its checksum is not the one in manifest.json: it is damaged, pack anew", trunk->path());
+  }
+  for (size_t i = 0; i < manifest.layers.size(); ++i) {
+    const auto bank = open_file((folder / manifest.bank_name(i)).string());
+    bank->drop_page_cache();
+    if (const auto expert = first_difference(*bank, manifest.layers[i], note)) {
+      fail(Fault::io, "{}: expert {} of layer {} is damaged: its checksum is not the one in manifest.json; pack anew",
+           bank->path(), *expert, i);
+    }
+  }
+  return done;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,22 @@
+// Compares files of a packed folder with their checksums.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/manifest.h"
+
+namespace flashmoe {
+
+// `on_bytes` gets the bytes of each step and may be empty.
+uint64_t file_checksum(const File& file, const std::function<void(uint64_t)>& on_bytes);
+// The first expert whose record differs; nothing: none.
+std::optional<size_t> first_difference(const File& bank, const PackedLayer& layer,
+                                       const std::function<void(uint64_t)>& on_bytes);
+
+// Tells one source from another: names, sizes and the first bytes of its files.
+nlohmann::ordered_json identity_of(const Checkpoint& checkpoint);
+
+}  // namespace flashmoe
