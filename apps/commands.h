@@ -24,6 +24,7 @@ Command add_plan(CLI::App& cli);
 Command add_doctor(CLI::App& cli);
 Command add_logits(CLI::App& cli);
 Command add_eval(CLI::App& cli);
+Command add_calibrate(CLI::App& cli);
 Command add_inspect(CLI::App& cli);
 Command add_tokenize(CLI::App& cli);
 Command add_pack(CLI::App& cli);

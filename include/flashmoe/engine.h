@@ -47,6 +47,15 @@ struct ModelReport {
   bool has_tokenizer = false, has_chat_template = false;
 };
 
+// Mean squares of what a matrix multiplies, by input column: how much each column's error matters. Of routed experts,
+// one row each.
+struct ColumnImportance {
+  std::string name;  // the tensor's in the checkpoint, or layers.N.experts.{gate_up,down}
+  int64_t cols = 0;
+  std::vector<int64_t> counts;      // [n] rows of activations that went in: n experts, or 1
+  std::vector<float> mean_squares;  // [n, cols]; 0 where the count is 0
+};
+
 class Engine {
  public:
   // Reads headers only. Throws Error (input, unsupported, io).
@@ -93,6 +102,11 @@ class Engine {
   // up to and including the assistant's opening. Marks inside user, system and tool text stay text.
   // Throws Error{input} for bad JSON or whatever the template raises; Error{unsupported} without a template.
   virtual std::vector<int32_t> chat_prompt(std::string_view request_json) const = 0;
+
+  // From here on every step adds to what importance() tells; loads if that has not been done. Throws Error{usage}
+  // unless the engine is exact.
+  virtual void start_calibration() = 0;
+  virtual std::vector<ColumnImportance> importance() const = 0;  // by name; empty before start_calibration
 
   // One conversation. Loads if that has not been done. The engine must outlive it; one session lives at a time.
   virtual std::unique_ptr<Session> new_session() = 0;

@@ -10,6 +10,7 @@
 #include "checkpoint/contents.h"
 #include "engine/chat_request.h"
 #include "engine/engine_parts.h"
+#include "engine/calibration.h"
 #include "engine/forecast.h"
 #include "engine/hit_rates.h"
 #include "engine/load_progress.h"
@@ -82,6 +83,8 @@ class CheckpointEngine final : public PartedEngine {
   std::string detokenize(std::span<const int32_t> ids) const override;
   std::vector<int32_t> chat_prompt(std::string_view request_json) const override;
   std::unique_ptr<Session> new_session() override;
+  void start_calibration() override;
+  std::vector<ColumnImportance> importance() const override;
   void load_for(int n_answers) override;
   EngineParts parts() override;
 
@@ -117,6 +120,7 @@ class CheckpointEngine final : public PartedEngine {
   std::unique_ptr<ExpertSource> experts_;
   std::unique_ptr<Workspace> workspace_;
   std::unique_ptr<Forward> forward_;
+  std::unique_ptr<Calibration> calibration_;
   double load_seconds_ = 0;  // open and load together
   bool session_in_use_ = false;
   int n_answers_ = 0;  // at once, of a service
@@ -362,6 +366,17 @@ void CheckpointEngine::load_for(int n_answers) {
 
 EngineParts CheckpointEngine::parts() {
   return {session_parts(), chat_template_.get(), model_record_path("", report_.files, report_.file_bytes)};
+}
+
+void CheckpointEngine::start_calibration() {
+  if (!options_.exact) fail(Fault::usage, "calibration needs activations in 32-bit floats: open the engine with exact");
+  load(0, 0);
+  calibration_ = std::make_unique<Calibration>(*model_.binder, *model_.family);
+  forward_->set_observer(calibration_.get());
+}
+
+std::vector<ColumnImportance> CheckpointEngine::importance() const {
+  return calibration_ == nullptr ? std::vector<ColumnImportance>() : calibration_->result();
 }
 
 }  // namespace

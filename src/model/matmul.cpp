@@ -74,12 +74,21 @@ int64_t count_pieces(std::span<const Task> tasks, int64_t piece_cost, int64_t n_
   return n_before;
 }
 
+void observe(Observer& observer, std::span<const MatmulTask> tasks, std::span<const GatedTask> gated) {
+  for (const MatmulTask& task : tasks) observer.multiplied(task.w, task.x);
+  for (const GatedTask& task : gated) {
+    observer.multiplied(task.gate, task.x);
+    observer.multiplied(task.up, task.x);
+  }
+}
+
 }  // namespace
 
 int64_t grain_for(int64_t row_cost) { return std::max<int64_t>(1, kPieceCost / std::max<int64_t>(1, row_cost)); }
 
 void matmul(Step& step, std::span<const MatmulTask> tasks, std::span<const GatedTask> gated) {
   CHECK(tasks.size() + gated.size() <= step.ws.piece_ends.size());
+  if (step.observer != nullptr) observe(*step.observer, tasks, gated);
   const auto ends = step.ws.piece_ends.first(tasks.size() + gated.size());
   const int64_t cost = total_cost(tasks) + total_cost(gated);
   const int64_t piece_cost = std::max(kPieceCost, cost / (step.pool.size() * kPiecesPerThread));

@@ -10,7 +10,7 @@
 
 namespace flashmoe {
 
-// Looks over a step's shoulder: golden tests and routing traces.
+// Looks over a step's shoulder: golden tests, routing traces and calibration. Called on the thread of the step.
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -19,6 +19,12 @@ class Observer {
   // experts and weights [n, k], best first.
   virtual void routed(int layer, std::span<const int32_t> experts, std::span<const float> weights) {
     (void)layer, (void)experts, (void)weights;
+  }
+  // Every matmul, routed experts' among them, before it is computed.
+  virtual void multiplied(const MatrixView& w, const Activations& x) { (void)w, (void)x; }
+  // What an expert read: x by gate and up, act by down.
+  virtual void expert_read(int layer, int expert, const Activations& x, const Activations& act) {
+    (void)layer, (void)expert, (void)x, (void)act;
   }
 };
 

@@ -49,7 +49,8 @@ Activations gathered(const Step& step, Group group) {
 
 // Computes the experts of `arrived` (indices into the wave that starts at distinct[first]), and with them the shared
 // expert if it is given, in two parallel loops.
-void compute(Step& step, Lease& lease, int first, std::span<const int32_t> arrived, const SharedExpertWeights* shared) {
+void compute(Step& step, int layer, Lease& lease, int first, std::span<const int32_t> arrived,
+             const SharedExpertWeights* shared) {
   const Timed timed(step.profile, Stage::experts);
   auto& moe = step.ws.moe;
   const int64_t d_ff = step.config.d_ff_expert, d_model = step.config.d_model;
@@ -87,6 +88,12 @@ void compute(Step& step, Lease& lease, int first, std::span<const int32_t> arriv
   }
   if (shared != nullptr) tasks[n_tasks] = beside.down;
   matmul(step, tasks.first(n_tasks + n_shared));
+  if (step.observer == nullptr) return;
+  for (const int32_t i : arrived) {
+    const Group group = group_of(step, first + i);
+    step.observer->expert_read(layer, moe.distinct[static_cast<size_t>(first + i)], gathered(step, group),
+                               moe.act.rows(group.first, group.n));
+  }
 }
 
 // Experts that are leased together: all, or half of what the source holds, so that the next half can be on its way.
@@ -128,7 +135,7 @@ void experts(Step& step, int layer, int n_distinct, Lease first_wave, const Shar
     if (first + wave < n_distinct) following.emplace(acquire(step, layer, first + wave, n_distinct));
     if (lease->all_here()) guess(first);
     for (auto arrived = wait_for_some(step, *lease); !arrived.empty(); arrived = wait_for_some(step, *lease)) {
-      compute(step, *lease, first, arrived, std::exchange(shared, nullptr));
+      compute(step, layer, *lease, first, arrived, std::exchange(shared, nullptr));
       guess(first);
     }
     lease.reset();  // frees its slots for the wave after the next
