@@ -21,6 +21,7 @@ constexpr const char* kFooter =
     "Examples:\n"
     "  flashmoe run -p \"Explain quantum computing.\"    the built-in model\n"
     "  flashmoe run -m model.gguf --ram 8G -p \"Hello\"  a real one, within 8 GiB\n"
+    "  flashmoe chat                                   talk to it\n"
     "  flashmoe inspect model.gguf                     what is in it, what it needs\n"
     "\n"
     "flashmoe SUBCOMMAND --help lists the options of each.\n"
@@ -57,8 +58,9 @@ int dispatch(int argc, char** argv) {
   cli.set_help_flag("-h,--help", "Print this help");
   cli.footer(kFooter);
   cli.require_subcommand(0, 1);  // further words belong to the one that was named
-  const std::array commands = {add_run(cli), add_bench(cli), add_plan(cli), add_doctor(cli), add_inspect(cli),
-                               add_pack(cli), add_calibrate(cli), add_eval(cli), add_logits(cli), add_tokenize(cli)};
+  const std::array commands = {add_run(cli), add_chat(cli), add_bench(cli), add_plan(cli), add_doctor(cli),
+                               add_inspect(cli), add_pack(cli), add_calibrate(cli), add_eval(cli), add_logits(cli),
+                               add_tokenize(cli)};
 
   const auto named = [&](const char* name) {
     return std::any_of(commands.begin(), commands.end(),

@@ -31,7 +31,7 @@ namespace flashmoe {
 namespace {
 
 constexpr const char* kFooter =
-    "Through a pipe each line is a question or a command, and the answers are plain text.\n"
+    "Through a pipe each line is a question or a command; answers are plain text.\n"
     "\n"
     "Examples:\n"
     "  flashmoe chat                                   the built-in model\n"

@@ -103,6 +103,15 @@ void CompletionStream::comment(std::string_view text) {
 
 void CompletionStream::end() {
   if (!finished_ && !said_done_) throw Error(Fault::io, "the server ended the connection in the middle of the answer");
+  hand_out_done();
+}
+
+void CompletionStream::stop() {
+  done_.reason = StopReason::interrupted;
+  hand_out_done();
+}
+
+void CompletionStream::hand_out_done() {
   if (done_.usage.answer_tokens == 0) done_.usage.answer_tokens = n_pieces_;
   if (begun_) {
     done_.usage.ttft_s = std::chrono::duration<double>(first_ - start_).count();

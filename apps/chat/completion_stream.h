@@ -19,10 +19,13 @@ class CompletionStream {
   void comment(std::string_view text);
   // The stream is over: hands out the last event. Throws Error{io} if the answer has no end.
   void end();
+  // The client has stopped it: hands out the last event with what is known.
+  void stop();
 
  private:
   using Clock = std::chrono::steady_clock;
   void emit(AnswerEvent event);
+  void hand_out_done();
   std::function<void(AnswerEvent)> on_event_;
   AnswerEvent done_;
   bool finished_ = false;  // a reason came

@@ -3,12 +3,15 @@
 #include <fcntl.h>
 #include <histedit.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <clocale>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
@@ -21,6 +24,8 @@
 namespace flashmoe {
 namespace {
 
+constexpr unsigned char kControlC = 3, kControlZ = 26;
+constexpr int kPromptColumns = 2;
 constexpr int kHistoryLines = 1000;
 constexpr int kLookMs = 200;  // how soon a signal that came between two looks is seen
 constexpr wint_t kReplacement = 0xFFFD;
@@ -70,7 +75,7 @@ struct LineEditor::Editor {
   std::string history_file;
   std::function<std::vector<std::string>(const std::string&)> complete;
   std::string prompt;
-  bool interrupted = false, was_empty = false, gone = false;
+  bool interrupted = false, was_empty = false, gone = false, pasting = false;
 
   static Editor& of(EditLine* line) {
     void* self = nullptr;
@@ -83,18 +88,70 @@ struct LineEditor::Editor {
     return info->lastchar == info->buffer;
   }
 
-  // One byte; -1: a signal ends the line, 0: the terminal is gone.
+  int interrupt() {
+    was_empty = is_empty();
+    interrupted = true;
+    return -1;
+  }
+
+  // Before the prompt is seen. Ctrl-C and Ctrl-Z are keys and no signals: a paste may have them in it, as it may have
+  // carriage returns.
+  void take_keys() const {
+    el_set(line, EL_PREP_TERM, 1);
+    termios mode = {};
+    if (tcgetattr(STDIN_FILENO, &mode) != 0) return;
+    mode.c_lflag &= ~static_cast<tcflag_t>(ISIG);
+    mode.c_iflag &= ~static_cast<tcflag_t>(ICRNL | INLCR | IGNCR | IXON);
+    tcsetattr(STDIN_FILENO, TCSANOW, &mode);
+  }
+
+  // libedit draws anew from where the cursor is: that must be where the prompt begins.
+  void redraw_resized() const {
+    winsize size = {};
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return;
+    const LineInfoW* info = el_wline(line);
+    const std::string before = to_utf8({info->buffer, static_cast<size_t>(info->cursor - info->buffer)});
+    int up = 0;
+    for (size_t start = 0; start <= before.size();) {
+      const size_t end = std::min(before.find('\n', start), before.size());
+      const int columns = (start == 0 ? kPromptColumns : 0) + columns_of(before.substr(start, end - start));
+      up += columns / size.ws_col + (end < before.size() ? 1 : 0);
+      start = end + 1;
+    }
+    up = std::min(up, size.ws_row - 1);
+    const std::string to_start = up > 0 ? "\033[" + std::to_string(up) + "A" : "";
+    write_all(STDOUT_FILENO, "\r" + to_start + "\033[J", "standard output");
+    el_resize(line);
+    el_set(line, EL_REFRESH);
+  }
+
+  // Out of the way while the shell has the terminal.
+  void suspend() {
+    leave_paste_mode();
+    el_set(line, EL_PREP_TERM, 0);
+    ::raise(SIGTSTP);
+    take_keys();
+    enter_paste_mode();
+    el_set(line, EL_REFRESH);
+  }
+
+  void enter_paste_mode() const { write_all(STDOUT_FILENO, "\033[?2004h", "standard output"); }
+  void leave_paste_mode() const { write_all(STDOUT_FILENO, "\033[?2004l", "standard output"); }
+
+  // One byte; -1: Ctrl-C ends the line, 0: the terminal is gone. A byte of a paste is never a key.
   int next_byte(unsigned char* byte) {
     while (true) {
       if (termination_seen()) return gone = true, 0;
-      if (take_interrupt()) return was_empty = is_empty(), interrupted = true, -1;
-      if (take_resize()) {
-        el_resize(line);
-        el_set(line, EL_REFRESH);
-      }
+      if (take_interrupt()) return interrupt();
+      if (take_resize()) redraw_resized();
       pollfd ready = {STDIN_FILENO, POLLIN, 0};
       if (::poll(&ready, 1, kLookMs) <= 0) continue;
       const ssize_t n = ::read(STDIN_FILENO, byte, 1);
+      if (n == 1 && *byte == kControlC && !pasting) return interrupt();
+      if (n == 1 && *byte == kControlZ && !pasting) {
+        suspend();
+        continue;
+      }
       if (n == 1) return 1;
       if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
       return gone = true, 0;
@@ -123,11 +180,13 @@ struct LineEditor::Editor {
   static unsigned char paste(EditLine* line, int) {
     std::wstring text;
     wchar_t character = 0;
+    of(line).pasting = true;
     while (!text.ends_with(kPasteEnd)) {
       if (el_wgetc(line, &character) != 1) return CC_EOF;
       if (text.size() >= kMostPasted) text.erase(0, text.size() - kPasteEnd.size());  // too much: nothing of it
       text += character;
     }
+    of(line).pasting = false;
     text.resize(text.size() - kPasteEnd.size());
     std::wstring clean;
     for (size_t at = 0; at < text.size(); ++at) {
@@ -224,9 +283,10 @@ LineEditor::~LineEditor() {
 LineEditor::Input LineEditor::read(const char* prompt) {
   Editor& self = *editor_;
   self.prompt = prompt;
-  self.interrupted = self.gone = false;
+  self.interrupted = self.gone = self.pasting = false;
   take_interrupt();
-  write_all(STDOUT_FILENO, "\033[?2004h", "standard output");
+  self.enter_paste_mode();
+  self.take_keys();
   int n = 0;
   const wchar_t* typed = el_wgets(self.line, &n);
   Input input;
@@ -247,7 +307,7 @@ LineEditor::Input LineEditor::read(const char* prompt) {
   } else {
     write_all(STDOUT_FILENO, "\r\n", "standard output");
   }
-  write_all(STDOUT_FILENO, "\033[?2004l", "standard output");
+  self.leave_paste_mode();
   return input;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "chat/markdown.h"
+#include "chat/shown_text.h"
 
 namespace flashmoe {
 namespace {
@@ -142,6 +143,24 @@ void hold_table(std::string& text) {
   if (std::count(text.begin() + static_cast<std::ptrdiff_t>(paragraph), text.end(), '\n') < 2) text.resize(paragraph);
 }
 
+// A word that grows at the end of a line may turn out too long for it: it waits for its end, rather than to be seen
+// moving to the next line.
+void hold_word(std::vector<Line>& lines, int columns) {
+  constexpr int kLongWord = 16;
+  Line& line = lines.back();
+  const std::string text = plain_text(line);
+  const size_t space = text.rfind(' ');
+  if (space == std::string::npos || text.find_first_not_of(' ') > space) return;
+  if (columns_of(std::string_view(text).substr(0, space)) <= columns - kLongWord) return;
+  size_t n_bytes = text.size() - space;  // the space before it too
+  while (n_bytes > 0) {
+    const size_t n = std::min(n_bytes, line.back().text.size());
+    line.back().text.resize(line.back().text.size() - n);
+    n_bytes -= n;
+    if (line.back().text.empty()) line.pop_back();
+  }
+}
+
 }  // namespace
 
 size_t finished_block(std::string_view text) {
@@ -199,25 +218,26 @@ std::string showable(std::string_view text) {
 void MarkdownStream::add(std::string_view piece) {
   text_ += piece;
   for (size_t end; (end = finished_block(text_)) != std::string_view::npos;) {
-    draw(std::string_view(text_).substr(0, end));
+    draw(std::string_view(text_).substr(0, end), true);
     if (!block_.empty()) first_ = false;
     block_.finish();
     text_.erase(0, end);
   }
-  draw(showable(text_));
+  draw(showable(text_), false);
 }
 
 void MarkdownStream::end() {
-  draw(text_);
+  draw(text_, true);
   if (!block_.empty()) first_ = false;
   block_.finish();
   text_.clear();
 }
 
-void MarkdownStream::draw(std::string_view markdown) {
+void MarkdownStream::draw(std::string_view markdown, bool whole) {
   const int columns = std::max(block_.screen().size().columns - 1, 10);
   std::vector<Line> lines = render_markdown(markdown, columns);
   if (lines.empty()) return block_.show({});
+  if (!whole) hold_word(lines, columns);
   if (!first_) lines.insert(lines.begin(), Line{});
   block_.show(std::move(lines));
 }

@@ -24,7 +24,7 @@ class MarkdownStream {
   void end();  // the cursor is at the start of a line
 
  private:
-  void draw(std::string_view markdown);
+  void draw(std::string_view markdown, bool whole);
   LiveBlock block_;
   std::string text_;  // not finished
   bool first_ = true;

@@ -102,6 +102,11 @@ class RemoteAnswer : public Answer {
   }
 
  private:
+  bool is_cancelled() const {
+    const std::lock_guard lock(mutex_);
+    return cancelled_;
+  }
+
   void work(const std::string& body) {
     std::exception_ptr error;
     try {
@@ -110,7 +115,6 @@ class RemoteAnswer : public Answer {
       error = std::current_exception();
     }
     const std::lock_guard lock(mutex_);
-    if (cancelled_) error = std::make_exception_ptr(Error(Fault::interrupted, "stopped"));
     error_ = error;
     over_ = true;
     arrived_.notify_all();
@@ -148,12 +152,12 @@ class RemoteAnswer : public Answer {
       } catch (...) {
         error = std::current_exception();
       }
-      const std::lock_guard lock(mutex_);
-      return !error && !cancelled_;
+      return !error && !is_cancelled();
     };
     httplib::Response response;
     auto failure = httplib::Error::Success;
     const bool sent = client_->send(request, response, failure);
+    if (is_cancelled()) return stream.stop();
     if (error) std::rethrow_exception(error);
     if (status != 0 && status != 200) {
       throw Error(status == 503 || status == 429 ? Fault::busy : Fault::input, server_error(status, complaint));

@@ -18,8 +18,7 @@
 namespace flashmoe {
 namespace {
 
-constexpr size_t kCallLines = 24;    // of a call that are shown before it is confirmed
-constexpr size_t kResultLines = 10;  // of its result
+constexpr size_t kResultHead = 8, kResultTail = 2;  // lines of a call's result that are shown
 constexpr const char* kCallMark = "● ";
 
 ScreenSize screen_size() {
@@ -160,24 +159,29 @@ void TerminalFace::end_answer() {
   answer_.reset();
 }
 
-void TerminalFace::dim_lines(const std::string& text, size_t most_lines, const char* before) {
+void TerminalFace::dim_lines(const std::string& text, const char* before, bool whole) {
   const int columns = std::max(screen_.size().columns - 1, 10);
   const std::string mark = before;
   const std::string indent(static_cast<size_t>(columns_of(mark)), ' ');
   std::string shown = harmless(text);
   while (shown.ends_with('\n')) shown.pop_back();
   const std::vector<Line> lines = wrap({{kDim, shown}}, columns, {{{kPlain, mark}}, {{kPlain, indent}}}, true);
+  const size_t n_shown = kResultHead + kResultTail;
+  const bool cut = !whole && lines.size() > n_shown + 1;
   std::string out;
-  const size_t n = lines.size() > most_lines + 1 ? most_lines : lines.size();
-  for (size_t at = 0; at < n; ++at) out += ansi_text(lines[at]) + "\r\n";
-  if (n < lines.size())
-    out += ansi_text({{kDim, fmt::format("{}... {} more lines", indent, lines.size() - n)}}) + "\r\n";
+  for (size_t at = 0; at < lines.size(); ++at) {
+    if (cut && at == kResultHead) {
+      out += ansi_text({{kDim, fmt::format("{}... {} lines ...", indent, lines.size() - n_shown)}}) + "\r\n";
+      at = lines.size() - kResultTail;
+    }
+    out += ansi_text(lines[at]) + "\r\n";
+  }
   write_out(out);
 }
 
 void TerminalFace::call(const std::string& text) {
   status_.erase();
-  dim_lines(text, kCallLines, kCallMark);
+  dim_lines(text, kCallMark, true);  // nothing is confirmed unseen
 }
 
 Permission TerminalFace::confirm(const std::string& always_means) {
@@ -203,7 +207,7 @@ Permission TerminalFace::confirm(const std::string& always_means) {
 
 void TerminalFace::result(const std::string& text) {
   status_.erase();
-  dim_lines(text, kResultLines, "  ");
+  dim_lines(text, "  ", false);
   write_out("\r\n");
 }
 
@@ -224,15 +228,21 @@ void TerminalFace::print(const std::string& text) {
 }
 
 void TerminalFace::footer(const TurnTotals& totals) {
-  if (totals.answer_tokens > 0) note(footer_text(totals));
+  if (totals.answer_tokens > 0) {
+    write_out("\r\n");
+    note(footer_text(totals));
+  } else if (totals.reason == StopReason::interrupted) {
+    note(show_reason(totals.reason));
+  }
 }
 
 std::string footer_text(const TurnTotals& totals) {
-  std::string text = fmt::format("{} tokens, {:.1f} tok/s, first token {:.2f} s, prompt {} ({} known)",
-                                 show_count(static_cast<uint64_t>(totals.answer_tokens)), totals.tok_per_s(),
-                                 totals.ttft_s, show_count(static_cast<uint64_t>(totals.prompt_tokens)),
-                                 show_count(static_cast<uint64_t>(totals.cached_tokens)));
-  if (totals.hit_rate) text += fmt::format(", hit rate {:.1f} %", 100 * *totals.hit_rate);
+  const auto count = [](int64_t n) { return show_count(static_cast<uint64_t>(n)); };
+  std::string text = count(totals.answer_tokens) + " tokens";
+  if (totals.decode_s > 0) text += fmt::format(", {:.1f} tok/s", totals.tok_per_s());
+  text += fmt::format(", first token {:.2f} s, prompt {} ({} known)", totals.ttft_s, count(totals.prompt_tokens),
+                      count(totals.cached_tokens));
+  if (totals.hit_rate) text += fmt::format(", hits {:.1f} %", 100 * *totals.hit_rate);
   if (totals.reason != StopReason::end_of_turn) text += fmt::format("; {}", show_reason(totals.reason));
   return text;
 }

@@ -37,7 +37,7 @@ class TerminalFace : public Face {
  private:
   void draw_thoughts();
   void end_thoughts();
-  void dim_lines(const std::string& text, size_t most_lines, const char* before);
+  void dim_lines(const std::string& text, const char* before, bool whole);
 
   Screen screen_;
   LiveBlock status_;
@@ -49,7 +49,7 @@ class TerminalFace : public Face {
   std::chrono::steady_clock::time_point thinking_since_;
 };
 
-// "128 tokens, 35.2 tok/s, first token 0.42 s, prompt 512 (480 known), hit rate 93.1 %"
+// "128 tokens, 35.2 tok/s, first token 0.42 s, prompt 512 (480 known), hits 93.1 %"
 std::string footer_text(const TurnTotals& totals);
 
 }  // namespace flashmoe

@@ -72,14 +72,16 @@ TEST(MarkdownStreamTest, BlocksInPiecesAreTheDocument) {
 
 TEST(MarkdownStreamTest, TextOnlyGrows) {
   // Nothing that has been shown is erased while emphasis, code and links come in.
-  SmallTerminal terminal(60, 24);
-  MarkdownStream stream(terminal.screen());
   const std::string text =
       "Some **bold words** and `a bit of code` here, *emphasis*, then [a link](https://x.example) and more.\n\n"
       "- first **item** of a list\n- second one\n\n```\nint x;\nint y;\n```\n\nEnd";
-  for (const char byte : text) stream.add(std::string_view(&byte, 1));
-  stream.end();
-  EXPECT_EQ(terminal.n_erasures(), 0);
+  for (const int columns : {80, 60, 40}) {
+    SmallTerminal terminal(columns, 24);
+    MarkdownStream stream(terminal.screen());
+    for (const char byte : text) stream.add(std::string_view(&byte, 1));
+    stream.end();
+    EXPECT_EQ(terminal.n_erasures(), 0) << columns;
+  }
 }
 
 TEST(MarkdownStreamTest, TextIsShownBeforeItsBlockEnds) {
