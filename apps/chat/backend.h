@@ -23,8 +23,8 @@ class Backend {
   virtual std::string stats_text() = 0;
 };
 
-// Opens and loads the model. Conversations are remembered in the user's cache folder if `remember`.
-std::unique_ptr<Backend> start_local_backend(const EngineOptions& options, bool remember);
+// Opens and loads the model. What was read is remembered while it lives.
+std::unique_ptr<Backend> start_local_backend(const EngineOptions& options);
 
 // `url`: http://HOST[:PORT] of a flashmoe serve, or another server with /v1/chat/completions. Asks it for its model;
 // Throws Error{usage} for a URL that is none, Error{io} when nobody answers there, Error{input} when the key is wrong.

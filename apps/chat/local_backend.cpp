@@ -14,14 +14,6 @@
 namespace flashmoe {
 namespace {
 
-// Empty where there is no home: then nothing is remembered on disk.
-std::string usual_sessions_folder() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  if (cache != nullptr && cache[0] == '/') return std::string(cache) + "/flashmoe/sessions";
-  const char* home = std::getenv("HOME");
-  return home != nullptr && home[0] == '/' ? std::string(home) + "/.cache/flashmoe/sessions" : "";
-}
-
 class LocalBackend : public Backend {
  public:
   explicit LocalBackend(std::unique_ptr<Service> service) : service_(std::move(service)) {}
@@ -55,7 +47,7 @@ class LocalBackend : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> start_local_backend(const EngineOptions& options, bool remember) {
+std::unique_ptr<Backend> start_local_backend(const EngineOptions& options) {
   std::unique_ptr<Engine> engine = Engine::open(options);
   if (!engine->report().has_chat_template) {
     throw Error(Fault::unsupported,
@@ -64,7 +56,6 @@ std::unique_ptr<Backend> start_local_backend(const EngineOptions& options, bool 
   for (const std::string& note : engine->notes()) write_error("flashmoe: note: " + note + "\n");
   ServiceOptions service;
   service.n_parallel = 1;
-  if (remember) service.sessions_folder = usual_sessions_folder();
   return std::make_unique<LocalBackend>(Service::start(std::move(engine), service));
 }
 

@@ -20,10 +20,6 @@ namespace flashmoe {
 struct ServiceOptions {
   int n_parallel = 4;  // answers decoded side by side
   int n_waiting = 64;  // requests that may wait for their turn; further ones are refused
-  // Conversations remembered on disk, so that they outlive the process; empty: in memory only, which is all that this
-  // build can: start throws Error{unsupported} for a folder.
-  std::string sessions_folder;
-  uint64_t sessions_bytes = uint64_t{4} << 30;  // of that folder at most; the least recently used goes first
 };
 
 // What the answer must be. Enforced while sampling: tokens that would leave the language have no chance.
@@ -114,7 +110,7 @@ struct ServiceStats {
   uint64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;  // over all requests
   double prefill_s = 0, decode_s = 0;                                // of the engine's time
   double tok_per_s = 0;                                              // decoded lately, all answers together
-  uint64_t sessions_in_memory = 0, session_bytes_in_memory = 0, sessions_on_disk = 0, session_bytes_on_disk = 0;
+  uint64_t sessions_in_memory = 0, session_bytes_in_memory = 0;
   Stats engine;  // cache, io, stages, memory
 };
 

@@ -89,10 +89,6 @@ std::unique_ptr<Service> Service::start(std::unique_ptr<Engine> engine, const Se
   };
   require("n_parallel", options.n_parallel, 1, kMostParallel);
   require("n_waiting", options.n_waiting, 0, kMostWaiting);
-  if (!options.sessions_folder.empty()) {
-    fail(Fault::unsupported, "conversations cannot be kept in a folder yet ({}); they are remembered in memory",
-         options.sessions_folder);
-  }
   auto* parted = dynamic_cast<PartedEngine*>(engine.get());
   CHECK(parted != nullptr);
   if (!engine->report().has_tokenizer) {
