@@ -93,7 +93,7 @@ std::unique_ptr<Backend> start_backend(ChatOptions& chat) {
   };
   auto loading = std::make_shared<std::atomic<bool>>(true);
   chat.engine.keep_going = [loading] { return !*loading || !interrupt_pending(); };
-  auto backend = start_local_backend(chat.engine, !chat.no_save);
+  auto backend = start_local_backend(chat.engine);
   *loading = false;  // from here on Ctrl-C stops an answer and not the engine
   return backend;
 }
