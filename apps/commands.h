@@ -19,6 +19,7 @@ struct Command {
 
 Command add_run(CLI::App& cli);
 Command add_chat(CLI::App& cli);
+Command add_serve(CLI::App& cli);
 Command add_bench(CLI::App& cli);
 Command add_plan(CLI::App& cli);
 Command add_doctor(CLI::App& cli);

@@ -1,7 +1,6 @@
 // The engine in this process.
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <utility>
 
 #include "chat/backend.h"

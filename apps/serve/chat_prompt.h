@@ -1,0 +1,53 @@
+// The parts that all chat APIs share: turns, tools and thinking, as the chat template wants them.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "flashmoe/service.h"
+#include "serve/request_fields.h"
+
+namespace flashmoe {
+
+enum class ToolChoice { automatic, none, required, named };
+
+class ChatPrompt {
+ public:
+  // System turns at the start become one; later ones are the template's to judge.
+  void add_system(const std::string& text);
+  void add_user(const std::string& text);
+  // `calls`: [{"id", "type": "function", "function": {"name", "arguments": JSON as text}}]; may be empty. Turns of the
+  // assistant that follow each other become one.
+  void add_assistant(const std::string& text, const std::string& thinking, Json calls);
+  void add_tool_result(const std::string& call_id, const std::string& text);
+
+  // `parameters`: a JSON schema or null.
+  void add_tool(const std::string& name, const std::optional<std::string>& description, const Json* parameters);
+  // After all tools. Throws ApiError 400 for a name that is no tool of the request, or a choice without tools.
+  void choose_tool(ToolChoice choice, const std::string& name, const char* field);
+
+  void think(bool on) { extra_["enable_thinking"] = on; }
+  // More for the template, as "chat_template_kwargs" brings it.
+  void set_extra(const Json& extra) { extra_.update(extra); }
+
+  bool empty() const { return messages_.empty(); }
+  size_t n_tools() const { return tools_.size(); }
+  // Fills chat_json, and the constraint if a tool must be called.
+  void write_to(Request& request) const;
+
+ private:
+  Json messages_ = Json::array(), tools_ = Json::array(), extra_ = Json::object();
+  Constraint constraint_;
+  bool leading_ = true;  // only system turns so far
+};
+
+// "none", "minimal": no thinking; "low", "medium": at most so many tokens; "high" and above: as many as it likes.
+void apply_effort(const std::string& effort, ChatPrompt& prompt, Request& request);
+
+// Text of a "content": a string, or parts of which each is text. Throws ApiError 400 for images, audio and files.
+std::string content_text(const Json& content, const std::string& where);
+
+// "json_object", or "json_schema" with `schema`.
+Constraint json_constraint(const std::string& kind, const Json* schema, const std::string& field);
+
+}  // namespace flashmoe

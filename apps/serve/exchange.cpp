@@ -1,0 +1,37 @@
+#include "serve/exchange.h"
+
+#include <ctime>
+#include <random>
+
+namespace flashmoe {
+namespace {
+
+std::mt19937_64& random_numbers() {
+  thread_local std::mt19937_64 numbers = [] {
+    std::random_device device;
+    return std::mt19937_64((uint64_t{device()} << 32) | device());
+  }();
+  return numbers;
+}
+
+}  // namespace
+
+std::string server_sent(std::string_view name, std::string_view json) {
+  std::string out;
+  if (!name.empty()) out.append("event: ").append(name).append("\n");
+  return out.append("data: ").append(json).append("\n\n");
+}
+
+std::string new_id(const char* prefix) {
+  constexpr std::string_view kLetters = "0123456789abcdefghijklmnopqrstuvwxyz";
+  std::uniform_int_distribution<size_t> pick(0, kLetters.size() - 1);
+  std::string id = prefix;
+  for (int i = 0; i < 24; ++i) id += kLetters[pick(random_numbers())];
+  return id;
+}
+
+int64_t unix_time() { return static_cast<int64_t>(std::time(nullptr)); }
+
+uint64_t random_seed() { return random_numbers()() >> 1; }
+
+}  // namespace flashmoe

@@ -1,0 +1,231 @@
+#include "serve/listener.h"
+
+#include <fmt/format.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <string_view>
+
+#include "flashmoe/error.h"
+
+namespace flashmoe {
+namespace {
+
+// Above the limit, so that those turned away are told, and /health still answers.
+constexpr size_t kCrowdedConnections = 32;
+// Descriptors for everything that is not a connection: model files, sessions, queues.
+constexpr size_t kOtherDescriptors = 128;
+// Templates and schemas recurse; what is not touched costs address space only.
+constexpr size_t kStackBytes = size_t{2} << 20;
+constexpr int kBacklog = 1024;
+
+constexpr std::string_view kFull =
+    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+thread_local bool this_crowded = false;
+
+// As many descriptors as the system allows: each connection is one.
+size_t room_for_connections(size_t wanted) {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const size_t most = limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : static_cast<size_t>(limit.rlim_cur);
+  return std::min(wanted, most > 2 * kOtherDescriptors ? most - kOtherDescriptors : most / 2);
+}
+
+}  // namespace
+
+// What a connection's thread is started with.
+struct Visit {
+  Listener* listener;
+  int socket;
+  bool crowded;
+
+  static void* run(void* self) {
+    const std::unique_ptr<Visit> visit(static_cast<Visit*>(self));
+    visit->listener->converse(visit->socket, visit->crowded);
+    return nullptr;
+  }
+};
+
+Listener::Listener(const std::string& host, int port, const ServeLimits& limits) : limits_(limits), host_(host) {
+  limits_.n_connections = room_for_connections(limits.n_connections);
+  stop_event_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (stop_event_ < 0) throw Error(Fault::io, fmt::format("cannot make an event: {}", std::strerror(errno)));
+  bind_to(host, port);
+  svr_sock_ = socket_;  // to httplib: running
+}
+
+Listener::~Listener() {
+  svr_sock_ = INVALID_SOCKET;
+  if (socket_ >= 0) ::close(socket_);
+  ::close(stop_event_);
+}
+
+void Listener::bind_to(const std::string& host, int port) {
+  addrinfo wanted = {}, *found = nullptr;
+  wanted.ai_socktype = SOCK_STREAM;
+  wanted.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  const int code = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &wanted, &found);
+  if (code != 0) throw Error(Fault::usage, fmt::format("--host {}: {}", host, gai_strerror(code)));
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> addresses(found, freeaddrinfo);
+  int reason = 0;
+  for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
+    socket_ = ::socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (socket_ < 0) {
+      reason = errno;
+      continue;
+    }
+    const int on = 1;  // a port whose last user has just gone is free
+    setsockopt(socket_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(socket_, address->ai_addr, address->ai_addrlen) == 0) break;
+    reason = errno;
+    ::close(socket_);
+    socket_ = -1;
+  }
+  if (socket_ < 0) complain(host, port, reason);
+  sockaddr_storage bound = {};
+  socklen_t size = sizeof(bound);
+  getsockname(socket_, reinterpret_cast<sockaddr*>(&bound), &size);
+  if (bound.ss_family == AF_INET6) {
+    const auto& address = reinterpret_cast<sockaddr_in6&>(bound);
+    port_ = ntohs(address.sin6_port);
+    on_loopback_ = IN6_IS_ADDR_LOOPBACK(&address.sin6_addr) != 0;
+  } else {
+    const auto& address = reinterpret_cast<sockaddr_in&>(bound);
+    port_ = ntohs(address.sin_port);
+    on_loopback_ = (ntohl(address.sin_addr.s_addr) >> 24) == 127;
+  }
+}
+
+void Listener::complain(const std::string& host, int port, int reason) const {
+  const char* mend = reason == EADDRINUSE ? "; choose another with --port, or 0 for any free one" : "";
+  throw Error(Fault::usage, fmt::format("cannot listen on {} port {}: {}{}", host, port, std::strerror(reason), mend));
+}
+
+void Listener::open() {
+  if (::listen(socket_, kBacklog) != 0) complain(host_, port_, errno);
+}
+
+ConnectionCounts Listener::counts() const { return {n_open_, n_accepted_, n_refused_}; }
+
+bool Listener::crowded() { return this_crowded; }
+
+void Listener::serve() {
+  constexpr int kNoDescriptorsPause = 20;
+  pollfd events[] = {{socket_, POLLIN, 0}, {stop_event_, POLLIN, 0}};
+  while (!ending_) {
+    if (poll(events, 2, -1) < 0 && errno != EINTR) break;
+    const int socket = accept4(socket_, nullptr, nullptr, SOCK_CLOEXEC);
+    if (socket >= 0) {
+      take(socket);
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+      poll(&events[1], 1, kNoDescriptorsPause);
+    }
+  }
+  shutdown(socket_, SHUT_RDWR);
+  constexpr std::chrono::seconds kGrace{2};  // for last words to readers that are slow
+  std::unique_lock lock(mutex_);
+  const auto closed = [this] { return n_open_ == 0; };
+  if (all_closed_.wait_for(lock, kGrace, closed)) return;
+  for (const int socket : sockets_) shutdown(socket, SHUT_RDWR);
+  all_closed_.wait(lock, closed);
+}
+
+void Listener::end() {
+  ending_ = true;
+  const uint64_t one = 1;
+  while (::write(stop_event_, &one, sizeof(one)) < 0 && errno == EINTR) {
+  }
+}
+
+void Listener::take(int socket) {
+  const int on = 1;
+  setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  ++n_accepted_;
+  const bool crowded = n_open_ >= limits_.n_connections;
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, kStackBytes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  auto visit = std::make_unique<Visit>(Visit{this, socket, crowded});
+  pthread_t thread;
+  ++n_open_;
+  const bool started = n_open_ <= limits_.n_connections + kCrowdedConnections &&
+                       pthread_create(&thread, &attributes, Visit::run, visit.get()) == 0;
+  pthread_attr_destroy(&attributes);
+  if (started) {
+    visit.release();
+    return;
+  }
+  --n_open_;
+  ++n_refused_;
+  [[maybe_unused]] const ssize_t sent = send(socket, kFull.data(), kFull.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  ::close(socket);
+}
+
+// Idle connections wait less where threads are scarce.
+std::chrono::milliseconds Listener::patience() const {
+  constexpr std::chrono::milliseconds kHurried{1000};
+  return n_open_ * 2 < limits_.n_connections ? limits_.idle_time : std::min(limits_.idle_time, kHurried);
+}
+
+void Listener::converse(int socket, bool crowded) {
+  this_crowded = crowded;
+  if (crowded) ++n_refused_;
+  {
+    Connection connection(socket, stop_event_, limits_);
+    {
+      const std::lock_guard lock(mutex_);
+      sockets_.insert(socket);
+    }
+    answer_requests(connection, crowded);
+    if (connection.trouble() != Connection::Trouble::closed && !connection.gone()) connection.linger();
+    const std::lock_guard lock(mutex_);
+    sockets_.erase(socket);
+  }
+  const std::lock_guard lock(mutex_);
+  if (--n_open_ == 0) all_closed_.notify_all();
+}
+
+void Listener::answer_requests(Connection& connection, bool crowded) {
+  const auto read_head = [&connection](httplib::Request& request) {
+    connection.begin_body();
+    // Ranges of an answer mean nothing, and compressing it costs more than it spares.
+    request.ranges.clear();
+    for (const char* name : {"Range", "Accept-Encoding"}) request.headers.erase(name);
+    if (request.get_header_value("Connection") == "close") connection.close_after();
+  };
+  bool closed = false;
+  for (bool first = true; !closed && !connection.last() && !ending_; first = false) {
+    if (!connection.await_request(first ? limits_.head_time : patience())) return;
+    const bool answered = process_request(connection, crowded, closed, read_head);
+    if (!connection.wrote()) answer_broken_head(connection);
+    if (!answered) return;
+  }
+}
+
+// httplib gives up without a word on a request line that does not end.
+void Listener::answer_broken_head(Connection& connection) {
+  const auto trouble = connection.trouble();
+  if (trouble != Connection::Trouble::too_long && trouble != Connection::Trouble::too_slow) return;
+  const char* status = trouble == Connection::Trouble::too_slow ? "408 Request Timeout" : "431 Request Header RequestFields Too Large";
+  const std::string text =
+      fmt::format("HTTP/1.1 {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", status);
+  connection.write(text.data(), text.size());
+}
+
+}  // namespace flashmoe

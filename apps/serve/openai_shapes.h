@@ -1,0 +1,21 @@
+// Pieces that OpenAI's APIs share.
+#pragma once
+
+#include <vector>
+
+#include "serve/collected.h"
+#include "serve/request_fields.h"
+
+namespace flashmoe {
+
+// {"prompt_tokens", "completion_tokens", "total_tokens", and their details}, over all choices: a prompt that several
+// choices share counts once.
+Json openai_usage(const std::vector<Usage>& choices, size_t choices_per_prompt);
+// "stop", "length", "tool_calls"
+const char* finish_reason(const Collected& answer);
+// Chat's logprobs.
+Json chat_logprobs(const std::vector<SampledToken>& tokens);
+// The legacy completions' logprobs; `offset` is where the first token's text begins.
+Json completion_logprobs(const std::vector<SampledToken>& tokens, size_t offset);
+
+}  // namespace flashmoe

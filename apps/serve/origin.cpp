@@ -1,0 +1,39 @@
+#include "serve/origin.h"
+
+#include <algorithm>
+#include <cctype>
+
+namespace flashmoe {
+
+bool is_local_host(std::string_view host) {
+  if (host.empty()) return true;
+  if (host.front() == '[') return host.find(']') != std::string_view::npos;  // an IPv6 address
+  const std::string_view name = host.substr(0, host.find(':'));
+  if (name == "localhost") return true;
+  const auto dots = std::count(name.begin(), name.end(), '.');
+  return dots == 3 && name.find_first_not_of("0123456789.") == std::string_view::npos;
+}
+
+bool is_same_origin(std::string_view origin, std::string_view host) {
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (origin.substr(0, scheme.size()) == scheme) return origin.substr(scheme.size()) == host;
+  }
+  return false;
+}
+
+bool is_header_list(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == ',' || c == ' ';
+  });
+}
+
+std::string literal_pattern(std::string_view text) {
+  std::string pattern;
+  for (const char c : text) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '/' && c != '_') pattern += '\\';
+    pattern += c;
+  }
+  return pattern;
+}
+
+}  // namespace flashmoe

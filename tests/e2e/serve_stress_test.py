@@ -1,0 +1,130 @@
+"""flashmoe serve under clients that are many, slow, rude or wrong.
+
+FLASHMOE_STRESS_CONNECTIONS and FLASHMOE_STRESS_REQUESTS make it larger: 1000 and 10000 by hand.
+"""
+import json
+import os
+import random
+import resource
+import threading
+import time
+import unittest
+
+from flashmoe_cli import Case
+from flashmoe_server import Server
+
+N_CONNECTIONS = int(os.environ.get("FLASHMOE_STRESS_CONNECTIONS", "150"))
+N_REQUESTS = int(os.environ.get("FLASHMOE_STRESS_REQUESTS", "300"))
+GROWTH = 200 << 20
+VALID = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4, "temperature": 0})
+
+
+def request(body=VALID, path="/v1/chat/completions", head=""):
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def mutated(rng):
+    """A request with some bytes changed, dropped, doubled or cut; or noise."""
+    path = rng.choice(["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings", "/%00", "/health"])
+    body = rng.choice([VALID, json.dumps({"prompt": "x", "max_tokens": 2}), json.dumps({"input": [{"role": "user", "content": "x"}], "max_output_tokens": 2}),
+                       "[" * 3000, '{"messages": [{"role": "user", "content": "\\ud800"}], "max_tokens": 2}', ""])
+    data = bytearray(request(body, path, rng.choice(["", "Transfer-Encoding: chunked\r\n", "Content-Type: multipart/form-data; boundary=x\r\n",
+                                                     "Range: bytes=0-1\r\n", "Content-Encoding: gzip\r\n", "Expect: 100-continue\r\n"])))
+    if rng.random() < 0.05:
+        return rng.randbytes(rng.randrange(1, 3000))
+    for _ in range(rng.randrange(4)):
+        at = rng.randrange(len(data))
+        kind = rng.randrange(4)
+        if kind == 0:
+            data[at] = rng.randrange(256)
+        elif kind == 1:
+            del data[at:at + rng.randrange(1, 9)]
+        elif kind == 2:
+            data[at:at] = data[at:at + 40]
+        else:
+            del data[at:]
+        if not data:
+            break
+    return bytes(data)
+
+
+class Stress(Case):
+    @classmethod
+    def setUpClass(cls):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        cls.server = Server("--threads", 2, "--queue", 4)
+        cls.addClassCleanup(cls.server.stop)
+
+    def setUp(self):
+        super().setUp()
+        self.assertEqual(self.server.post("/v1/chat/completions", json.loads(VALID))[0], 200)
+        self.before = self.server.resident_bytes()
+
+    def assert_serves(self):
+        start = time.monotonic()
+        self.assertEqual(self.server.get("/health")[0], 200)
+        self.assertLess(time.monotonic() - start, 2)
+        deadline = time.monotonic() + 20
+        while (status := self.server.post("/v1/chat/completions", json.loads(VALID))[0]) == 503 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.assertEqual(status, 200)
+        self.assertLess(self.server.resident_bytes() - self.before, GROWTH)
+
+    def test_half_sent_requests(self):
+        clients = [self.server.connect() for _ in range(N_CONNECTIONS)]
+        for at, client in enumerate(clients):
+            client.sendall(request()[:at % 120])
+        self.assert_serves()
+        for client in clients:
+            client.close()
+
+    def test_slow_readers(self):
+        body = json.dumps({"prompt": "Once", "max_tokens": 3000, "temperature": 2, "stream": True})
+        clients = [self.server.connect() for _ in range(4)]
+        for client in clients:
+            client.sendall(request(body, "/v1/completions"))
+        self.assertEqual(self.server.get("/health")[0], 200)
+        for client in clients:
+            client.close()
+        self.assert_serves()
+
+    def test_random_disconnects(self):
+        rng = random.Random(5)
+        for _ in range(N_CONNECTIONS):
+            with self.server.connect() as client:
+                data = request(VALID.replace("4", "500"))
+                client.sendall(data[:rng.randrange(len(data) + 1)] if rng.random() < 0.5 else data)
+                if rng.random() < 0.3:
+                    time.sleep(0.01)
+        self.assert_serves()
+
+    def test_malformed_requests(self):
+        rng = random.Random(7)
+        for _ in range(N_REQUESTS):
+            try:
+                with self.server.connect(timeout=0.1) as client:
+                    client.sendall(mutated(rng))
+                    client.recv(4096)
+            except OSError:  # no answer to half a request, or none while the other side still sends
+                pass
+        self.assert_serves()
+
+    def test_many_at_once_are_answered_or_refused(self):
+        statuses = []
+
+        def ask():
+            statuses.append(self.server.ask("POST", "/v1/chat/completions", VALID)[0])
+        threads = [threading.Thread(target=ask) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(statuses), 40)
+        self.assertLessEqual(set(statuses), {200, 503})
+        self.assertIn(200, statuses)
+        self.assert_serves()
+
+
+if __name__ == "__main__":
+    unittest.main()

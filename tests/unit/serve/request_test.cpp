@@ -1,0 +1,114 @@
+#include <gtest/gtest.h>
+
+#include "serve/anthropic_messages.h"
+#include "serve/anthropic_request.h"
+#include "serve/openai_chat.h"
+#include "serve/openai_chat_request.h"
+#include "serve/openai_responses.h"
+#include "serve/origin.h"
+#include "serve/request_fields.h"
+
+namespace flashmoe {
+namespace {
+
+const Served kServed = {"spark", 4, 64};
+
+AnswerEvent piece(AnswerEvent::Kind kind, const std::string& text, const std::string& id = {}) {
+  AnswerEvent event;
+  event.kind = kind;
+  event.text = text;
+  event.call_id = id;
+  if (!id.empty()) event.name = "f";
+  return event;
+}
+
+TEST(ChatRequest, SystemTurnsAtTheStartAreOneAndToolsKeepTheirSchema) {
+  const auto read = read_chat_completion_request(
+      R"({"messages": [{"role": "system", "content": "a"}, {"role": "developer", "content": [{"type": "text", "text": "b"}]},
+          {"role": "user", "content": "c"}], "tools": [{"type": "function", "function": {"name": "f",
+          "parameters": {"type": "object", "z": 1, "a": 2}}}], "tool_choice": {"type": "function", "function": {"name": "f"}},
+          "reasoning_effort": "low", "max_completion_tokens": 5, "max_tokens": 9})");
+  EXPECT_EQ(read.request.chat_json,
+            R"({"enable_thinking":true,"messages":[{"role":"system","content":"a\n\nb"},{"role":"user","content":"c"}],)"
+            R"("tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","z":1,"a":2}}}]})");
+  EXPECT_EQ(read.request.constraint.kind, Constraint::Kind::tool_call);
+  EXPECT_EQ(read.request.constraint.tool, "f");
+  EXPECT_EQ(read.request.max_thinking_tokens, 512);
+  EXPECT_EQ(read.request.generate.max_tokens, 5);
+  EXPECT_EQ(read.request.generate.sampling.temperature, 1);
+}
+
+TEST(ChatRequest, NamesTheFieldAtFault) {
+  try {
+    read_chat_completion_request(R"({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]})");
+    FAIL();
+  } catch (const ApiError& error) {
+    EXPECT_EQ(error.status, 400);
+    EXPECT_EQ(error.param, "messages[0].content[0].type");
+  }
+}
+
+TEST(MessagesRequest, BlocksBecomeTurns) {
+  const auto read = read_messages_request(
+      R"({"max_tokens": 7, "system": "s", "messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content":
+          [{"type": "thinking", "thinking": "t", "signature": ""}, {"type": "tool_use", "id": "1", "name": "f", "input": {"a": 1}}]},
+          {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "r", "is_error": true}]}]})",
+      false);
+  EXPECT_EQ(read.request.chat_json,
+            R"({"enable_thinking":false,"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},)"
+            R"({"role":"assistant","content":"","reasoning_content":"t","tool_calls":[{"id":"1","type":"function",)"
+            R"("function":{"name":"f","arguments":"{\"a\":1}"}}]},{"role":"tool","tool_call_id":"1","content":"Error: r"}]})");
+}
+
+TEST(Responses, WholeHasTheItemsOfTheStream) {
+  Collected answer;
+  const std::vector<AnswerEvent> events = {piece(AnswerEvent::Kind::thinking, "hm"),
+                                           piece(AnswerEvent::Kind::content, "a"), piece(AnswerEvent::Kind::content, "b"),
+                                           piece(AnswerEvent::Kind::tool_call, "{}", "call_1"), AnswerEvent{}};
+  const auto streamed = read_response_request(R"({"input": "x", "stream": true})", kServed);
+  std::string stream = streamed->begin(0);
+  for (const AnswerEvent& event : events) {
+    answer.add(event);
+    stream += streamed->event(0, event);
+  }
+  const Json whole = Json::parse(read_response_request(R"({"input": "x"})", kServed)->whole({answer}));
+  ASSERT_EQ(whole["output"].size(), 3U);
+  EXPECT_EQ(whole["output"][1]["content"][0]["text"], "ab");
+  EXPECT_EQ(whole["output"][2]["call_id"], "call_1");
+  EXPECT_NE(stream.find("event: response.completed\n"), std::string::npos);
+  EXPECT_NE(stream.find(R"("delta":"b")"), std::string::npos);
+}
+
+TEST(Messages, AStreamOpensAndClosesABlockForEachKind) {
+  const auto exchange = read_messages(R"({"max_tokens": 5, "messages": [{"role": "user", "content": "x"}]})", kServed);
+  std::string stream = exchange->begin(3);
+  for (const AnswerEvent& event : {piece(AnswerEvent::Kind::thinking, "hm"), piece(AnswerEvent::Kind::content, "a"),
+                                   piece(AnswerEvent::Kind::tool_call, "{", "1"),
+                                   piece(AnswerEvent::Kind::tool_call, "}"), AnswerEvent{}}) {
+    stream += exchange->event(0, event);
+  }
+  size_t starts = 0, stops = 0;
+  for (size_t at = 0; (at = stream.find("event: content_block_start\n", at)) != std::string::npos; ++at) ++starts;
+  for (size_t at = 0; (at = stream.find("event: content_block_stop\n", at)) != std::string::npos; ++at) ++stops;
+  EXPECT_EQ(starts, 3U);
+  EXPECT_EQ(stops, 3U);
+  EXPECT_NE(stream.find(R"("stop_reason":"tool_use")"), std::string::npos);
+}
+
+TEST(Origin, OnlyThisMachineAndThisServer) {
+  for (const char* host : {"", "localhost", "localhost:80", "127.0.0.1:8080", "[::1]:8080"}) EXPECT_TRUE(is_local_host(host));
+  for (const char* host : {"evil.example", "127.0.0.1.evil.example", "localhost.evil:80"}) EXPECT_FALSE(is_local_host(host));
+  EXPECT_TRUE(is_same_origin("http://localhost:8080", "localhost:8080"));
+  EXPECT_FALSE(is_same_origin("http://evil.example", "localhost:8080"));
+  EXPECT_FALSE(is_same_origin("null", "null"));
+}
+
+TEST(Errors, HaveTheApisOwnShape) {
+  const ApiError error(503, "full");
+  EXPECT_EQ(error_json(Api::anthropic, error), R"({"type":"error","error":{"type":"overloaded_error","message":"full"}})");
+  EXPECT_EQ(error_json(Api::openai, error),
+            R"({"error":{"message":"full","type":"server_error","param":null,"code":null}})");
+}
+
+}  // namespace
+}  // namespace flashmoe
