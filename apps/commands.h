@@ -29,5 +29,7 @@ Command add_calibrate(CLI::App& cli);
 Command add_inspect(CLI::App& cli);
 Command add_tokenize(CLI::App& cli);
 Command add_pack(CLI::App& cli);
+Command add_trace(CLI::App& cli);
+Command add_simulate(CLI::App& cli);
 
 }  // namespace flashmoe

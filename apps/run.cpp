@@ -20,6 +20,7 @@
 #include "statistics.h"
 #include "terminal.h"
 #include "text_input.h"
+#include "trace_options.h"
 
 namespace flashmoe {
 namespace {
@@ -95,6 +96,7 @@ void check(const RunOptions& run) {
     throw Error(Fault::usage, "--timing has nowhere to go: drop --quiet, or add --stats-json FILE");
   }
   if (!run.stats_file.empty()) check_writable(run.stats_file);
+  check_trace(run.engine.trace);
 }
 
 void tell(const std::string& note) { write_error("flashmoe: note: " + note + "\n"); }
@@ -179,6 +181,7 @@ int run_model(RunOptions& run) {
   stats.stages.ns[static_cast<size_t>(LayerKind::model)][static_cast<size_t>(Stage::tokenise)] +=
       static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(tokenise_time).count());
   report(run, stats, reason);
+  engine->end_trace();
   return kExitOk;
 }
 
@@ -190,6 +193,7 @@ Command add_run(CLI::App& cli) {
   add_prompt_options(*options, *run);
   add_answer_options(*options, run->generate);
   add_report_options(*options, *run);
+  add_trace_options(*options, run->engine.trace);
   add_model_options(*options, run->engine);
   options->footer(kFooter);
   return {options, [run] { return run_model(*run); }};

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <string>
 
@@ -19,6 +20,7 @@ namespace flashmoe {
 namespace {
 
 constexpr uint64_t kRedrawNs = 100'000'000;
+constexpr double kLeastSeconds = 0.5;  // before the time left is told
 
 uint64_t clock_ns() {
   return static_cast<uint64_t>(
@@ -31,17 +33,25 @@ size_t terminal_columns(int descriptor) {
   return ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
+// "  12 s left", once the rate means something.
+std::string time_left(const Progress& progress) {
+  if (progress.seconds < kLeastSeconds || progress.done == 0 || progress.done >= progress.total) return "";
+  const double share = static_cast<double>(progress.done) / static_cast<double>(progress.total);
+  const auto seconds = static_cast<uint64_t>(std::ceil(progress.seconds * (1 - share) / share));
+  return seconds < 120 ? fmt::format("  {} s left", seconds) : fmt::format("  {} min left", (seconds + 59) / 60);
+}
+
 // "loading  1.20 of 3.40 GB  1.9 GB/s", "reading prompt  128 of 512 tokens  105 tok/s"
 std::string progress_text(const Progress& progress) {
   if (progress.total == 0) return progress.what;
   const bool bytes = std::strcmp(progress.what, "loading") == 0;
   const double rate = progress.seconds > 0 ? static_cast<double>(progress.done) / progress.seconds : 0;
   if (bytes) {
-    return fmt::format("{}  {} of {}  {}/s", progress.what, show_bytes(progress.done), show_bytes(progress.total),
-                       show_bytes(static_cast<uint64_t>(rate)));
+    return fmt::format("{}  {} of {}  {}/s{}", progress.what, show_bytes(progress.done), show_bytes(progress.total),
+                       show_bytes(static_cast<uint64_t>(rate)), time_left(progress));
   }
-  return fmt::format("{}  {} of {} tokens  {:.0f} tok/s", progress.what, show_count(progress.done),
-                     show_count(progress.total), rate);
+  return fmt::format("{}  {} of {} tokens  {:.0f} tok/s{}", progress.what, show_count(progress.done),
+                     show_count(progress.total), rate, time_left(progress));
 }
 
 }  // namespace

@@ -110,6 +110,10 @@ class Engine {
 
   // One conversation. Loads if that has not been done. The engine must outlive it; one session lives at a time.
   virtual std::unique_ptr<Session> new_session() = 0;
+
+  // Completes the routing trace that was asked for, if one was; nothing is recorded after that. The destructor does the
+  // same, but cannot tell what went wrong. Throws Error{io}.
+  virtual void end_trace() {}
 };
 
 // Where the built-in model is, seen from the running binary; empty if it is not installed.

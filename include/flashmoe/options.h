@@ -25,6 +25,14 @@ struct Progress {
   double seconds = 0;
 };
 
+// A record of what the router picks, for flashmoe trace, simulate and report.
+struct TraceOptions {
+  std::string path;                           // empty: none
+  uint64_t most_bytes = uint64_t{256} << 20;  // of the file; what comes later is left out
+  bool guesses = false;                       // also what each layer makes of the next one's picks: costs time
+  bool scores = false;                        // also every expert's score
+};
+
 struct EngineOptions {
   std::string model_path;  // a GGUF file (any part of a split), or a folder of safetensors
   uint64_t ram_bytes = 0;  // total for the process; 0: what the cgroup and the machine have free
@@ -41,6 +49,7 @@ struct EngineOptions {
   bool learn = true;  // which experts are used is kept in the user's cache folder, so that the next start is warm
   VerifyChoice verify_reads = VerifyChoice::first;
   KvChoice kv = KvChoice::automatic;
+  TraceOptions trace;
   // Both are called on the caller's thread and may be empty.
   std::function<void(const Progress&)> on_progress;
   // Asked while loading and before every layer of every step; false ends what is going on with Error{interrupted}, or,

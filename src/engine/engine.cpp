@@ -21,6 +21,7 @@
 #include "engine/reading.h"
 #include "engine/report.h"
 #include "engine/roof_probe.h"
+#include "engine/trace_recorder.h"
 #include "experts/disk_roof.h"
 #include "experts/streamed.h"
 #include "experts/use_record.h"
@@ -85,6 +86,7 @@ class CheckpointEngine final : public PartedEngine {
   std::unique_ptr<Session> new_session() override;
   void start_calibration() override;
   std::vector<ColumnImportance> importance() const override;
+  void end_trace() override;
   void load_for(int n_answers) override;
   EngineParts parts() override;
 
@@ -110,6 +112,7 @@ class CheckpointEngine final : public PartedEngine {
   std::vector<std::string> notes_;
   std::string use_path_;  // of the record of experts' use; empty when it is not kept
   UseRates earlier_use_;
+  uint32_t expert_alignment_ = 1;  // of the reads of experts
 
   // Empty until load(); in the order that each needs the ones before.
   Placement placement_;
@@ -121,6 +124,7 @@ class CheckpointEngine final : public PartedEngine {
   std::unique_ptr<Workspace> workspace_;
   std::unique_ptr<Forward> forward_;
   std::unique_ptr<Calibration> calibration_;
+  std::unique_ptr<TraceRecorder> recorder_;
   double load_seconds_ = 0;  // open and load together
   bool session_in_use_ = false;
   int n_answers_ = 0;  // at once, of a service
@@ -143,6 +147,11 @@ CheckpointEngine::CheckpointEngine(const EngineOptions& options)
 }
 
 CheckpointEngine::~CheckpointEngine() {
+  try {
+    end_trace();
+  } catch (const Error&) {
+    // The file has no end mark, which says it.
+  }
   if (use_path_.empty() || experts_ == nullptr) return;
   const UseRates run = experts_->use_rates();
   // What a run too short to tell anything adds is not worth a write. Nor is a disk that refuses worth an error.
@@ -271,7 +280,17 @@ void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
   workspace_ = std::make_unique<Workspace>(config, workspace_shape(model_.experts, placement_.max_rows, options_.exact),
                                            budget_);
   forward_ = std::make_unique<Forward>(*model_.family, *kernels_, *pool_, *experts_, *workspace_, options_.exact);
+  recorder_ = start_trace(
+      {model_, placement_.plan, report_, expert_alignment_, earlier_use_.rates, kernels_->name, pool_->size()},
+      options_.trace, *experts_, *forward_);
   load_seconds_ += seconds_since(start_ns);
+}
+
+void CheckpointEngine::end_trace() {
+  if (recorder_ == nullptr) return;
+  forward_->set_observer(nullptr);
+  const auto recorder = std::move(recorder_);
+  recorder->finish();
 }
 
 void CheckpointEngine::load_weights(Reading& reading) {
@@ -297,6 +316,7 @@ void CheckpointEngine::load_weights(Reading& reading) {
   // Where the page cache has the file, memory taken too early would push it out.
   if (!resident && direct) how.prefault_threads = pool_->size();
   if (direct) how.alignment = resident ? reading.loading_alignment() : reading.alignment();
+  expert_alignment_ = how.alignment;
   experts_ = make_streamed_experts(model_.experts, checkpoint.files(), std::move(queue), how, budget_);
   if (fill) experts_->fill(progress.part());
 }

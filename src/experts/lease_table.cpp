@@ -17,6 +17,7 @@ int LeaseTable::open(int layer, size_t n_picks) {
   lease.layer = layer;
   lease.all_here = true;
   lease.slots.resize(n_picks);
+  lease.outcomes.assign(n_picks, Outcome::missed);
   lease.outstanding.resize(n_picks);
   lease.handed.reserve(n_picks);
   std::iota(lease.outstanding.begin(), lease.outstanding.end(), 0);

@@ -13,6 +13,7 @@ struct LeaseState {
   int layer = 0;
   bool all_here = false;             // from the start
   std::vector<int> slots;            // [n_picks]
+  std::vector<Outcome> outcomes;     // [n_picks]
   std::vector<int32_t> outstanding;  // picks that were not handed out
   std::vector<int32_t> handed;       // picks that were handed out last
 };

@@ -65,6 +65,14 @@ struct ExpertWeights {
 
 class ExpertSource;
 
+// How a picked expert was found when its layer asked for it.
+enum class Outcome : uint8_t {
+  missed,     // it had to be read
+  hit,        // it was in memory
+  guessed,    // it was in memory, or on its way, because of a guess
+  on_its_way  // for another reason, such as warming up
+};
+
 // How a model's experts were used.
 struct UseRates {
   double n_tokens = 0;
@@ -88,6 +96,8 @@ class Lease {
   const ExpertWeights& wait(int i);
   // Every pick was in memory: there is nothing to wait for.
   bool all_here() const;
+  // How the picks given to acquire were found; empty when the source does not tell.
+  std::span<const Outcome> outcomes() const;
 
  private:
   ExpertSource* source_;
@@ -140,6 +150,7 @@ class ExpertSource {
   virtual std::span<const int32_t> next_arrived(int lease) = 0;
   virtual const ExpertWeights& wait_for(int lease, int i) = 0;
   virtual bool is_complete(int lease) const = 0;
+  virtual std::span<const Outcome> outcomes_of(int lease) const { return (void)lease, std::span<const Outcome>(); }
   virtual void release(int lease) noexcept = 0;
 };
 
@@ -149,5 +160,6 @@ inline Lease::~Lease() {
 inline std::span<const int32_t> Lease::next() { return source_->next_arrived(id_); }
 inline const ExpertWeights& Lease::wait(int i) { return source_->wait_for(id_, i); }
 inline bool Lease::all_here() const { return source_->is_complete(id_); }
+inline std::span<const Outcome> Lease::outcomes() const { return source_->outcomes_of(id_); }
 
 }  // namespace flashmoe

@@ -91,13 +91,14 @@ class StreamedExperts final : public ExpertSource {
   std::span<const int32_t> next_arrived(int id) override;
   const ExpertWeights& wait_for(int id, int i) override;
   bool is_complete(int id) const override { return leases_.at(id).all_here; }
+  std::span<const Outcome> outcomes_of(int id) const override { return leases_.at(id).outcomes; }
   void release(int id) noexcept override;
 
  private:
   void count_slots();
   void note_use(int layer, const Picks& picks);
   int start_reading(int layer, int expert);
-  void take_found(int slot);
+  Outcome take_found(int slot);
   void take_arrivals(bool block);
   void read_ahead_of_demand(bool idle);
   bool read_unasked(ExpertId id, ReadCause cause);
@@ -166,7 +167,7 @@ Lease StreamedExperts::acquire(int layer, const Picks& picks) {
     lease.slots[i] = slot;
     if (slot == ExpertCache::kNoSlot) continue;
     cache_.pin(slot);
-    take_found(slot);
+    lease.outcomes[i] = take_found(slot);
   }
   for (size_t i = 0; i < n; ++i) {
     int& slot = lease.slots[i];
@@ -188,15 +189,14 @@ void StreamedExperts::note_use(int layer, const Picks& picks) {
 }
 
 // A pick that is in a slot already, pinned: read, or on its way.
-void StreamedExperts::take_found(int index) {
+Outcome StreamedExperts::take_found(int index) {
   const Slot& slot = reader_.slot(index);
-  const bool here = slot.state == Slot::State::ready;
-  if (slot.cause == ReadCause::guess) {
-    ++guess_stats_.used;
-    if (here) bytes_read_ += slot.bytes;
-  }
-  ++(here && slot.cause != ReadCause::guess ? stats_.hits : stats_.misses);
+  const bool here = slot.state == Slot::State::ready, guessed = slot.cause == ReadCause::guess;
+  if (guessed) ++guess_stats_.used;
+  if (guessed && here) bytes_read_ += slot.bytes;
+  ++(here && !guessed ? stats_.hits : stats_.misses);
   reader_.demand(index);
+  return guessed ? Outcome::guessed : here ? Outcome::hit : Outcome::on_its_way;
 }
 
 // Finds the expert a slot, pinned for the caller and for its reads.

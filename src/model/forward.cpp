@@ -26,6 +26,7 @@ void Forward::step(const Batch& batch) {
   for (const Run& run : batch.runs) run.sequence->kv().reserve_positions(run.first_position + run.n_rows);
   step_.experts.begin_step();
   step_.batch = batch;
+  if (step_.observer != nullptr) step_.observer->began(batch);
   profile_.kind = LayerKind::model;
   prepare_rope(step_);
 

@@ -26,6 +26,16 @@ class Observer {
   virtual void expert_read(int layer, int expert, const Activations& x, const Activations& act) {
     (void)layer, (void)expert, (void)x, (void)act;
   }
+  // A step begins.
+  virtual void began(const Batch& batch) { (void)batch; }
+  // The router's logits [n, n_experts]; before routed().
+  virtual void scored(int layer, std::span<const float> logits) { (void)layer, (void)logits; }
+  // A wave of the picked experts, in ascending order, was asked for; how they were found, if the source tells.
+  virtual void fetched(int layer, std::span<const Outcome> outcomes) { (void)layer, (void)outcomes; }
+  // Picks of this layer were guessed while the one before it was computed, likeliest first.
+  virtual void guessed(int layer, std::span<const int32_t> experts) { (void)layer, (void)experts; }
+  // Guesses are wanted even where nothing is read ahead.
+  virtual bool wants_guesses() const { return false; }
 };
 
 struct Step {

@@ -107,7 +107,10 @@ Lease acquire(Step& step, int layer, int first, int n_distinct) {
   const auto& moe = step.ws.moe;
   const auto n = static_cast<size_t>(std::min(n_distinct - first, wave_of(step, n_distinct)));
   const auto at = static_cast<size_t>(first);
-  return step.experts.acquire(layer, {moe.distinct.subspan(at, n), moe.group_begin.subspan(at, n + 1), step.n()});
+  Lease lease =
+      step.experts.acquire(layer, {moe.distinct.subspan(at, n), moe.group_begin.subspan(at, n + 1), step.n()});
+  if (step.observer != nullptr) step.observer->fetched(layer, lease.outcomes());
+  return lease;
 }
 
 std::span<const int32_t> wait_for_some(Step& step, Lease& lease) {

@@ -64,7 +64,10 @@ int route(Step& step, int layer, const MatrixView& router) {
     }
   });
   const auto n_picks = static_cast<size_t>(step.n() * k);
-  if (step.observer != nullptr) step.observer->routed(layer, moe.experts.first(n_picks), moe.weights.first(n_picks));
+  if (step.observer != nullptr) {
+    step.observer->scored(layer, moe.router_logits.first(static_cast<size_t>(step.n() * n_experts)));
+    step.observer->routed(layer, moe.experts.first(n_picks), moe.weights.first(n_picks));
+  }
   return group_by_expert(step);
 }
 

@@ -1,0 +1,69 @@
+#include "trace_options.h"
+
+#include <charconv>
+#include <cmath>
+
+#include "flashmoe/error.h"
+#include "option_values.h"
+#include "output_file.h"
+
+namespace flashmoe {
+
+void add_trace_options(CLI::App& cli, TraceOptions& trace) {
+  constexpr const char* kGroup = "Trace";
+  cli.add_option("--trace", trace.path, "Record what the router picks, for flashmoe trace, simulate and report")
+      ->option_text("FILE")
+      ->check(not_empty)
+      ->group(kGroup);
+  add_size(cli, "--trace-limit", trace.most_bytes, "Size at which recording ends; default 256M")->group(kGroup);
+  cli.add_flag("--trace-guesses", trace.guesses,
+               "Record what each layer makes of the next one's picks too; takes some time")
+      ->group(kGroup);
+  cli.add_flag("--trace-scores", trace.scores, "Record every expert's score too: a byte each")->group(kGroup);
+}
+
+void check_trace(const TraceOptions& trace) {
+  if (!trace.path.empty()) {
+    check_writable(trace.path);
+  } else if (trace.guesses || trace.scores || trace.most_bytes != TraceOptions().most_bytes) {
+    throw Error(Fault::usage, "--trace-limit, --trace-guesses and --trace-scores need --trace FILE");
+  }
+}
+
+void add_question_options(CLI::App& cli, TraceQuestion& question) {
+  constexpr const char* kGroup = "What a list of picks does not tell";
+  add_size(cli, "--expert-size", question.expert_bytes, "Bytes of one expert; default: as the trace says")
+      ->group(kGroup);
+  const auto take = [&question](std::string_view text) {
+    double ms = 0;
+    if (!read_positive(text, ms)) return std::string("milliseconds are expected");
+    question.compute_s = ms * 1e-3;
+    return std::string();
+  };
+  add_list(cli, "--compute", "MS", take,
+           "Milliseconds that computing a token takes, without waiting for reads; default: as the trace says")
+      ->group(kGroup);
+}
+
+CLI::Option* add_list(CLI::App& cli, const std::string& name, const std::string& text,
+                      const std::function<std::string(std::string_view)>& take, const std::string& description) {
+  const auto read = [take, name](const std::string& values) {
+    std::string_view left = values;
+    while (true) {
+      const size_t comma = left.find(',');
+      const std::string_view value = left.substr(0, comma);
+      const std::string expected = take(value);
+      if (!expected.empty()) throw CLI::ValidationError(name, expected + ", not '" + std::string(value) + "'");
+      if (comma == std::string_view::npos) return;
+      left.remove_prefix(comma + 1);
+    }
+  };
+  return cli.add_option_function<std::string>(name, read, description)->option_text(text);
+}
+
+bool read_positive(std::string_view text, double& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  return error == std::errc() && end == text.data() + text.size() && std::isfinite(value) && value > 0;
+}
+
+}  // namespace flashmoe

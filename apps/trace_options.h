@@ -1,0 +1,30 @@
+// Options about routing traces.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "flashmoe/options.h"
+#include "flashmoe/trace.h"
+
+namespace flashmoe {
+
+// --trace and what belongs to it, for subcommands that run a model.
+void add_trace_options(CLI::App& cli, TraceOptions& trace);
+// Throws Error{usage} for a --trace-... without --trace, Error{io} when the file cannot be written.
+void check_trace(const TraceOptions& trace);
+
+// --expert-size and --compute, for subcommands that read a trace.
+void add_question_options(CLI::App& cli, TraceQuestion& question);
+
+// An option that takes values separated by commas and hands them to `take` one by one, which complains by returning
+// what is expected.
+CLI::Option* add_list(CLI::App& cli, const std::string& name, const std::string& text,
+                      const std::function<std::string(std::string_view)>& take, const std::string& description);
+
+// "7", "3.5": positive. False for anything else.
+bool read_positive(std::string_view text, double& value);
+
+}  // namespace flashmoe

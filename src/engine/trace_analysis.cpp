@@ -1,0 +1,48 @@
+#include "engine/trace_pass.h"
+#include "engine/trace_predictors.h"
+#include "engine/trace_settings.h"
+#include "engine/trace_use.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr double kUsualShare = 0.2;  // of the experts, where a trace tells of no cache
+
+}  // namespace
+
+TraceAnalysis analyse_trace(const TraceQuestion& question, double cache_share, double disk_gb_per_s) {
+  TracePasses passes(question, "reading the trace", 3);
+  const TraceHeader& header = passes.header();
+  const TraceTiming timing = learn_timing(question, passes);
+  TraceAnalysis a;
+  a.summary = summarise(question, passes, timing);
+  a.disk_gb_per_s = disk_gb_per_s > 0 ? disk_gb_per_s : timing.disk_gb_per_s;
+
+  WhatIf setting;
+  const bool recorded = cache_share < 0 && !header.classes.empty() && !header.holds_all();
+  if (!recorded) setting.cache_share = cache_share > 0 ? cache_share : kUsualShare;
+  const std::vector<SlotClass> classes = slots_of(header, setting, timing.expert_bytes);
+  a.cache_share = share_of(header, classes);
+
+  PredictorTrials trials(header, timing, classes, a.disk_gb_per_s);
+  UseOfExperts use(header.n_layers, header.n_experts, header.n_used);
+  uint64_t n_seen = 0;
+  const auto in_second_half = [&](const TraceStep& step) {
+    if (step.decode) n_seen += static_cast<uint64_t>(step.n_rows);
+    return n_seen * 2 > a.summary.n_decoded;
+  };
+  passes.pass([&](const TraceStep& step, const TraceStep*) {
+    use.note(step);
+    if (!in_second_half(step) && step.decode && step.n_rows == 1) trials.learn(step);
+  });
+  n_seen = 0;
+  passes.pass([&](const TraceStep& step, const TraceStep*) { trials.feed(step, in_second_half(step)); });
+  a.layers = use.layers();
+  a.all = mean_of(a.layers);
+  a.rates = use.rates();
+  a.predictors = trials.results();
+  a.hit_rate = trials.hit_rate();
+  return a;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,159 @@
+#include "engine/trace_pass.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/clock.h"
+#include "base/error.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr uint64_t kIdleNs = 100'000'000;  // a longer gap between steps is nobody's computing
+constexpr uint64_t kStepsBetweenReports = 64;
+constexpr uint64_t kEnoughSamples = 3;
+constexpr double kReadLatencyS = 100e-6;  // of a disk of which nothing is known
+constexpr double kBytesPerGb = 1e9;
+
+// Sums over layers by how many experts they missed.
+struct WaitSums {
+  std::vector<double> seconds, n;
+  void add(size_t misses, double wait_s) {
+    if (misses >= n.size()) {
+      n.resize(misses + 1);
+      seconds.resize(misses + 1);
+    }
+    seconds[misses] += wait_s;
+    ++n[misses];
+  }
+};
+
+// The line through what layers with at least one miss waited, each layer counting.
+void fit_line(const WaitSums& sums, TraceTiming& timing) {
+  double n = 0, x = 0, y = 0, xx = 0, xy = 0;
+  for (size_t m = 1; m < sums.n.size(); ++m) {
+    const auto at = static_cast<double>(m);
+    n += sums.n[m];
+    x += at * sums.n[m];
+    y += sums.seconds[m];
+    xx += at * at * sums.n[m];
+    xy += at * sums.seconds[m];
+  }
+  if (n == 0) return;
+  const double spread = n * xx - x * x;
+  timing.wait_per_miss_s = spread > 0 ? std::max(0.0, (n * xy - x * y) / spread) : y / x;
+  timing.first_wait_s = std::max(0.0, (y - timing.wait_per_miss_s * x) / n);
+}
+
+}  // namespace
+
+uint64_t decode_ns(const TraceStep& step, const TraceStep* next) {
+  const uint64_t busy = step.busy_ns + step.logits_ns;
+  if (busy == 0 || next == nullptr || !next->decode || next->start_ns < step.start_ns + busy) return busy;
+  const uint64_t gap = next->start_ns - step.start_ns - busy;
+  return gap < kIdleNs ? busy + gap : busy;
+}
+
+TracePasses::TracePasses(const TraceQuestion& question, const char* what, int n_passes)
+    : question_(question),
+      trace_(open_trace(question.path)),
+      what_(what),
+      n_total_(trace_->end().n_steps * static_cast<uint64_t>(n_passes)),
+      start_ns_(now_ns()) {}
+
+void TracePasses::pass(const std::function<void(const TraceStep&, const TraceStep*)>& on_step) {
+  trace_->rewind();
+  TraceStep step, next;
+  bool more = trace_->next(step);
+  while (more) {
+    more = trace_->next(next);
+    on_step(step, more ? &next : nullptr);
+    std::swap(step, next);
+    if (++n_done_ % kStepsBetweenReports != 0) continue;
+    if (question_.keep_going && !question_.keep_going()) fail(Fault::interrupted, "interrupted while {}", what_);
+    if (question_.on_progress) question_.on_progress({what_, n_done_, n_total_, seconds_since(start_ns_)});
+  }
+}
+
+double TraceTiming::wait(size_t n, double gb_per_s, double bytes) const {
+  if (n == 0) return wait_s.empty() ? 0 : wait_s[0];
+  const auto misses = static_cast<double>(n);
+  const double now = n < wait_s.size() && wait_s[n] >= 0 ? wait_s[n] : first_wait_s + misses * wait_per_miss_s;
+  if (gb_per_s <= 0 || bytes <= 0) return now;
+  const double transfer = misses * bytes / (gb_per_s * kBytesPerGb);
+  const double transfer_then = disk_gb_per_s > 0 ? misses * expert_bytes / (disk_gb_per_s * kBytesPerGb) : 0;
+  return std::max(wait_s.empty() ? 0.0 : wait_s[0], now + transfer - transfer_then);
+}
+
+TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes) {
+  TraceTiming timing;
+  timing.expert_bytes =
+      static_cast<double>(question.expert_bytes > 0 ? question.expert_bytes : passes.header().expert_bytes());
+  timing.disk_gb_per_s = passes.end().read_gb_per_s();
+  const bool tells = passes.header().has_outcomes, timed = passes.header().has_times;
+  WaitSums sums;
+  passes.pass([&](const TraceStep& step, const TraceStep* next) {
+    for (const TraceLayer& layer : step.layers) {
+      if (!tells) break;
+      const auto missed = static_cast<uint64_t>(layer.n_missed());
+      for (CacheStats* stats : {&timing.recorded, step.decode ? &timing.recorded_decode : nullptr}) {
+        if (stats == nullptr) continue;
+        stats->misses += missed;
+        stats->hits += layer.outcomes.size() - missed;
+      }
+      if (timed && step.decode) sums.add(missed, 1e-9 * static_cast<double>(layer.stage_ns[kFetchStage]));
+      if (step.decode) timing.experts_s += 1e-9 * static_cast<double>(layer.stage_ns[kExpertsStage]);
+    }
+    if (!step.decode) return;
+    timing.n_decoded += static_cast<uint64_t>(step.n_rows);
+    const double all_s = 1e-9 * static_cast<double>(decode_ns(step, next));
+    timing.decode_s += all_s;
+    timing.compute_s += std::max(0.0, all_s - 1e-9 * static_cast<double>(step.fetch_ns()));
+  });
+  fit_line(sums, timing);
+  for (size_t m = 0; m < sums.n.size(); ++m) {
+    const bool enough = sums.n[m] >= static_cast<double>(m == 0 ? 1 : kEnoughSamples);
+    timing.wait_s.push_back(enough ? sums.seconds[m] / sums.n[m] : m == 0 ? 0 : -1);
+  }
+  if (question.compute_s > 0) timing.compute_s = question.compute_s * static_cast<double>(timing.n_decoded);
+  if (timing.first_wait_s == 0 && timing.wait_per_miss_s == 0) {  // nothing was read: latency, then the disk's rate
+    timing.first_wait_s = kReadLatencyS;
+    timing.disk_gb_per_s = 0;
+  }
+  return timing;
+}
+
+TraceSummary summarise(const TraceQuestion& question, const TracePasses& passes, const TraceTiming& timing) {
+  const TraceHeader& h = passes.header();
+  TraceSummary s;
+  s.path = question.path;
+  s.model = h.model;
+  s.version = h.version;
+  s.format = h.format;
+  s.cpu = h.cpu;
+  s.kernels = h.kernels;
+  s.io_mode = h.io_mode;
+  s.n_layers = h.n_layers;
+  s.n_experts = h.n_experts;
+  s.n_used = h.n_used;
+  s.n_threads = h.n_threads;
+  s.n_steps = passes.end().n_steps;
+  s.n_tokens = passes.end().n_rows;
+  s.n_decoded = passes.end().n_decoded;
+  s.full = passes.end().full;
+  s.expert_bytes = static_cast<uint64_t>(timing.expert_bytes);
+  s.cache_bytes = h.cache_bytes;
+  s.ram_bytes = h.ram_bytes;
+  double n_slots = 0;
+  for (const SlotClass& slots : h.classes) n_slots += slots.n_slots;
+  s.cache_share = n_slots / (static_cast<double>(h.n_layers) * static_cast<double>(h.n_experts));
+  if (h.has_outcomes) s.recorded = timing.recorded;
+  if (h.has_outcomes) s.recorded_decode = timing.recorded_decode;
+  s.disk_gb_per_s = timing.disk_gb_per_s;
+  const auto n_decoded = static_cast<double>(timing.n_decoded);
+  if (timing.decode_s > 0) s.tok_per_s = n_decoded / timing.decode_s;
+  if (timing.known()) s.compute_s = timing.compute_s / n_decoded;
+  return s;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,198 @@
+#include "engine/trace_predictors.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace flashmoe {
+namespace {
+
+constexpr size_t kCoOccurrenceBytes = size_t{192} << 20;  // of counts at most
+
+class Temporal final : public Predictor {
+ public:
+  explicit Temporal(const TraceHeader& header) : last_(static_cast<size_t>(header.n_layers)) {}
+  const char* name() const override { return "temporal"; }
+  void predict(const TraceStep&, size_t layer, std::vector<int32_t>& experts) override { experts = last_[layer]; }
+  void passed(const TraceStep& token) override {
+    for (size_t l = 0; l < last_.size(); ++l) last_[l] = token.layers[l].experts;
+  }
+
+ private:
+  std::vector<std::vector<int32_t>> last_;  // [n_layers]
+};
+
+class CoOccurrence final : public Predictor {
+ public:
+  explicit CoOccurrence(const TraceHeader& header)
+      : n_layers_(static_cast<size_t>(header.n_layers)),
+        n_experts_(static_cast<size_t>(header.n_experts)),
+        n_used_(static_cast<size_t>(header.n_used)),
+        known_(n_layers_ * n_experts_ * n_experts_ * sizeof(uint16_t) <= kCoOccurrenceBytes) {
+    if (!known_) return;
+    together_.assign(n_layers_ * n_experts_ * n_experts_, 0);
+    alone_.assign(n_layers_ * n_experts_, 0);
+    score_.resize(n_experts_);
+    order_.resize(n_experts_);
+  }
+  const char* name() const override { return "co-occurrence"; }
+  bool known() const override { return known_; }
+
+  void learn(const TraceStep& token) override {
+    if (!known_) return;
+    for (size_t l = 0; l + 1 < n_layers_; ++l) {
+      for (const int32_t from : token.layers[l].experts) {
+        const size_t row = l * n_experts_ + static_cast<size_t>(from);
+        if (alone_[row] == UINT16_MAX) continue;  // enough was learnt
+        ++alone_[row];
+        for (const int32_t to : token.layers[l + 1].experts) ++together_[row * n_experts_ + static_cast<size_t>(to)];
+      }
+    }
+  }
+
+  void predict(const TraceStep& token, size_t layer, std::vector<int32_t>& experts) override {
+    experts.clear();
+    if (layer == 0 || !known_) return;
+    std::fill(score_.begin(), score_.end(), 0.0F);
+    for (const int32_t from : token.layers[layer - 1].experts) {
+      const size_t row = (layer - 1) * n_experts_ + static_cast<size_t>(from);
+      if (alone_[row] == 0) continue;
+      const float scale = 1.0F / static_cast<float>(alone_[row]);
+      const uint16_t* counts = &together_[row * n_experts_];
+      for (size_t e = 0; e < n_experts_; ++e) score_[e] += scale * static_cast<float>(counts[e]);
+    }
+    std::iota(order_.begin(), order_.end(), 0);
+    const auto better = [&](int32_t a, int32_t b) {
+      const float x = score_[static_cast<size_t>(a)], y = score_[static_cast<size_t>(b)];
+      return x != y ? x > y : a < b;
+    };
+    const auto end = order_.begin() + static_cast<std::ptrdiff_t>(n_used_);
+    std::nth_element(order_.begin(), end - 1, order_.end(), better);
+    std::sort(order_.begin(), end, better);
+    experts.assign(order_.begin(), end);
+  }
+
+ private:
+  size_t n_layers_, n_experts_, n_used_;
+  bool known_;
+  std::vector<uint16_t> together_;  // [n_layers, n_experts, n_experts] tokens that picked both, here and a layer on
+  std::vector<uint16_t> alone_;     // [n_layers, n_experts]
+  std::vector<float> score_;
+  std::vector<int32_t> order_;
+};
+
+class NextRouter final : public Predictor {
+ public:
+  explicit NextRouter(const TraceHeader& header) : known_(header.has_guesses) {}
+  const char* name() const override { return "next-layer router"; }
+  bool known() const override { return known_; }
+  void predict(const TraceStep& token, size_t layer, std::vector<int32_t>& experts) override {
+    experts.clear();
+    if (layer > 0) experts = token.layers[layer - 1].guesses;
+  }
+
+ private:
+  bool known_;
+};
+
+bool has(const std::vector<int32_t>& list, int32_t expert) {
+  return std::find(list.begin(), list.end(), expert) != list.end();
+}
+
+double ratio(uint64_t part, uint64_t whole) {
+  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+}  // namespace
+
+std::vector<std::unique_ptr<Predictor>> all_predictors(const TraceHeader& header) {
+  std::vector<std::unique_ptr<Predictor>> all;
+  all.push_back(std::make_unique<Temporal>(header));
+  all.push_back(std::make_unique<CoOccurrence>(header));
+  all.push_back(std::make_unique<NextRouter>(header));
+  return all;
+}
+
+PredictorTrials::PredictorTrials(const TraceHeader& header, const TraceTiming& timing,
+                                 const std::vector<SlotClass>& classes, double disk_gb_per_s)
+    : header_(header),
+      timing_(timing),
+      disk_gb_per_s_(disk_gb_per_s),
+      cache_(make_replay_cache(CachePolicy::two_timescale, header, classes, nullptr)),
+      predictors_(all_predictors(header)),
+      scores_(predictors_.size()),
+      absent_(predictors_.size()) {
+  if (disk_gb_per_s <= 0 || timing.expert_bytes <= 0 || !timing.known() || timing.n_decoded == 0) {
+    disk_gb_per_s_ = 0;
+    return;
+  }
+  const double layer_s = timing.compute_s / static_cast<double>(timing.n_decoded) / header.n_layers;
+  n_in_time_ = static_cast<size_t>(std::lround(layer_s * disk_gb_per_s * 1e9 / timing.expert_bytes));
+}
+
+void PredictorTrials::learn(const TraceStep& token) {
+  for (const auto& predictor : predictors_) predictor->learn(token);
+}
+
+void PredictorTrials::feed(const TraceStep& step, bool test) {
+  const bool judged = test && step.decode && step.n_rows == 1;
+  for (size_t l = 0; l < step.layers.size(); ++l) {
+    if (judged) {
+      for (size_t p = 0; p < predictors_.size(); ++p) {
+        predictors_[p]->predict(step, l, predicted_);
+        absent_[p].clear();
+        for (const int32_t expert : predicted_) {
+          scores_[p].n_caught += has(step.layers[l].experts, expert) ? 1 : 0;
+          if (!cache_->holds(static_cast<int>(l), expert)) absent_[p].push_back(expert);
+        }
+      }
+    }
+    cache_->pick(static_cast<int>(l), step.layers[l], step.n_rows, missed_);
+    if (step.decode) {
+      decode_.misses += missed_.size();
+      decode_.hits += step.layers[l].distinct.size() - missed_.size();
+    }
+    if (judged) judge(step, l);
+  }
+  n_tested_ += judged ? 1 : 0;
+  if (!step.decode || step.n_rows != 1) return;
+  for (const auto& predictor : predictors_) predictor->passed(step);
+}
+
+// Likeliest first, as many as can be read while the layer before is computed.
+void PredictorTrials::judge(const TraceStep& token, size_t layer) {
+  wait_s_ += timing_.wait(missed_.size(), disk_gb_per_s_, timing_.expert_bytes);
+  for (size_t p = 0; p < predictors_.size(); ++p) {
+    Score& score = scores_[p];
+    score.n_picks += token.layers[layer].experts.size();
+    score.n_missing += missed_.size();
+    size_t n_in_time = 0, n_seen = 0;
+    for (const int32_t expert : absent_[p]) {
+      const bool missing = has(missed_, expert);
+      score.n_missing_caught += missing ? 1 : 0;
+      n_in_time += missing && n_seen++ < n_in_time_ ? 1 : 0;
+      if (!missing) ++n_seen;
+    }
+    score.wait_s += timing_.wait(missed_.size() - n_in_time, disk_gb_per_s_, timing_.expert_bytes);
+  }
+}
+
+std::vector<PredictorTrial> PredictorTrials::results() const {
+  std::vector<PredictorTrial> results;
+  const double compute_s = timing_.n_decoded == 0 ? 0
+                                                  : timing_.compute_s / static_cast<double>(timing_.n_decoded) *
+                                                        static_cast<double>(n_tested_);
+  for (size_t p = 0; p < predictors_.size(); ++p) {
+    const Score& score = scores_[p];
+    PredictorTrial trial;
+    trial.name = predictors_[p]->name();
+    trial.known = predictors_[p]->known() && n_tested_ > 0;
+    trial.caught = ratio(score.n_caught, score.n_picks);
+    trial.caught_missing = ratio(score.n_missing_caught, score.n_missing);
+    if (trial.known && disk_gb_per_s_ > 0) trial.faster = (compute_s + wait_s_) / (compute_s + score.wait_s);
+    results.push_back(trial);
+  }
+  return results;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,18 @@
+// The caches of settings that were not recorded.
+#pragma once
+
+#include <vector>
+
+#include "experts/routing_trace.h"
+#include "flashmoe/trace.h"
+
+namespace flashmoe {
+
+// The slots that a setting's cache has. `expert_bytes`: of one, in the setting's format; 0: not known. Throws
+// Error{usage} when the setting cannot be.
+std::vector<SlotClass> slots_of(const TraceHeader& header, const WhatIf& setting, double expert_bytes);
+// The bytes of an expert in the setting's format, as slots have them: `recorded` when it says none.
+double expert_bytes_of(const TraceHeader& header, const WhatIf& setting, double recorded);
+double share_of(const TraceHeader& header, const std::vector<SlotClass>& classes);
+
+}  // namespace flashmoe

@@ -1,0 +1,110 @@
+#include <algorithm>
+#include <cmath>
+
+#include "engine/trace_pass.h"
+#include "engine/trace_settings.h"
+#include "experts/trace_replay.h"
+
+namespace flashmoe {
+namespace {
+
+// One cache that the trace goes through; settings that differ in speeds alone share it.
+struct Replay {
+  CachePolicy policy = CachePolicy::two_timescale;
+  std::vector<SlotClass> classes;
+  std::unique_ptr<ReplayCache> cache;
+  CacheStats all, decode;
+  std::vector<uint64_t> layers_with;  // [misses] layers of decode steps
+
+  bool is(CachePolicy other, const std::vector<SlotClass>& slots) const {
+    return policy == other && slots.size() == classes.size() &&
+           std::equal(slots.begin(), slots.end(), classes.begin(),
+                      [](const SlotClass& a, const SlotClass& b) { return a.n_slots == b.n_slots; });
+  }
+
+  void feed(const TraceStep& step, std::vector<int32_t>& missed) {
+    for (size_t l = 0; l < step.layers.size(); ++l) {
+      const TraceLayer& layer = step.layers[l];
+      cache->pick(static_cast<int>(l), layer, step.n_rows, missed);
+      for (CacheStats* stats : {&all, step.decode ? &decode : nullptr}) {
+        if (stats == nullptr) continue;
+        stats->misses += missed.size();
+        stats->hits += layer.distinct.size() - missed.size();
+      }
+      if (!step.decode) continue;
+      if (missed.size() >= layers_with.size()) layers_with.resize(missed.size() + 1);
+      ++layers_with[missed.size()];
+    }
+  }
+};
+
+Replay& replay_for(CachePolicy policy, std::vector<SlotClass> classes, std::vector<std::unique_ptr<Replay>>& replays) {
+  for (const auto& replay : replays) {
+    if (replay->is(policy, classes)) return *replay;
+  }
+  replays.push_back(std::make_unique<Replay>());
+  replays.back()->policy = policy;
+  replays.back()->classes = std::move(classes);
+  return *replays.back();
+}
+
+WhatIfResult result_of(const WhatIf& setting, const Replay& replay, double bytes, const TraceHeader& header,
+                       const TraceTiming& timing) {
+  WhatIfResult r;
+  r.cache_share = share_of(header, replay.classes);
+  if (bytes > 0) {
+    r.cache_bytes = static_cast<uint64_t>(bytes * r.cache_share * header.n_layers * header.n_experts);
+  }
+  r.disk_gb_per_s = setting.disk_gb_per_s > 0 ? setting.disk_gb_per_s : timing.disk_gb_per_s;
+  r.all = replay.all;
+  r.decode = replay.decode;
+  const auto n_decoded = static_cast<double>(timing.n_decoded);
+  if (n_decoded > 0) r.bytes_missed_per_token = static_cast<double>(replay.decode.misses) * bytes / n_decoded;
+  const bool reads = replay.decode.misses > 0;
+  if (!timing.known() || n_decoded == 0 || (reads && (r.disk_gb_per_s == 0 || bytes == 0))) return r;
+  // Experts are limited by the bytes they read from memory, as is the rest.
+  const double smaller = timing.expert_bytes > 0 ? bytes / timing.expert_bytes : 1;
+  double seconds = (timing.compute_s - timing.experts_s + timing.experts_s * smaller) / setting.ram_speed;
+  for (size_t m = 0; m < replay.layers_with.size(); ++m) {
+    seconds += static_cast<double>(replay.layers_with[m]) * timing.wait(m, r.disk_gb_per_s, bytes);
+  }
+  r.tok_per_s = n_decoded / seconds;
+  return r;
+}
+
+}  // namespace
+
+std::vector<WhatIfResult> simulate_trace(const TraceQuestion& question, std::span<const WhatIf> settings) {
+  const bool needs_future =
+      std::any_of(settings.begin(), settings.end(), [](const WhatIf& s) { return s.policy == CachePolicy::belady; });
+  TracePasses passes(question, "simulating", needs_future ? 3 : 2);
+  const TraceHeader& header = passes.header();
+  const TraceTiming timing = learn_timing(question, passes);
+  std::vector<std::unique_ptr<Replay>> replays;
+  std::vector<Replay*> replay_of;
+  std::vector<double> bytes_of;
+  for (const WhatIf& setting : settings) {
+    bytes_of.push_back(expert_bytes_of(header, setting, timing.expert_bytes));
+    replay_of.push_back(&replay_for(setting.policy, slots_of(header, setting, bytes_of.back()), replays));
+  }
+  FutureUses future(header.n_layers, header.n_experts);
+  if (needs_future) {
+    passes.pass([&](const TraceStep& step, const TraceStep*) {
+      for (size_t l = 0; l < step.layers.size(); ++l) future.note(static_cast<int>(l), step.layers[l]);
+    });
+  }
+  for (const auto& replay : replays) {
+    replay->cache = make_replay_cache(replay->policy, header, replay->classes, &future);
+  }
+  std::vector<int32_t> missed;
+  passes.pass([&](const TraceStep& step, const TraceStep*) {
+    for (const auto& replay : replays) replay->feed(step, missed);
+  });
+  std::vector<WhatIfResult> results;
+  for (size_t i = 0; i < settings.size(); ++i) {
+    results.push_back(result_of(settings[i], *replay_of[i], bytes_of[i], header, timing));
+  }
+  return results;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,126 @@
+#include "experts/trace_reader.h"
+
+#include <algorithm>
+#include <span>
+
+#include "base/error.h"
+#include "experts/trace_encoding.h"
+#include "experts/trace_text.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr size_t kReadBytes = 1 << 20;  // at once
+
+class BinaryTrace final : public TraceReader {
+ public:
+  explicit BinaryTrace(std::shared_ptr<File> file) : file_(std::move(file)) {
+    read_end();
+    read_header();
+    count_.assign(static_cast<size_t>(header_.n_experts), 0);
+  }
+
+  bool next(TraceStep& step) override {
+    const auto n = read<uint32_t>();
+    if (n == 0) {
+      if (n_read_ != end_.n_steps || at_ - 4 != file_->size() - kTraceEndBytes) refuse("steps are missing");
+      at_ -= 4;  // asked again, it ends again
+      return false;
+    }
+    const auto checksum = read<uint32_t>();
+    if (n > kTraceBlockMost || n > file_->size() - at_) refuse("a step reaches beyond the end");
+    const std::string_view block = take(n);
+    if (trace_checksum(block) != checksum) refuse("a step is damaged");
+    decode_step(header_, block, file_->path(), last_start_ns_, count_, step);
+    last_start_ns_ = step.start_ns;
+    ++n_read_;
+    return true;
+  }
+
+  void rewind() override {
+    at_ = first_step_;
+    n_read_ = last_start_ns_ = 0;
+  }
+
+ private:
+  [[noreturn]] void refuse(std::string_view why) const {
+    fail(Fault::input, "{}: not a sound routing trace: {}", file_->path(), why);
+  }
+
+  void read_end() {
+    const uint64_t size = file_->size();
+    std::string bytes(kTraceEndBytes, '\0');
+    if (size >= kTraceMagic.size() + kTraceEndBytes) {
+      file_->read(size - kTraceEndBytes, std::as_writable_bytes(std::span(bytes)));
+    }
+    if (decode_end(bytes, end_)) return;
+    fail(Fault::input, "{}: this routing trace has no end: it was cut short, or is still being written", file_->path());
+  }
+
+  void read_header() {
+    at_ = kTraceMagic.size();
+    const auto n = read<uint32_t>();
+    if (n > kTraceHeaderMost || n > file_->size() - at_) refuse("its header is damaged");
+    const uint64_t begin = at_;
+    header_ = parse_header(std::string(take(n)), file_->path());
+    for (float& rate : header_.rates) {
+      rate = read<float>();
+      if (!(rate >= 0 && rate <= 1)) refuse("its header is damaged");
+    }
+    std::string bytes(at_ - begin, '\0');
+    file_->read(begin, std::as_writable_bytes(std::span(bytes)));
+    if (read<uint32_t>() != trace_checksum(bytes)) refuse("its header is damaged");
+    first_step_ = at_;
+  }
+
+  template <typename T>
+  T read() {
+    T value;
+    std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
+    return value;
+  }
+
+  // The next n bytes; valid until the next call.
+  std::string_view take(size_t n) {
+    if (n > file_->size() - at_) refuse("it ends too early");
+    if (at_ < buffer_at_ || at_ + n > buffer_at_ + buffer_.size()) {
+      buffer_.resize(static_cast<size_t>(std::min<uint64_t>(std::max(n, kReadBytes), file_->size() - at_)));
+      file_->read(at_, std::as_writable_bytes(std::span(buffer_)));
+      buffer_at_ = at_;
+    }
+    const std::string_view bytes = std::string_view(buffer_).substr(static_cast<size_t>(at_ - buffer_at_), n);
+    at_ += n;
+    return bytes;
+  }
+
+  std::shared_ptr<File> file_;
+  std::string buffer_;
+  uint64_t buffer_at_ = 0, at_ = 0, first_step_ = 0;
+  uint64_t n_read_ = 0, last_start_ns_ = 0;
+  std::vector<int32_t> count_;
+};
+
+}  // namespace
+
+std::unique_ptr<TraceReader> open_trace(const std::string& path) { return open_trace(open_file(path)); }
+
+std::unique_ptr<TraceReader> open_trace(std::shared_ptr<File> file) {
+  const std::string path = file->path();
+  std::string start(static_cast<size_t>(std::min<uint64_t>(kTraceMagic.size(), file->size())), '\0');
+  file->read(0, std::as_writable_bytes(std::span(start)));
+  std::unique_ptr<TraceReader> trace;
+  if (start == kTraceMagic) {
+    trace = std::make_unique<BinaryTrace>(std::move(file));
+  } else if (start.starts_with('{')) {
+    trace = open_text_trace(std::move(file));
+  } else if (start.starts_with(kTraceMagic.substr(0, 5))) {
+    fail(Fault::unsupported, "{}: a routing trace of version {}; this build reads {}", path, start.substr(5),
+         kTraceMagic.substr(5));
+  } else {
+    fail(Fault::input, "{}: not a routing trace: neither a file of flashmoe run --trace nor JSON lines of picks", path);
+  }
+  if (trace->end().n_steps == 0) fail(Fault::input, "{}: this routing trace has no tokens", path);
+  return trace;
+}
+
+}  // namespace flashmoe

@@ -1,0 +1,32 @@
+// Reads routing traces step by step: those this program writes, and lists of picks as text.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "experts/routing_trace.h"
+#include "io/file.h"
+
+namespace flashmoe {
+
+class TraceReader {
+ public:
+  virtual ~TraceReader() = default;
+  const TraceHeader& header() const { return header_; }
+  const TraceEnd& end() const { return end_; }
+  // False after the last step. Throws Error{input} naming the file for a damaged step, Error{io}.
+  virtual bool next(TraceStep& step) = 0;
+  // The next step is the first again.
+  virtual void rewind() = 0;
+
+ protected:
+  TraceHeader header_;
+  TraceEnd end_;
+};
+
+// A trace, or one JSON object a line, {"layers": [[expert ids of layer 0], ...]}, a line for each token in the order of
+// decoding. Throws Error{io}; Error{input} for a file that is neither, is cut short, or has no step.
+std::unique_ptr<TraceReader> open_trace(const std::string& path);
+std::unique_ptr<TraceReader> open_trace(std::shared_ptr<File> file);
+
+}  // namespace flashmoe

@@ -1,0 +1,43 @@
+// Routing traces through a cache, without reading anything: what would have been in memory?
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "experts/routing_trace.h"
+#include "flashmoe/trace.h"
+
+namespace flashmoe {
+
+class ReplayCache {
+ public:
+  virtual ~ReplayCache() = default;
+  // The layer's picks in a step of `n_rows` rows are asked for, and come in; `missed` gets those that were absent.
+  virtual void pick(int layer, const TraceLayer& picks, int n_rows, std::vector<int32_t>& missed) = 0;
+  virtual bool holds(int layer, int expert) const = 0;
+};
+
+// How often each expert, by layer, is picked next: for the policy that knows the future.
+class FutureUses {
+ public:
+  explicit FutureUses(int n_layers, int n_experts);
+  // Every step's picks, in order, before anything is asked.
+  void note(int layer, const TraceLayer& picks);
+  // When the n-th noted pick's expert is picked again; kNever: not.
+  static constexpr uint32_t kNever = UINT32_MAX;
+  uint32_t next_use(size_t n) const { return next_[n]; }
+
+ private:
+  size_t n_experts_;
+  std::vector<uint32_t> next_;
+  std::vector<uint32_t> last_;  // [n_layers, n_experts]
+};
+
+// two_timescale is the engine's own cache (experts/cache.h), with `header`'s rates at the start; the others have as
+// many slots for experts of any layer. Belady needs the future of the whole trace, which must outlive the cache.
+std::unique_ptr<ReplayCache> make_replay_cache(CachePolicy policy, const TraceHeader& header,
+                                               const std::vector<SlotClass>& classes, const FutureUses* future);
+
+}  // namespace flashmoe

@@ -1,0 +1,155 @@
+// What is written is read; what is damaged, cut short or foreign is refused in one line.
+#include "experts/routing_trace.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "experts/trace_reader.h"
+#include "experts/trace_writer.h"
+#include "support/expect_error.h"
+#include "support/made_up_trace.h"
+#include "support/small_files.h"
+#include "support/temp_dir.h"
+
+namespace flashmoe {
+namespace {
+
+void expect_same(const TraceStep& a, const TraceStep& b) {
+  EXPECT_EQ(a.decode, b.decode);
+  EXPECT_EQ(a.n_rows, b.n_rows);
+  EXPECT_EQ(a.start_ns, b.start_ns);
+  EXPECT_EQ(a.busy_ns, b.busy_ns);
+  EXPECT_EQ(a.embed_ns, b.embed_ns);
+  EXPECT_EQ(a.logits_ns, b.logits_ns);
+  ASSERT_EQ(a.layers.size(), b.layers.size());
+  for (size_t l = 0; l < a.layers.size(); ++l) {
+    const TraceLayer &x = a.layers[l], &y = b.layers[l];
+    EXPECT_EQ(x.experts, y.experts);
+    EXPECT_EQ(x.distinct, y.distinct);
+    EXPECT_EQ(x.n_picks, y.n_picks);
+    EXPECT_EQ(x.outcomes, y.outcomes);
+    EXPECT_EQ(x.guesses, y.guesses);
+    EXPECT_EQ(x.scores, y.scores);
+    EXPECT_EQ(x.stage_ns, y.stage_ns);
+    ASSERT_EQ(x.weights.size(), y.weights.size());
+    for (size_t i = 0; i < x.weights.size(); ++i) EXPECT_NEAR(x.weights[i], y.weights[i], 0.5 / 255);
+  }
+}
+
+TEST(RoutingTrace, IsReadAsItWasWritten) {
+  const TempDir dir;
+  const auto trace = open_trace(made_up_trace(dir / "a.trace", 40));
+  const TraceHeader &h = trace->header(), expected = made_up_header();
+  EXPECT_EQ(header_json(h), header_json(expected));
+  EXPECT_EQ(h.rates, expected.rates);
+  EXPECT_EQ(h.expert_bytes(), (24u * 1000 + 12u * 3000) / 36);
+  EXPECT_EQ(trace->end().n_steps, 41u);
+  EXPECT_EQ(trace->end().n_rows, 45u);
+  EXPECT_EQ(trace->end().n_decoded, 40u);
+  EXPECT_FALSE(trace->end().full);
+  EXPECT_EQ(trace->end().cache.hits, 30u);
+  EXPECT_DOUBLE_EQ(trace->end().read_gb_per_s(), 2);
+  for (int pass = 0; pass < 2; ++pass) {
+    TraceStep step;
+    for (int i = 0; i <= 40; ++i) {
+      ASSERT_TRUE(trace->next(step));
+      expect_same(step, made_up_step(expected, static_cast<uint64_t>(i), i == 0 ? 5 : 1, i > 0));
+    }
+    EXPECT_FALSE(trace->next(step));
+    EXPECT_FALSE(trace->next(step));
+    trace->rewind();
+  }
+}
+
+TEST(RoutingTrace, EndsAtItsLimitAndSaysSo) {
+  const TempDir dir;
+  const TraceHeader header = made_up_header();
+  constexpr uint64_t kLimit = 4000;
+  TraceWriter writer(dir / "a.trace", header, kLimit);
+  for (uint64_t i = 0; i < 100; ++i) writer.write(made_up_step(header, i, 1, true));
+  writer.finish({});
+  EXPECT_LE(std::filesystem::file_size(dir / "a.trace"), kLimit);
+  const auto trace = open_trace(dir / "a.trace");
+  EXPECT_TRUE(trace->end().full);
+  EXPECT_GT(trace->end().n_steps, 10u);
+  EXPECT_LT(trace->end().n_steps, 100u);
+  TraceStep step;
+  uint64_t n = 0;
+  while (trace->next(step)) ++n;
+  EXPECT_EQ(n, trace->end().n_steps);
+}
+
+void read_all(std::string bytes) {
+  const auto trace = open_trace(std::make_shared<MemoryFile>(std::move(bytes)));
+  TraceStep step;
+  while (trace->next(step)) {
+  }
+}
+
+TEST(RoutingTrace, RefusesEveryCut) {
+  const TempDir dir;
+  const std::string bytes = read_bytes(made_up_trace(dir / "a.trace", 5));
+  for (size_t n = 0; n < bytes.size(); ++n) {
+    const Fault fault = n >= 5 && n < 8 ? Fault::unsupported : Fault::input;  // a part of the version
+    expect_error([&] { read_all(bytes.substr(0, n)); }, fault,
+                 {n < 5   ? "not a routing trace"
+                  : n < 8 ? "version"
+                          : "cut short"});
+  }
+}
+
+TEST(RoutingTrace, RefusesDamageAnywhere) {
+  const TempDir dir;
+  const std::string bytes = read_bytes(made_up_trace(dir / "a.trace", 5));
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    std::string damaged = bytes;
+    damaged[i] = static_cast<char>(damaged[i] ^ 0x41);
+    EXPECT_THROW(read_all(damaged), Error) << "byte " << i;
+  }
+}
+
+TEST(RoutingTrace, RefusesWhatIsNone) {
+  const TempDir dir;
+  const auto refused = [&](std::string_view bytes, Fault fault, std::initializer_list<std::string_view> parts) {
+    expect_error([&] { read_all(std::string(bytes)); }, fault, parts);
+  };
+  refused("GGUF and so on", Fault::input, {"not a routing trace"});
+  refused("fmtrc999, some other bytes", Fault::unsupported, {"version 999", "001"});
+  refused("{\"layers\": [[1, 2], [0]]}\n", Fault::input, {"line 1", "2 picks"});
+  refused("{\"layers\": [[1, 2]]}\n{\"layers\": [[1, 2], [3, 4]]}\n", Fault::input, {"line 2", "layers"});
+  refused("{\"layers\": [[1, 1]]}\n", Fault::input, {"line 1", "twice"});
+  refused("{\"layers\": [[1, -1]]}\n", Fault::input, {"line 1", "65536"});
+  refused("{\"layers\": [[1, 2]]}\n{\"layers\": [[1,", Fault::input, {"line 2"});
+  refused("{}\n", Fault::input, {"line 1"});
+  expect_error([&] { open_trace(dir / "absent"); }, Fault::io, {"absent"});
+}
+
+TEST(RoutingTrace, ReadsListsOfPicks) {
+  const TempDir dir;
+  const auto trace = open_trace(dir.write("a.jsonl",
+                                          "{\"tok\": 7, \"layers\": [[3, 1], [9, 0]]}\n\n"
+                                          "{\"layers\": [[1, 2], [4, 5]]}"));
+  EXPECT_EQ(trace->header().n_layers, 2);
+  EXPECT_EQ(trace->header().n_used, 2);
+  EXPECT_EQ(trace->header().n_experts, 16);
+  EXPECT_TRUE(trace->header().classes.empty());
+  EXPECT_EQ(trace->end().n_decoded, 2u);
+  TraceStep step;
+  ASSERT_TRUE(trace->next(step));
+  EXPECT_TRUE(step.decode);
+  EXPECT_EQ(step.layers[0].experts, (std::vector<int32_t>{3, 1}));
+  EXPECT_EQ(step.layers[0].distinct, (std::vector<int32_t>{1, 3}));
+  ASSERT_TRUE(trace->next(step));
+  EXPECT_EQ(step.layers[1].experts, (std::vector<int32_t>{4, 5}));
+  EXPECT_FALSE(trace->next(step));
+}
+
+TEST(RoutingTrace, TellsWhenItCannotBeWritten) {
+  expect_error([] { TraceWriter("/dev/null/a.trace", made_up_header(), 1 << 20); }, Fault::io, {"/dev/null/a.trace"});
+  TraceWriter writer("/dev/full", made_up_header(), 1 << 20);
+  expect_error([&] { writer.finish({}); }, Fault::io, {"/dev/full", "space"});
+}
+
+}  // namespace
+}  // namespace flashmoe
