@@ -31,5 +31,6 @@ Command add_tokenize(CLI::App& cli);
 Command add_pack(CLI::App& cli);
 Command add_trace(CLI::App& cli);
 Command add_simulate(CLI::App& cli);
+Command add_report(CLI::App& cli);
 
 }  // namespace flashmoe

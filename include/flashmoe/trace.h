@@ -37,6 +37,7 @@ struct TraceSummary {
   uint64_t expert_bytes = 0;                          // of one slot; 0: not known
   uint64_t cache_bytes = 0, ram_bytes = 0;            // 0: not known
   double cache_share = 0;                             // of all experts
+  double least_cache_share = 0;                       // that one layer of a token needs
   std::optional<CacheStats> recorded;                 // hits and misses of the steps in the trace
   std::optional<CacheStats> recorded_decode;
   double disk_gb_per_s = 0;  // while reads were under way; 0: nothing was read

@@ -144,8 +144,15 @@ TraceSummary summarise(const TraceQuestion& question, const TracePasses& passes,
   s.expert_bytes = static_cast<uint64_t>(timing.expert_bytes);
   s.cache_bytes = h.cache_bytes;
   s.ram_bytes = h.ram_bytes;
-  double n_slots = 0;
-  for (const SlotClass& slots : h.classes) n_slots += slots.n_slots;
+  double n_slots = 0, floor_bytes = 0, full_bytes = 0;
+  for (const SlotClass& slots : h.classes) {
+    n_slots += slots.n_slots;
+    floor_bytes += static_cast<double>(slots.slot_bytes) * std::min(h.n_used, slots.n_records);
+    full_bytes += static_cast<double>(slots.slot_bytes) * slots.n_records;
+  }
+  s.least_cache_share = full_bytes > 0
+                            ? floor_bytes / full_bytes
+                            : static_cast<double>(h.n_used) / (static_cast<double>(h.n_layers) * h.n_experts);
   s.cache_share = n_slots / (static_cast<double>(h.n_layers) * static_cast<double>(h.n_experts));
   if (h.has_outcomes) s.recorded = timing.recorded;
   if (h.has_outcomes) s.recorded_decode = timing.recorded_decode;

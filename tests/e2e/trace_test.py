@@ -1,0 +1,101 @@
+"""flashmoe run --trace, trace, simulate, report: the figures hang together, and what is no trace is refused."""
+import html.parser
+import json
+import subprocess
+import sys
+import unittest
+
+from flashmoe_cli import SOURCE_DIR, Case, flashmoe, smallest_ram
+
+VOID = {"meta"}
+
+
+class WellFormed(html.parser.HTMLParser):
+    """Collects open elements and every reference to something outside."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.outside, self.n_charts = [], [], 0
+
+    def handle_starttag(self, tag, attributes):
+        self.n_charts += tag == "svg"
+        self.outside += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+
+class Trace(Case):
+    def record(self, name, *arguments):
+        """Path of the trace of a streamed run, and the run's statistics."""
+        path = self.folder / name
+        _, statistics = self.statistics("--trace", path, "--experts", "streamed", "--ram", f"{smallest_ram() + 3}M",
+                                        "--ctx", 512, "--learn", "off", "-p", "Explain quantum computing.", *arguments)
+        return path, statistics
+
+    def test_record_read_and_simulate(self):
+        path, statistics = self.record("a.trace", "--read-ahead", "off", "--trace-guesses", "-n", 60)
+        read = json.loads(self.assert_done(flashmoe("trace", path, "--json")).out)
+        self.assertAlmostEqual(read["recorded_hit_rate"], statistics["cache"]["hit_rate"])
+        self.assertEqual((read["n_layers"], read["n_experts"], read["n_used"]), (8, 16, 4))
+        for name in ("temporal", "co-occurrence", "next-layer router"):
+            self.assertGreater(read["predictors"][name]["caught"], 0)
+        again, more = json.loads(self.assert_done(flashmoe("simulate", path, "--json", "--cache", "+0M,+4M")).out)
+        self.assertAlmostEqual(again["hit_rate"], statistics["cache"]["hit_rate"], delta=0.01)
+        self.assertGreater(more["hit_rate"], again["hit_rate"])
+        self.assertGreater(more["tok_per_s"], again["tok_per_s"])
+        for page in (flashmoe("trace", path), flashmoe("simulate", path)):
+            self.assertLessEqual(max(map(len, self.assert_done(page).out.splitlines())), 80, page.out)
+            self.assertEqual(page.err, "")
+
+    def test_report(self):
+        path, _ = self.record("<a & b>.trace", "-n", 60)
+        picks = self.folder / "picks.jsonl"
+        picks.write_text("".join(f'{{"layers": [[{i % 8}, 8], [{i % 5}, 9]]}}\n' for i in range(50)), encoding="utf-8")
+        page = self.folder / "report.html"
+        self.assertEqual(self.assert_done(flashmoe("report", path, picks, "-o", page)).out, "")
+        text = page.read_text(encoding="utf-8")
+        parser = WellFormed()
+        parser.feed(text)
+        self.assertEqual((parser.open, parser.outside), ([], []))
+        self.assertGreaterEqual(parser.n_charts, 10)
+        self.assertNotIn("nan", text)
+        self.assertIn("&lt;a &amp; b&gt;.trace", text)
+
+    def test_what_is_no_trace(self):
+        path, _ = self.record("a.trace", "-n", 10)
+        cut = self.folder / "cut.trace"
+        cut.write_bytes(path.read_bytes()[:-50])
+        foreign = self.folder / "foreign"
+        foreign.write_bytes(b"GGUF" + bytes(1000))
+        for command in (["trace"], ["simulate"], ["report", "-o", self.folder / "x.html"]):
+            self.assert_fails(flashmoe(*command, cut), 1, cut, "cut short")
+            self.assert_fails(flashmoe(*command, foreign), 1, foreign, "not a routing trace")
+            self.assert_fails(flashmoe(*command, self.folder / "absent"), 1, "absent")
+        self.assertFalse((self.folder / "x.html").exists())
+
+    def test_usage(self):
+        self.assert_fails(flashmoe("run", "-p", "x", "--trace-guesses"), 2, "--trace FILE")
+        self.assert_fails(flashmoe("run", "-p", "x", "--trace", self.folder / "no" / "t"), 1, "no/t")
+        self.assert_fails(flashmoe("run", "-p", "x", "-n", 200, "--quiet", "--trace", "/dev/full"), 1, "/dev/full")
+        for bad in (["--cache", "8X"], ["--cache", "0%"], ["--disk", "0"], ["--policy", "fifo"], ["--ram-speed", "a"]):
+            self.assert_fails(flashmoe("simulate", "t", *bad), 2, bad[0], bad[1])
+
+    def test_progress_plot(self):
+        prefix = self.folder / "progress"
+        tool = [sys.executable, SOURCE_DIR / "tools" / "progress.py", "-o", prefix]
+        subprocess.run(tool, check=True, capture_output=True)
+        self.assertIn("</svg>", prefix.with_suffix(".svg").read_text(encoding="utf-8"))
+        bad = self.folder / "bad.tsv"
+        bad.write_text("a\tb\n", encoding="utf-8")
+        self.assertNotEqual(subprocess.run([*tool, bad], check=False, capture_output=True).returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
