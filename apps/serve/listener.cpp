@@ -24,7 +24,7 @@ namespace {
 
 // Above the limit, so that those turned away are told, and /health still answers.
 constexpr size_t kCrowdedConnections = 32;
-// Descriptors for everything that is not a connection: model files, sessions, queues.
+// Descriptors for everything that is not a connection: model files, queues.
 constexpr size_t kOtherDescriptors = 128;
 // Templates and schemas recurse; what is not touched costs address space only.
 constexpr size_t kStackBytes = size_t{2} << 20;

@@ -78,11 +78,6 @@ void add_service_options(CLI::App& cli, ServiceOptions& service) {
   add_number(cli, "--parallel", service.n_parallel, 1, 256, "Answers decoded side by side; default 4");
   add_number(cli, "--queue", service.n_waiting, 0, 100'000,
              "Requests that may wait for their turn; further ones are told 503; default 64");
-  cli.add_option("--sessions", service.sessions_folder,
-                 "Folder to remember conversations in, so that they outlive the server; default: memory only")
-      ->option_text("DIR")
-      ->check(not_empty);
-  add_size(cli, "--sessions-size", service.sessions_bytes, "Largest size of that folder; default 4G");
 }
 
 std::string name_of(const ModelReport& report) {

@@ -58,8 +58,6 @@ void add_tokens(Exposition& out, const ServiceStats& s) {
             "Prompt tokens read a second, since the start.");
   out.gauge("sessions_in_memory", real(s.sessions_in_memory), "Conversations remembered in memory.");
   out.gauge("session_bytes_in_memory", real(s.session_bytes_in_memory), "Their bytes.");
-  out.gauge("sessions_on_disk", real(s.sessions_on_disk), "Conversations remembered on disk.");
-  out.gauge("session_bytes_on_disk", real(s.session_bytes_on_disk), "Their bytes.");
 }
 
 void add_experts(Exposition& out, const Stats& e) {
@@ -133,8 +131,7 @@ Json props(const Service& service, const Served& served, const ServeLimits& limi
             {"tok_per_s", stats.tok_per_s},
             {"hit_rate", stats.engine.cache.hit_rate()},
             {"gb_per_s", stats.engine.io.gb_per_s()},
-            {"sessions_in_memory", stats.sessions_in_memory},
-            {"sessions_on_disk", stats.sessions_on_disk}}}};
+            {"sessions_in_memory", stats.sessions_in_memory}}}};
 }
 
 Json models(const Engine& engine, const Served& served) {

@@ -307,7 +307,7 @@ class Starting(Case):
 
     def test_key_cors_queue_and_interrupt(self):
         server = Server("--api-key", "secret", "--cors", "https://app.example", "--parallel", 1, "--queue", 40,
-                        "--sessions", self.folder / "sessions", "--sessions-size", "64M", "--max-request", "64K")
+                        "--max-request", "64K")
         try:
             self.assertEqual(server.get("/health")[0], 200)
             for path, key_of in (("/v1/models", lambda e: e["code"]), ("/metrics", lambda e: e["code"])):
