@@ -98,7 +98,7 @@ std::vector<WhatIf> combinations(const Chosen& chosen) {
 const char* policy_name(CachePolicy policy) { return kCachePolicyNames[static_cast<size_t>(policy)]; }
 
 std::string row(const WhatIf& setting, const WhatIfResult& r) {
-  return fmt::format("{:<14}{:<9}{:>5.3g}{:>9}{:>8.1f} {:>9}{:>10.1f}{:>8.1f}{:>9}\n", policy_name(setting.policy),
+  return fmt::format("{:<14}{:<9}{:>5.3g}{:>9}{:>8.1f} {:>9}{:>8.1f}{:>8.1f}{:>9}\n", policy_name(setting.policy),
                      setting.format.empty() ? "-" : setting.format, setting.ram_speed,
                      r.disk_gb_per_s > 0 ? fmt::format("{:.3g}", r.disk_gb_per_s) : "-", 100 * r.cache_share,
                      r.cache_bytes > 0 ? show_bytes(r.cache_bytes) : "-", 100 * r.all.hit_rate(),
@@ -106,8 +106,9 @@ std::string row(const WhatIf& setting, const WhatIfResult& r) {
 }
 
 std::string text_of(const std::vector<WhatIf>& settings, const std::vector<WhatIfResult>& results) {
-  std::string out = "policy        format     RAM     disk   cache              hit rate, %       decode\n";
-  out += "                         speed     GB/s       %      size       all  decode    tok/s\n";
+  std::string out =
+      "policy        format     RAM     disk   cache               hit rate, %   decode\n"
+      "                       speed     GB/s       %      size     all  decode    tok/s\n";
   for (size_t i = 0; i < settings.size(); ++i) out += row(settings[i], results[i]);
   return out;
 }

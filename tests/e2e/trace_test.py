@@ -83,7 +83,9 @@ class Trace(Case):
     def test_usage(self):
         self.assert_fails(flashmoe("run", "-p", "x", "--trace-guesses"), 2, "--trace FILE")
         self.assert_fails(flashmoe("run", "-p", "x", "--trace", self.folder / "no" / "t"), 1, "no/t")
-        self.assert_fails(flashmoe("run", "-p", "x", "-n", 200, "--quiet", "--trace", "/dev/full"), 1, "/dev/full")
+        full = flashmoe("run", "-p", "x", "--quiet", "--trace", "/dev/full")  # told when the answer was given
+        self.assertEqual(full.code, 1)
+        self.assertIn("/dev/full", full.err)
         for bad in (["--cache", "8X"], ["--cache", "0%"], ["--disk", "0"], ["--policy", "fifo"], ["--ram-speed", "a"]):
             self.assert_fails(flashmoe("simulate", "t", *bad), 2, bad[0], bad[1])
 
