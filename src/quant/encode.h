@@ -1,7 +1,7 @@
 // From floats to blocks: the other way round of FormatInfo::decode.
 //
 // Scales are searched for the least squared error that the stored bytes decode to, each column's error weighted by its
-// importance (docs/decisions/0008-searched-scales.md). The same values give the same bytes on every machine, with every
+// importance (docs/decisions/0013-searched-scales.md). The same values give the same bytes on every machine, with every
 // instruction set, whatever the other rows are.
 #pragma once
 

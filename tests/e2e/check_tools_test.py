@@ -134,7 +134,9 @@ class Docs(Tree):
     def binary(self, options="--ram SIZE"):
         """A stand-in that prints a help page."""
         path = self.root / "flashmoe"
-        path.write_text(f"#!/bin/sh\necho '  -h, --help   Help'\necho '  {options}   text'\n", encoding="utf-8")
+        path.write_text("#!/bin/sh\n"
+                        "echo 'Subcommands:'\necho '  run     Answer a prompt'\necho\n"
+                        f"echo '  -h, --help   Help'\necho '  {options}   text'\n", encoding="utf-8")
         path.chmod(0o755)
         return str(path)
 
