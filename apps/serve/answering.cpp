@@ -61,9 +61,9 @@ bool stream(Exchange& exchange, Answering& answering, int64_t prompt_tokens, con
   if (!write(exchange.begin(prompt_tokens))) return false;
   auto told = Clock::now();
   while (!answering.finished()) {
-    if (!keep_on()) return false;
     std::string out;
     try {
+      if (!keep_on()) return false;
       if (const auto event = answering.next(kGlance)) {
         out = exchange.event(event->first, event->second);
         if (out.empty() && Clock::now() - told >= kProgressPause) out = comment(event->second);

@@ -25,9 +25,10 @@ namespace flashmoe {
 namespace {
 
 constexpr const char* kFooter =
-    "Answers /v1/chat/completions, /v1/completions, /v1/responses, /v1/models (OpenAI),\n"
-    "/v1/messages, /v1/messages/count_tokens (Anthropic), /health, /metrics, /props,\n"
-    "and has a page for browsers at /. Ctrl-C ends it; a second one at once.\n"
+    "Answers /v1/chat/completions, /v1/completions, /v1/responses and /v1/models\n"
+    "(OpenAI), /v1/messages and /v1/messages/count_tokens (Anthropic), /health,\n"
+    "/metrics and /props, and has a page for browsers at /. Ctrl-C ends it; a second\n"
+    "one at once.\n"
     "\n"
     "Examples:\n"
     "  flashmoe serve                                   the built-in model\n"
