@@ -242,6 +242,10 @@ class Status(Served):
         self.assertEqual(status, 200)
         self.assertIn(b"<!doctype html>", body.lower()[:40])
         self.assertIn("default-src 'none'", headers["Content-Security-Policy"])
+        self.assertNotRegex(body, rb"<script>|<style|\son\w+=", "the policy forbids what stands in the page itself")
+        for name, kind in (("page.js", "text/javascript"), ("markdown.js", "text/javascript"), ("page.css", "text/css")):
+            status, headers, _ = self.server.ask("GET", f"/{name}")
+            self.assertEqual((status, headers["Content-Type"].split(";")[0]), (200, kind))
         self.assertEqual(self.server.post("/v1/embeddings", {"input": "x"})[0], 501)
 
     def test_metrics(self):
