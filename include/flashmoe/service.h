@@ -118,9 +118,9 @@ struct ServiceStats {
 class Service {
  public:
   // Takes the engine over, loads it, and answers on a thread of its own. Throws Error like Engine::load, and
-  // Error{usage} for a sessions folder that cannot be used.
+  // Error{usage} for options out of range.
   static std::unique_ptr<Service> start(std::unique_ptr<Engine> engine, const ServiceOptions& options);
-  virtual ~Service() = default;  // ends all answers with Error{interrupted}; keeps conversations where there is a folder
+  virtual ~Service() = default;  // ends all answers with Error{interrupted}
 
   // Throws Error{input} for a request that cannot be answered (bad JSON, an empty prompt, one longer than the context, a
   // schema that cannot be enforced), Error{usage} for options out of range, Error{busy} when the queue is full.
