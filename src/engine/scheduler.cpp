@@ -68,8 +68,8 @@ void Scheduler::run() {
     }
     try {
       step();
-    } catch (const Error& error) {
-      if (error.fault() != Fault::interrupted || stopping_) fail_all(std::current_exception());
+    } catch (const Error&) {
+      if (!stopping_) fail_all(std::current_exception());  // else the step was cut short on purpose: told below
     }
     publish();
   }
