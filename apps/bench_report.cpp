@@ -2,47 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "flashmoe/machine.h"
 #include "flashmoe/version.h"
 #include "quantities.h"
+#include "run_description.h"
 
 namespace flashmoe {
 namespace {
 
-constexpr size_t kColumns = 80;
-constexpr size_t kNameColumns = 16;
-
-// Rows of a name and a value, the value cut where the line would be too long.
-class Rows {
- public:
-  void row(const char* name, const std::string& value) {
-    std::string line = fmt::format("{:<{}}{}", name, kNameColumns, value);
-    if (line.size() > kColumns) line = line.substr(0, kColumns - 3) + "...";
-    text_ += line + "\n";
-  }
-  void line(const std::string& line) { text_ += line + "\n"; }
-  const std::string& text() const { return text_; }
-
- private:
-  std::string text_;
-};
-
 double percent(double share) { return 100 * share; }
-
-std::string model_name(const ModelReport& model) {
-  const std::string file = std::filesystem::path(model.path).filename().string();
-  return fmt::format("{}, {}{}", file.empty() ? model.path : file, show_bytes(model.file_bytes),
-                     model.formats.empty() ? "" : ", mostly " + model.formats.front().format);
-}
-
-std::string version() {
-  const std::string commit = FLASHMOE_COMMIT;
-  return commit.empty() ? kVersion : fmt::format("{} ({})", kVersion, commit);
-}
 
 // The lower of two bounds, and how far the run came; the shares say both.
 std::string bound_row(const BenchResult& r) {
@@ -53,13 +23,12 @@ std::string bound_row(const BenchResult& r) {
 }
 
 void describe_run(const BenchResult& r, int n_repetitions, Rows& rows) {
-  rows.row("model", model_name(r.model));
-  rows.row("machine", fmt::format("{}, {} thread{}, {} kernels{}", cpu_name(), r.stats.n_threads,
-                                  r.stats.n_threads == 1 ? "" : "s", r.stats.kernels, r.stats.exact ? ", exact" : ""));
+  rows.row("model", describe_model(r.model));
+  rows.row("machine", describe_machine(r.stats.n_threads, r.stats.kernels, r.stats.exact));
   rows.row("experts", r.plan.experts_resident ? "resident" : "streamed, " + r.stats.io.mode);
   rows.row("memory",
            fmt::format("budget {}, peak {}", show_bytes(r.stats.budget_bytes), show_bytes(r.stats.peak_bytes)));
-  rows.row("version", fmt::format("flashmoe {}", version()));
+  rows.row("version", fmt::format("flashmoe {}", describe_version()));
   rows.row("measured",
            fmt::format("{} repetition{} after one to warm up", n_repetitions, n_repetitions == 1 ? "" : "s"));
 }
@@ -146,7 +115,7 @@ std::string bench_json(const BenchResult& r, int n_repetitions) {
   json["exact"] = r.stats.exact;
   json["cpu"] = cpu_name();
   json["version"] = kVersion;
-  json["commit"] = FLASHMOE_COMMIT;
+  json["commit"] = source_commit();
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 

@@ -21,6 +21,7 @@ Command add_run(CLI::App& cli);
 Command add_chat(CLI::App& cli);
 Command add_serve(CLI::App& cli);
 Command add_bench(CLI::App& cli);
+Command add_moe_bench(CLI::App& cli);
 Command add_plan(CLI::App& cli);
 Command add_doctor(CLI::App& cli);
 Command add_logits(CLI::App& cli);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "engine/hit_rates.h"
 #include "engine/peak_memory.h"
 #include "flashmoe/session.h"
@@ -20,12 +21,9 @@ struct Repetition {
 // Ids that look like no text: a router given the same token over and over would pick the same experts.
 std::vector<int32_t> made_up_prompt(int64_t n, int64_t vocab_size, uint64_t repetition) {
   std::vector<int32_t> ids;
-  uint64_t state = repetition * 0x9E3779B97F4A7C15 + 1;
-  while (static_cast<int64_t>(ids.size()) < n) {  // splitmix64
-    uint64_t z = (state += 0x9E3779B97F4A7C15);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-    ids.push_back(static_cast<int32_t>((z ^ (z >> 31)) % static_cast<uint64_t>(vocab_size)));
+  SplitMix random(repetition * 0x9E3779B97F4A7C15 + 1);
+  while (static_cast<int64_t>(ids.size()) < n) {
+    ids.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocab_size))));
   }
   return ids;
 }

@@ -5,64 +5,34 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
-#include "base/cpu_features.h"
 #include "base/error.h"
 #include "checkpoint/contents.h"
-#include "engine/chat_request.h"
-#include "engine/engine_parts.h"
 #include "engine/calibration.h"
+#include "engine/chat_request.h"
+#include "engine/compute_choice.h"
+#include "engine/engine_parts.h"
 #include "engine/forecast.h"
 #include "engine/hit_rates.h"
 #include "engine/load_progress.h"
-#include "engine/memory_governor.h"
 #include "engine/memory_planner.h"
 #include "engine/model_speeds.h"
 #include "engine/peak_memory.h"
 #include "engine/reading.h"
 #include "engine/report.h"
 #include "engine/roof_probe.h"
+#include "engine/streaming_options.h"
 #include "engine/trace_recorder.h"
 #include "experts/disk_roof.h"
-#include "experts/streamed.h"
 #include "experts/use_record.h"
 #include "model/trunk.h"
 
 namespace flashmoe {
 namespace {
 
-constexpr int kMaxThreads = 1024;
 constexpr uint64_t kRamProbeBytes = 512 * kMiB;  // far more than any L3 cache holds of it
 constexpr uint64_t kRamProbeShare = 4;           // at most this part of the limit
 constexpr double kBurstSeconds = 2;
 constexpr double kLeastTokensLearnt = 16;
-
-const char* kernels_name(KernelChoice choice) {
-  switch (choice) {
-    case KernelChoice::automatic:
-      return best_kernels().name;
-    case KernelChoice::scalar:
-      return "scalar";
-    case KernelChoice::avx2:
-      return "avx2";
-    case KernelChoice::avx512:
-      return "avx512";
-    case KernelChoice::neon:
-      return "neon";
-  }
-  CHECK(false);
-}
-
-const KernelTable& choose_kernels(KernelChoice choice) {
-  const char* name = kernels_name(choice);
-  const auto table = kernels_by_name(name);
-  if (!table) fail(Fault::usage, "--kernels {}: this machine cannot run them", name);
-  return **table;
-}
-
-int choose_threads(int wanted) {
-  if (wanted < 0 || wanted > kMaxThreads) fail(Fault::usage, "--threads {}: expected 1 to {}", wanted, kMaxThreads);
-  return wanted == 0 ? usable_cpus() : wanted;
-}
 
 class CheckpointEngine final : public PartedEngine {
  public:
@@ -305,17 +275,8 @@ void CheckpointEngine::load_weights(Reading& reading) {
     for (const auto& file : checkpoint.files()) file->drop_page_cache();
   }
   recall_use();
-  StreamedOptions how{.direct = direct,
-                      .read_ahead = options_.read_ahead,
-                      .warm_up = true,
-                      .verify = options_.verify_reads,
-                      .rates = earlier_use_.rates};
-  how.cache_bytes = governed_cache({.full_bytes = budget_.allotted(Allotted::expert_cache),
-                                    .floor_bytes = streamed_sizes(model_.experts, 1).floor_bytes,
-                                    .low_bytes = headroom_to_keep(placement_.plan.limit_bytes)});
-  // Where the page cache has the file, memory taken too early would push it out.
-  if (!resident && direct) how.prefault_threads = pool_->size();
-  if (direct) how.alignment = resident ? reading.loading_alignment() : reading.alignment();
+  const StreamedOptions how =
+      streaming_options(options_, placement_, model_.experts, reading, pool_->size(), earlier_use_.rates);
   expert_alignment_ = how.alignment;
   experts_ = make_streamed_experts(model_.experts, checkpoint.files(), std::move(queue), how, budget_);
   if (fill) experts_->fill(progress.part());

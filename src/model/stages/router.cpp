@@ -8,34 +8,6 @@
 namespace flashmoe {
 namespace {
 
-// Counting sort of the picks by expert. Fills distinct, group_begin, slot_of and row_of.
-int group_by_expert(Step& step) {
-  auto& moe = step.ws.moe;
-  const int n_experts = step.config.n_experts;
-  const auto n_picks = static_cast<size_t>(step.n() * step.config.n_experts_used);
-  const auto next = moe.arrived.first(static_cast<size_t>(n_experts));  // borrowed: free until experts arrive
-  std::fill(next.begin(), next.end(), 0);
-  for (size_t i = 0; i < n_picks; ++i) ++next[static_cast<size_t>(moe.experts[i])];
-  int32_t slot = 0;
-  size_t n_distinct = 0;
-  for (int32_t e = 0; e < n_experts; ++e) {
-    const int32_t count = next[static_cast<size_t>(e)];
-    next[static_cast<size_t>(e)] = slot;
-    if (count == 0) continue;
-    moe.distinct[n_distinct] = e;
-    moe.group_begin[n_distinct] = slot;
-    slot += count;
-    ++n_distinct;
-  }
-  moe.group_begin[n_distinct] = slot;
-  for (size_t i = 0; i < n_picks; ++i) {
-    const int32_t at = next[static_cast<size_t>(moe.experts[i])]++;
-    moe.slot_of[i] = at;
-    moe.row_of[static_cast<size_t>(at)] = static_cast<int32_t>(i) / step.config.n_experts_used;
-  }
-  return static_cast<int>(n_distinct);
-}
-
 // Weights [k] of one row that sum to 1 become their part of the softmax over all logits [n].
 void scale_to_softmax(std::span<const float> logits, std::span<const int32_t> experts, std::span<float> weights) {
   const double largest = logits[static_cast<size_t>(experts[0])];
@@ -69,6 +41,34 @@ int route(Step& step, int layer, const MatrixView& router) {
     step.observer->routed(layer, moe.experts.first(n_picks), moe.weights.first(n_picks));
   }
   return group_by_expert(step);
+}
+
+// Counting sort.
+int group_by_expert(Step& step) {
+  auto& moe = step.ws.moe;
+  const int n_experts = step.config.n_experts;
+  const auto n_picks = static_cast<size_t>(step.n() * step.config.n_experts_used);
+  const auto next = moe.arrived.first(static_cast<size_t>(n_experts));  // borrowed: free until experts arrive
+  std::fill(next.begin(), next.end(), 0);
+  for (size_t i = 0; i < n_picks; ++i) ++next[static_cast<size_t>(moe.experts[i])];
+  int32_t slot = 0;
+  size_t n_distinct = 0;
+  for (int32_t e = 0; e < n_experts; ++e) {
+    const int32_t count = next[static_cast<size_t>(e)];
+    next[static_cast<size_t>(e)] = slot;
+    if (count == 0) continue;
+    moe.distinct[n_distinct] = e;
+    moe.group_begin[n_distinct] = slot;
+    slot += count;
+    ++n_distinct;
+  }
+  moe.group_begin[n_distinct] = slot;
+  for (size_t i = 0; i < n_picks; ++i) {
+    const int32_t at = next[static_cast<size_t>(moe.experts[i])]++;
+    moe.slot_of[i] = at;
+    moe.row_of[static_cast<size_t>(at)] = static_cast<int32_t>(i) / step.config.n_experts_used;
+  }
+  return static_cast<int>(n_distinct);
 }
 
 }  // namespace flashmoe

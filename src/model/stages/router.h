@@ -10,4 +10,7 @@ namespace flashmoe {
 // row_of). The router always reads f32 activations. Returns how many distinct experts were picked.
 int route(Step& step, int layer, const MatrixView& router);
 
+// The second half of that, for picks that came from elsewhere: groups ws.moe.experts [n, k] by expert.
+int group_by_expert(Step& step);
+
 }  // namespace flashmoe

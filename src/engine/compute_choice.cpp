@@ -1,0 +1,42 @@
+#include "engine/compute_choice.h"
+
+#include "base/check.h"
+#include "base/cpu_features.h"
+#include "base/error.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+const char* kernels_name(KernelChoice choice) {
+  switch (choice) {
+    case KernelChoice::automatic:
+      return best_kernels().name;
+    case KernelChoice::scalar:
+      return "scalar";
+    case KernelChoice::avx2:
+      return "avx2";
+    case KernelChoice::avx512:
+      return "avx512";
+    case KernelChoice::neon:
+      return "neon";
+  }
+  CHECK(false);
+}
+
+}  // namespace
+
+const KernelTable& choose_kernels(KernelChoice choice) {
+  const char* name = kernels_name(choice);
+  const auto table = kernels_by_name(name);
+  if (!table) fail(Fault::usage, "--kernels {}: this machine cannot run them", name);
+  return **table;
+}
+
+int choose_threads(int wanted) {
+  if (wanted < 0 || wanted > kMaxThreads) fail(Fault::usage, "--threads {}: expected 1 to {}", wanted, kMaxThreads);
+  return wanted == 0 ? usable_cpus() : wanted;
+}
+
+}  // namespace flashmoe
