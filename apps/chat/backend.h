@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "flashmoe/options.h"
 #include "flashmoe/service.h"
@@ -21,10 +22,12 @@ class Backend {
   virtual std::optional<Stats> stats() = 0;
   // For /stats.
   virtual std::string stats_text() = 0;
+  // What went wrong beside the answers since the last call, one line each.
+  virtual std::vector<std::string> take_notes() { return {}; }
 };
 
 // Opens and loads the model. What was read is remembered while it lives.
-std::unique_ptr<Backend> start_local_backend(const EngineOptions& options);
+std::unique_ptr<Backend> start_local_backend(const EngineOptions& options, ServiceOptions service);
 
 // `url`: http://HOST[:PORT] of a flashmoe serve, or another server with /v1/chat/completions. Asks it for its model;
 // Throws Error{usage} for a URL that is none, Error{io} when nobody answers there, Error{input} when the key is wrong.

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,7 @@
 #include "flashmoe/error.h"
 #include "flashmoe/version.h"
 #include "model_options.h"
+#include "session_options.h"
 #include "terminal.h"
 #include "text_input.h"
 
@@ -84,6 +86,25 @@ class PipedLines {
   bool over_ = false;
 };
 
+// In the usual folder the engine's state is kept where the chat is; that it cannot be is no reason not to chat.
+void choose_sessions(ChatOptions& chat, bool chat_is_kept) {
+  if (chat.no_sessions || !chat.service.sessions_folder.empty() || !chat_is_kept || !chat.url.empty()) return;
+  const std::string folder = user_data_folder("sessions");
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (!error && ::access(folder.c_str(), W_OK | X_OK) == 0) {
+    ::chmod(folder.c_str(), S_IRWXU);
+    chat.service.sessions_folder = folder;
+    return;
+  }
+  write_error("flashmoe: note: " + folder + " cannot be written to: a chat that is resumed is read again\n");
+}
+
+bool is_kept(const ChatOptions& chat, bool interactive) {
+  // What is piped is kept where a chat was named to go on with.
+  return !chat.no_save && (interactive || !chat.resume.empty());
+}
+
 std::unique_ptr<Backend> start_backend(ChatOptions& chat) {
   if (!chat.url.empty()) return connect_backend(chat.url, chat.api_key);
   ProgressLine progress;
@@ -93,7 +114,7 @@ std::unique_ptr<Backend> start_backend(ChatOptions& chat) {
   };
   auto loading = std::make_shared<std::atomic<bool>>(true);
   chat.engine.keep_going = [loading] { return !*loading || !interrupt_pending(); };
-  auto backend = start_local_backend(chat.engine);
+  auto backend = start_local_backend(chat.engine, chat.service);
   *loading = false;  // from here on Ctrl-C stops an answer and not the engine
   return backend;
 }
@@ -110,9 +131,8 @@ void begin(ChatProgram& program, const ChatOptions& chat) {
 int run_piped(ChatOptions& chat, Backend& backend, const ToolBox& tools, const TranscriptStore& store) {
   StandardOutput out;
   PlainFace face(out, chat.show_think);
-  // What is piped is kept where a chat was named to go on with.
   ChatProgram program({backend, tools, face, store, [&](bool on) { face.show_think(on); }}, turn_options(chat, tools),
-                      !chat.no_save && !chat.resume.empty());
+                      is_kept(chat, false));
   begin(program, chat);
   PipedLines lines;
   bool first = true;
@@ -138,7 +158,7 @@ std::string history_file(const TranscriptStore& store) {
 int run_interactive(ChatOptions& chat, Backend& backend, const ToolBox& tools, const TranscriptStore& store) {
   TerminalFace face(chat.show_think);
   ChatProgram program({backend, tools, face, store, [&](bool on) { face.show_think(on); }}, turn_options(chat, tools),
-                      !chat.no_save);
+                      is_kept(chat, true));
   begin(program, chat);
   face.note(fmt::format("flashmoe {}, {}{}; /help lists the commands", kVersion, backend.model(),
                         tools.empty() ? "" : ", tools in " + tools.folder()));
@@ -169,9 +189,10 @@ int run_chat(const CLI::App& cli, ChatOptions& chat) {
   ToolBox tools(chat.tools_dir, chat.tool_limits);
   if (chat.tools) tools.add_own();
   if (!chat.tools_file.empty()) tools.add_file(chat.tools_file);
-  const TranscriptStore store(TranscriptStore::usual_folder());
+  const TranscriptStore store(user_data_folder("chats"));
   remember_terminal();
   catch_chat_signals();
+  choose_sessions(chat, is_kept(chat, interactive));
   const std::unique_ptr<Backend> backend = start_backend(chat);
   return interactive ? run_interactive(chat, *backend, tools, store) : run_piped(chat, *backend, tools, store);
 }

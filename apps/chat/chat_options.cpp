@@ -8,6 +8,7 @@
 #include "flashmoe/error.h"
 #include "model_options.h"
 #include "option_values.h"
+#include "session_options.h"
 
 namespace flashmoe {
 namespace {
@@ -47,7 +48,12 @@ void add_chat_options(CLI::App& cli, ChatOptions& chat) {
   cli.add_option("--resume", chat.resume, "Go on with a chat: an id, its number in /sessions, or last")
       ->option_text("CHAT")
       ->check(not_empty);
-  cli.add_flag("--no-save", chat.no_save, "Keep neither the chat nor what is typed");
+  CLI::Option* no_save = cli.add_flag("--no-save", chat.no_save, "Keep neither the chat nor what is typed");
+  CLI::Option* sessions = add_session_options(
+      cli, chat.service, "$XDG_DATA_HOME/flashmoe/sessions or ~/.local/share/flashmoe/sessions, for chats that are kept");
+  sessions->excludes(no_save);
+  cli.add_flag("--no-sessions", chat.no_sessions, "Keep chats as text alone: one that is resumed is read again")
+      ->excludes(sessions);
   cli.add_flag("--no-think", chat.no_think, "Ask for answers without thinking first");
   cli.add_flag("--show-think", chat.show_think, "Show what the model thinks, dimmed");
   cli.add_option("--connect", chat.url, "Chat with a running flashmoe serve, such as http://127.0.0.1:8080")
@@ -68,7 +74,9 @@ void check_chat_options(const CLI::App& cli, ChatOptions& chat, bool can_confirm
   }
   if (chat.url.empty()) return;
   for (const CLI::Option* option : cli.get_options()) {
-    const bool of_engine = option->get_group() == kEngineGroup || option->check_lname("model");
+    const bool of_engine = option->get_group() == kEngineGroup || option->check_lname("model") ||
+                           option->check_lname("sessions") || option->check_lname("sessions-size") ||
+                           option->check_lname("no-sessions");
     if (of_engine && option->count() > 0) {
       throw Error(Fault::usage, fmt::format("--{} has no meaning with --connect: the server has the model",
                                             option->get_lnames().front()));

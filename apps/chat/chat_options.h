@@ -6,14 +6,16 @@
 
 #include "chat/tool_box.h"
 #include "flashmoe/options.h"
+#include "flashmoe/service.h"
 
 namespace flashmoe {
 
 struct ChatOptions {
   EngineOptions engine;
+  ServiceOptions service;
   GenerateOptions generate;
   std::string system, resume;
-  bool no_think = false, show_think = false, no_save = false;
+  bool no_think = false, show_think = false, no_save = false, no_sessions = false;
   bool tools = false, yes = false;
   std::string tools_file, tools_dir = ".";
   ToolLimits tool_limits;

@@ -7,6 +7,7 @@
 #include "flashmoe/engine.h"
 #include "flashmoe/error.h"
 #include "flashmoe/service.h"
+#include "quantities.h"
 #include "statistics.h"
 #include "terminal.h"
 
@@ -33,10 +34,17 @@ class LocalBackend : public Backend {
 
   std::optional<Stats> stats() override { return service_->stats().engine; }
 
+  std::vector<std::string> take_notes() override { return service_->take_notes(); }
+
   std::string stats_text() override {
     const ServiceStats stats = service_->stats();
+    const std::string on_disk =
+        stats.session_files == 0 ? ""
+                                 : fmt::format("  sessions      {} in {} file{} on disk\n", show_bytes(stats.session_bytes_on_disk),
+                                               stats.session_files, stats.session_files == 1 ? "" : "s");
     return fmt::format("  answers       {}, {} tokens read, {} known from before, {} decoded\n", stats.n_requests,
                        stats.prompt_tokens - stats.cached_tokens, stats.cached_tokens, stats.answer_tokens) +
+           on_disk +
            statistics_text(stats.engine, StopReason::end_of_turn).substr(std::string("\nstatistics\n").size());
   }
 
@@ -46,14 +54,13 @@ class LocalBackend : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> start_local_backend(const EngineOptions& options) {
+std::unique_ptr<Backend> start_local_backend(const EngineOptions& options, ServiceOptions service) {
   std::unique_ptr<Engine> engine = Engine::open(options);
   if (!engine->report().has_chat_template) {
     throw Error(Fault::unsupported,
                 engine->report().path + ": has no chat template; flashmoe run --raw continues text");
   }
   for (const std::string& note : engine->notes()) write_error("flashmoe: note: " + note + "\n");
-  ServiceOptions service;
   service.n_parallel = 1;
   return std::make_unique<LocalBackend>(Service::start(std::move(engine), service));
 }

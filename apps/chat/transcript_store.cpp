@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <memory>
@@ -56,14 +55,6 @@ Transcript read(const std::string& text) {
 }
 
 }  // namespace
-
-std::string TranscriptStore::usual_folder() {
-  const char* data = std::getenv("XDG_DATA_HOME");
-  if (data != nullptr && data[0] == '/') return std::string(data) + "/flashmoe/chats";
-  const char* home = std::getenv("HOME");
-  if (home != nullptr && home[0] == '/') return std::string(home) + "/.local/share/flashmoe/chats";
-  throw Error(Fault::usage, "there is no folder to keep chats in: set HOME or XDG_DATA_HOME, or use --no-save");
-}
 
 std::string TranscriptStore::new_id() const {
   std::random_device random;

@@ -22,8 +22,6 @@ class TranscriptStore {
   // The folder is made when the first transcript is saved.
   explicit TranscriptStore(std::string folder) : folder_(std::move(folder)) {}
 
-  // $XDG_DATA_HOME/flashmoe/chats, or ~/.local/share/flashmoe/chats. Throws Error{usage} where neither is known.
-  static std::string usual_folder();
   // Sorts by time, and is not in use.
   std::string new_id() const;
 

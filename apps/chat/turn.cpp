@@ -152,6 +152,7 @@ void TurnRunner::run(Conversation& conversation, const TurnOptions& options, con
     if (cache.hits + cache.misses > 0) totals_.hit_rate = cache.hit_rate();
   }
   face_.footer(totals_);
+  for (const std::string& note : backend_.take_notes()) face_.note(note);
 }
 
 void close_calls(Conversation& conversation) {

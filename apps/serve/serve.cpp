@@ -19,6 +19,7 @@
 #include "quantities.h"
 #include "serve/http_server.h"
 #include "serve/listener.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace flashmoe {
@@ -79,6 +80,7 @@ void add_service_options(CLI::App& cli, ServiceOptions& service) {
   add_number(cli, "--parallel", service.n_parallel, 1, 256, "Answers decoded side by side; default 4");
   add_number(cli, "--queue", service.n_waiting, 0, 100'000,
              "Requests that may wait for their turn; further ones are told 503; default 64");
+  add_session_options(cli, service, "none, what was read is forgotten with the server");
 }
 
 std::string name_of(const ModelReport& report) {
@@ -99,10 +101,14 @@ void tell_start(const Listener& listener, const Service& service, const Served& 
                           served.n_waiting));
 }
 
+void tell_notes(Service& service) {
+  for (const std::string& note : service.take_notes()) write_error("flashmoe: note: " + note + "\n");
+}
+
 // Until the first Ctrl-C.
-void wait_for_interrupt() {
+void wait_for_interrupt(Service& service) {
   constexpr std::chrono::milliseconds kGlance{100};
-  while (!interrupted()) std::this_thread::sleep_for(kGlance);
+  for (; !interrupted(); std::this_thread::sleep_for(kGlance)) tell_notes(service);
 }
 
 int run_server(ServeOptions& serve) {
@@ -131,7 +137,7 @@ int run_server(ServeOptions& serve) {
   listener.open();
   tell_start(listener, *service, served, serve.host);
   std::thread accepting([&listener] { listener.serve(); });
-  wait_for_interrupt();
+  wait_for_interrupt(*service);
   write_error("flashmoe: stopping\n");
   listener.end();
   accepting.join();

@@ -58,6 +58,8 @@ void add_tokens(Exposition& out, const ServiceStats& s) {
             "Prompt tokens read a second, since the start.");
   out.gauge("sessions_in_memory", real(s.sessions_in_memory), "Conversations remembered in memory.");
   out.gauge("session_bytes_in_memory", real(s.session_bytes_in_memory), "Their bytes.");
+  out.gauge("session_files", real(s.session_files), "Files in the folder of sessions.");
+  out.gauge("session_bytes_on_disk", real(s.session_bytes_on_disk), "Their bytes.");
 }
 
 void add_experts(Exposition& out, const Stats& e) {

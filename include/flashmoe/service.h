@@ -20,6 +20,10 @@ namespace flashmoe {
 struct ServiceOptions {
   int n_parallel = 4;  // answers decoded side by side
   int n_waiting = 64;  // requests that may wait for their turn; further ones are refused
+  // Where what was read is kept beyond the end of the service, so that another one of the same model goes on from it;
+  // empty: nowhere. The folder is made if its parent can be; several services may share it.
+  std::string sessions_folder;
+  uint64_t most_session_bytes = uint64_t{4} << 30;  // in that folder; what was used longest ago goes first
 };
 
 // What the answer must be. Enforced while sampling: tokens that would leave the language have no chance.
@@ -111,14 +115,15 @@ struct ServiceStats {
   double prefill_s = 0, decode_s = 0;                                // of the engine's time
   double tok_per_s = 0;                                              // decoded lately, all answers together
   uint64_t sessions_in_memory = 0, session_bytes_in_memory = 0;
+  uint64_t session_files = 0, session_bytes_on_disk = 0;  // in the folder, of all models
   Stats engine;  // cache, io, stages, memory
 };
 
 // All functions may be called from any thread.
 class Service {
  public:
-  // Takes the engine over, loads it, and answers on a thread of its own. Throws Error like Engine::load, and
-  // Error{usage} for options out of range.
+  // Takes the engine over, loads it, and answers on a thread of its own. Throws Error like Engine::load,
+  // Error{usage} for options out of range, and Error{io} for a folder of sessions that cannot be written to.
   static std::unique_ptr<Service> start(std::unique_ptr<Engine> engine, const ServiceOptions& options);
   virtual ~Service() = default;  // ends all answers with Error{interrupted}
 
@@ -128,6 +133,8 @@ class Service {
   // Tokens of the prompt that submit would read. Throws like submit, but never Error{busy}.
   virtual int64_t count_tokens(const Request& request) const = 0;
   virtual ServiceStats stats() const = 0;
+  // What went wrong without ending an answer, since the last call, one line each: files of sessions that were skipped.
+  virtual std::vector<std::string> take_notes() = 0;
   virtual const Engine& engine() const = 0;
 };
 

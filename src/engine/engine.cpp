@@ -346,7 +346,7 @@ void CheckpointEngine::load_for(int n_answers) {
 }
 
 EngineParts CheckpointEngine::parts() {
-  return {session_parts(), chat_template_.get(), model_record_path("", report_.files, report_.file_bytes)};
+  return {session_parts(), chat_template_.get(), model_.checkpoint.get()};
 }
 
 void CheckpointEngine::start_calibration() {

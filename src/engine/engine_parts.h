@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "checkpoint/checkpoint.h"
 #include "engine/session.h"
 #include "flashmoe/engine.h"
 #include "text/chat_template.h"
@@ -12,7 +13,7 @@ namespace flashmoe {
 struct EngineParts {
   SessionParts session;
   const ChatTemplate* chat_template;  // null: text and ids only
-  std::string model_key;              // the same for the same files of the same model
+  const Checkpoint* checkpoint;       // whose model it is
 };
 
 // An engine that can be loaded for several sequences at once.

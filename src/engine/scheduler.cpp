@@ -1,9 +1,12 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/error.h"
+#include "checkpoint/identity.h"
 #include "engine/peak_memory.h"
+#include "flashmoe/version.h"
 
 namespace flashmoe {
 namespace {
@@ -11,17 +14,37 @@ namespace {
 constexpr int64_t kShortChunk = kDeltaChunk;  // of a prompt that is read while others are answered
 constexpr int64_t kLatelySeconds = 5;
 
+// Sessions are taken over only where they would be computed to the same bits.
+std::string identity_of(const EngineParts& parts) {
+  constexpr std::array<const char*, kKvFormatCount> kKvNames = {"f16", "f32", "q8"};
+  const SessionParts& s = parts.session;
+  return fmt::format("model {} keys {} kernels {}{} flashmoe {}", identity_of(parts.checkpoint->files()),
+                     kKvNames[static_cast<size_t>(s.kv_format)], s.base.kernels, s.base.exact ? " exact" : "", kVersion);
+}
+
+std::unique_ptr<SessionFolder> open_folder(const EngineParts& parts, const ServiceOptions& options) {
+  if (options.sessions_folder.empty()) return nullptr;
+  return std::make_unique<SessionFolder>(options.sessions_folder, options.most_session_bytes, identity_of(parts));
+}
+
 }  // namespace
 
 Scheduler::Scheduler(const EngineParts& parts, const ServiceOptions& options)
-    : parts_(parts), options_(options), store_(parts.session.budget) {
+    : parts_(parts), options_(options), store_(parts.session.budget, open_folder(parts, options)) {
   const auto n = static_cast<size_t>(options.n_parallel);
   tokens_.reserve(static_cast<size_t>(parts_.session.forward.max_rows()));
   runs_.reserve(n + 1);
   decoding_.reserve(n);
   ended_.reserve(n);
   parts_.session.forward.set_before_layer([this](int layer) { before_layer(layer); });
+  free_sequences_.push_back(empty_sequence());
+  store_.recall(*free_sequences_.back(), parts.session.forward.config().vocab_size);
   publish();
+}
+
+std::vector<std::string> Scheduler::take_notes() {
+  SessionFolder* folder = store_.folder();
+  return folder == nullptr ? std::vector<std::string>() : folder->take_notes();
 }
 
 void Scheduler::add(std::unique_ptr<RunningAnswer> answer) {
@@ -62,6 +85,7 @@ void Scheduler::run() {
     drop_cancelled();
     admit();
     if (running_.empty()) {
+      if (idle_work()) continue;
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
       continue;
@@ -74,6 +98,15 @@ void Scheduler::run() {
     publish();
   }
   fail_all(std::make_exception_ptr(Error(Fault::interrupted, "the service was shut down")));
+  while (store_.save_one()) {
+  }
+}
+
+// A piece of what can wait until nobody does. False when there is nothing.
+bool Scheduler::idle_work() {
+  const bool saved = store_.save_one();
+  if (saved) publish();
+  return saved;
 }
 
 void Scheduler::drop_cancelled() {
@@ -259,6 +292,10 @@ void Scheduler::publish() {
   stats_.engine = std::move(engine);
   stats_.sessions_in_memory = store_.n_stops();
   stats_.session_bytes_in_memory = store_.bytes();
+  if (const SessionFolder* folder = store_.folder()) {
+    stats_.session_files = folder->n_files();
+    stats_.session_bytes_on_disk = folder->bytes();
+  }
   stats_.n_running = static_cast<int>(running_.size());
   stats_.tok_per_s = static_cast<double>(tokens) / kLatelySeconds;
 }

@@ -20,9 +20,11 @@ class Scheduler {
   void run();
   void stop();
   ServiceStats stats() const;
+  std::vector<std::string> take_notes();
 
  private:
   using Answers = std::vector<std::unique_ptr<RunningAnswer>>;
+  bool idle_work();
   void admit();
   std::unique_ptr<Sequence> empty_sequence();
   void remember(RunningAnswer& reader);

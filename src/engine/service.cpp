@@ -71,6 +71,7 @@ class EngineService final : public Service {
     return static_cast<int64_t>(read_prompt(request, parts_).ids.size());
   }
   ServiceStats stats() const override { return scheduler_->stats(); }
+  std::vector<std::string> take_notes() override { return scheduler_->take_notes(); }
   const Engine& engine() const override { return *engine_; }
 
  private:

@@ -16,128 +16,271 @@ uint64_t kv_bytes(const KvCache& kv, int64_t n_tokens) {
          (tile_bytes(n_tokens, kv.key_stride()) + tile_bytes(n_tokens, kv.value_stride()));
 }
 
-// Calls copy(bytes in the cache, bytes beside it, how many) for all tiles of the positions.
-template <typename Copy>
-void for_tiles(const KvCache& kv, int64_t first, int64_t n, std::byte* beside, Copy&& copy) {
+// All tiles of the positions from `first` on.
+SessionBytes tiles_of(KvCache& kv, int64_t first, int64_t n) {
+  SessionBytes tiles;
   for (int slot = 0; slot < kv.n_slots(); ++slot) {
-    const uint64_t key_bytes = tile_bytes(n, kv.key_stride()), value_bytes = tile_bytes(n, kv.value_stride());
-    copy(kv.keys(slot) + tile_bytes(first, kv.key_stride()), beside, key_bytes);
-    copy(kv.values(slot) + tile_bytes(first, kv.value_stride()), beside + key_bytes, value_bytes);
-    beside += key_bytes + value_bytes;
+    tiles.emplace_back(kv.keys(slot) + tile_bytes(first, kv.key_stride()), tile_bytes(n, kv.key_stride()));
+    tiles.emplace_back(kv.values(slot) + tile_bytes(first, kv.value_stride()), tile_bytes(n, kv.value_stride()));
+  }
+  return tiles;
+}
+
+SessionBytes state_of(Sequence& sequence) { return {sequence.delta().span()}; }
+
+void gather(const SessionBytes& from, std::byte* to) {
+  for (const auto& piece : from) {
+    if (!piece.empty()) std::memcpy(to, piece.data(), piece.size());
+    to += piece.size();
+  }
+}
+
+void scatter(const std::byte* from, const SessionBytes& to) {
+  for (const auto& piece : to) {
+    if (!piece.empty()) std::memcpy(piece.data(), from, piece.size());
+    from += piece.size();
   }
 }
 
 }  // namespace
 
+void SessionStore::recall(const Sequence& like, int64_t vocab_size) {
+  if (folder_ == nullptr) return;
+  auto found = folder_->scan();
+  // Those that others go on from come first, and states behind the stretches that they end.
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.record.ids.size(), a.record.part) < std::pair(b.record.ids.size(), b.record.part);
+  });
+  for (const auto& [record, payload_bytes] : found) {
+    const auto n = static_cast<int64_t>(record.ids.size());
+    const bool fits = n > 0 && n % kDeltaChunk == 0 && record.n_before % kDeltaChunk == 0 &&
+                      n <= like.context_tokens() &&
+                      std::all_of(record.ids.begin(), record.ids.end(),
+                                  [&](int32_t id) { return id >= 0 && id < vocab_size; });
+    if (!fits) continue;
+    if (record.part == SessionPart::state) {
+      Stretch* last = longest(record.ids, nullptr, n, false);
+      const bool ends_one = last != nullptr && last->end() == n;
+      if (ends_one && payload_bytes == like.delta().span().size()) last->state.on_disk = true;
+      continue;
+    }
+    Stretch* before = longest(record.ids, nullptr, record.n_before, false);
+    if ((before == nullptr ? 0 : before->end()) != record.n_before || record.n_before == n ||
+        payload_bytes != kv_bytes(like.kv(), n - record.n_before)) {
+      continue;
+    }
+    auto stretch = std::make_unique<Stretch>();
+    stretch->before = before;
+    stretch->n_before = record.n_before;
+    stretch->ids.assign(record.ids.begin() + record.n_before, record.ids.end());
+    stretch->kv.on_disk = true;
+    stretches_.push_back(std::move(stretch));
+  }
+}
+
 // The deepest stretch behind `from` whose tokens all agree with `ids` and that ends at `most` or before.
-const SessionStore::Stretch* SessionStore::longest(std::span<const int32_t> ids, const Stretch* from, int64_t most,
-                                                   bool with_state) const {
-  const Stretch* best = nullptr;
+SessionStore::Stretch* SessionStore::longest(std::span<const int32_t> ids, const Stretch* from, int64_t most,
+                                             bool with_state) const {
+  Stretch* best = nullptr;
   const auto at = static_cast<size_t>(from == nullptr ? 0 : from->end());
   for (const auto& next : stretches_) {
     if (next->before != from || next->end() > most) continue;
     if (!std::equal(next->ids.begin(), next->ids.end(), ids.begin() + static_cast<int64_t>(at))) continue;
-    const Stretch* deeper = longest(ids, next.get(), most, with_state);
-    const Stretch* found = deeper != nullptr ? deeper : (!with_state || next->has_state) ? next.get() : nullptr;
+    Stretch* deeper = longest(ids, next.get(), most, with_state);
+    Stretch* found = deeper != nullptr ? deeper : (!with_state || next->state.known()) ? next.get() : nullptr;
     if (found != nullptr && (best == nullptr || found->end() > best->end())) best = found;
   }
   return best;
 }
 
-std::vector<SessionStore::Stretch*> SessionStore::chain(const Stretch* last) const {
+std::vector<SessionStore::Stretch*> SessionStore::chain(Stretch* last) const {
   std::vector<Stretch*> all;
-  for (const Stretch* s = last; s != nullptr; s = s->before) all.push_back(const_cast<Stretch*>(s));
+  for (Stretch* s = last; s != nullptr; s = s->before) all.push_back(s);
   std::reverse(all.begin(), all.end());
   return all;
 }
 
+SessionRecord SessionStore::record_of(Stretch& stretch, SessionPart part) const {
+  SessionRecord record;
+  record.part = part;
+  record.n_before = part == SessionPart::kv ? stretch.n_before : 0;
+  for (const Stretch* s : chain(&stretch)) record.ids.insert(record.ids.end(), s->ids.begin(), s->ids.end());
+  return record;
+}
+
 int64_t SessionStore::resume(std::span<const int32_t> ids, Sequence& sequence) {
-  const Stretch* last = longest(ids, nullptr, static_cast<int64_t>(ids.size()) - 1, true);
-  if (last == nullptr) return 0;
-  ++clock_;
-  sequence.kv().reserve_positions(last->end());
-  for (Stretch* s : chain(last)) {
-    s->used = clock_;
-    for_tiles(sequence.kv(), s->n_before, s->end() - s->n_before, s->kv.data(),
-              [](std::byte* cache, const std::byte* from, uint64_t n) {
-                if (n > 0) std::memcpy(cache, from, n);
-              });
-    if (s == last) s->resumed = clock_;
+  // What turns out to be unreadable is forgotten, and the next best taken.
+  while (Stretch* last = longest(ids, nullptr, static_cast<int64_t>(ids.size()) - 1, true)) {
+    if (!take_over(*last, sequence)) continue;
+    sequence.set_n_tokens(last->end());
+    return last->end();
   }
-  const auto state = sequence.delta().span();
-  std::copy(last->delta.data(), last->delta.data() + state.size(), state.begin());
-  sequence.set_n_tokens(last->end());
-  return last->end();
+  return 0;
 }
 
-void SessionStore::keep_state(Stretch& stretch, const Sequence& sequence) {
-  const auto state = sequence.delta().span();
-  if (!make_room(state.size())) return;
-  stretch.delta = Buffer(budget_, Allotted::sessions, state.size());
-  std::copy(state.begin(), state.end(), stretch.delta.data());
-  stretch.has_state = true;
-}
-
-void SessionStore::keep(std::span<const int32_t> ids, const Sequence& sequence) {
-  const auto n = static_cast<int64_t>(ids.size());
-  CHECK(n % kDeltaChunk == 0 && sequence.n_tokens() == n);
-  if (n == 0) return;
-  const Stretch* before = longest(ids, nullptr, n, false);
+bool SessionStore::take_over(Stretch& last, Sequence& sequence) {
   ++clock_;
-  for (Stretch* s : chain(before)) s->used = clock_;
-  if (before != nullptr && before->end() == n) {
-    auto& known = *chain(before).back();
-    known.resumed = clock_;
-    if (!known.has_state) keep_state(known, sequence);
-    return;
+  sequence.kv().reserve_positions(last.end());
+  const auto all = chain(&last);
+  for (Stretch* s : all) s->used = clock_;
+  last.resumed = clock_;
+  for (Stretch* s : all) {
+    if (!load(*s, SessionPart::kv, tiles_of(sequence.kv(), s->n_before, s->end() - s->n_before))) return false;
   }
-  const int64_t n_before = before == nullptr ? 0 : before->end();
-  const uint64_t bytes = kv_bytes(sequence.kv(), n - n_before);
-  // Both or none: keys and values without a state behind them serve nobody.
-  if (!make_room(bytes + sequence.delta().span().size())) return;
-  auto stretch = std::make_unique<Stretch>();
-  stretch->before = before;
-  stretch->n_before = n_before;
-  stretch->ids.assign(ids.begin() + n_before, ids.end());
-  stretch->used = stretch->resumed = clock_;
-  stretch->kv = Buffer(budget_, Allotted::sessions, bytes);
-  for_tiles(sequence.kv(), n_before, n - n_before, stretch->kv.data(),
-            [](const std::byte* cache, std::byte* to, uint64_t count) {
-              if (count > 0) std::memcpy(to, cache, count);
-            });
-  keep_state(*stretch, sequence);
-  stretches_.push_back(std::move(stretch));
-}
-
-bool SessionStore::is_leaf(const Stretch& stretch) const {
-  return std::none_of(stretches_.begin(), stretches_.end(), [&](const auto& s) { return s->before == &stretch; });
-}
-
-// A leaf goes as a whole; one that others go on from gives up its state alone.
-bool SessionStore::make_room(uint64_t bytes) {
-  while (budget_.used(Allotted::sessions) + bytes > budget_.allotted(Allotted::sessions)) {
-    Place oldest = stretches_.end();
-    uint64_t oldest_use = clock_;  // what is in use now stays
-    for (Place p = stretches_.begin(); p != stretches_.end(); ++p) {
-      const bool leaf = is_leaf(**p);
-      if (!leaf && (!(*p)->has_state || (*p)->delta.size() == 0)) continue;
-      const uint64_t use = leaf ? (*p)->used : (*p)->resumed;
-      if (use < oldest_use) oldest = p, oldest_use = use;
-    }
-    if (oldest == stretches_.end()) return false;
-    if (is_leaf(**oldest)) {
-      stretches_.erase(oldest);
-    } else {
-      (*oldest)->delta = Buffer();
-      (*oldest)->has_state = false;
-    }
+  if (!load(last, SessionPart::state, state_of(sequence))) {
+    const auto state = sequence.delta().span();
+    std::fill(state.begin(), state.end(), std::byte{0});
+    return false;
+  }
+  // Last of all those that the others go on from: they go last.
+  if (last.state.on_disk) folder_->touch(record_of(last, SessionPart::state));
+  for (auto s = all.rbegin(); s != all.rend(); ++s) {
+    if ((*s)->kv.on_disk) folder_->touch(record_of(**s, SessionPart::kv));
   }
   return true;
 }
 
+// False when the part was only on disk and cannot be read: then it is forgotten, with what goes on from it.
+bool SessionStore::load(Stretch& stretch, SessionPart which, const SessionBytes& into) {
+  Part& part = stretch.part(which);
+  if (part.in_memory) {
+    scatter(part.memory.data(), into);
+    return true;
+  }
+  if (folder_->read(record_of(stretch, which), into)) {
+    if (make_room(size_of(into))) hold(stretch, which, into);
+    return true;
+  }
+  part.on_disk = false;
+  if (which == SessionPart::kv) forget(stretch);
+  return false;
+}
+
+// There is room for it.
+void SessionStore::hold(Stretch& stretch, SessionPart which, const SessionBytes& bytes) {
+  Part& part = stretch.part(which);
+  const uint64_t size = size_of(bytes);
+  if (size > 0) part.memory = Buffer(budget_, Allotted::sessions, size);
+  gather(bytes, part.memory.data());
+  part.in_memory = true;
+}
+
+// In memory, or where that has no room, on disk at once.
+bool SessionStore::keep_part(Stretch& stretch, SessionPart which, const SessionBytes& bytes) {
+  if (make_room(size_of(bytes))) {
+    hold(stretch, which, bytes);
+    return true;
+  }
+  return write(stretch, which, bytes);
+}
+
+void SessionStore::keep(std::span<const int32_t> ids, Sequence& sequence) {
+  const auto n = static_cast<int64_t>(ids.size());
+  CHECK(n % kDeltaChunk == 0 && sequence.n_tokens() == n);
+  if (n == 0) return;
+  Stretch* before = longest(ids, nullptr, n, false);
+  ++clock_;
+  for (Stretch* s : chain(before)) s->used = clock_;
+  if (before != nullptr && before->end() == n) {
+    before->resumed = clock_;
+    if (!before->state.known()) keep_part(*before, SessionPart::state, state_of(sequence));
+    return;
+  }
+  const int64_t n_before = before == nullptr ? 0 : before->end();
+  auto made = std::make_unique<Stretch>();
+  made->before = before;
+  made->n_before = n_before;
+  made->ids.assign(ids.begin() + n_before, ids.end());
+  made->used = made->resumed = clock_;
+  // Both or none: keys and values without a state behind them serve nobody.
+  Stretch& stretch = *stretches_.emplace_back(std::move(made));
+  if (!keep_part(stretch, SessionPart::kv, tiles_of(sequence.kv(), n_before, n - n_before)) ||
+      !keep_part(stretch, SessionPart::state, state_of(sequence))) {
+    forget(stretch);
+  }
+}
+
+// What it goes on from is written first, and counts as used later.
+bool SessionStore::write(Stretch& stretch, SessionPart which, const SessionBytes& bytes) {
+  if (folder_ == nullptr || folder_->resting()) return false;
+  auto all = chain(&stretch);
+  if (which == SessionPart::kv) all.pop_back();
+  for (Stretch* s : all) {
+    if (!s->kv.on_disk && !write(*s, SessionPart::kv, {s->kv.memory.span()})) return false;
+  }
+  if (!folder_->write(record_of(stretch, which), bytes)) return false;
+  stretch.part(which).on_disk = true;
+  for (auto s = all.rbegin(); s != all.rend(); ++s) folder_->touch(record_of(**s, SessionPart::kv));
+  return true;
+}
+
+bool SessionStore::save(Stretch& stretch, SessionPart which) {
+  return write(stretch, which, {stretch.part(which).memory.span()});
+}
+
+bool SessionStore::save_one() {
+  if (folder_ == nullptr || folder_->resting()) return false;
+  for (const auto& s : stretches_) {
+    for (const SessionPart which : {SessionPart::kv, SessionPart::state}) {
+      const Part& part = s->part(which);
+      if (part.in_memory && !part.on_disk) return save(*s, which);
+    }
+  }
+  return false;
+}
+
+// With all that goes on from it.
+void SessionStore::forget(Stretch& stretch) {
+  for (bool found = true; found;) {
+    const auto next = std::find_if(stretches_.begin(), stretches_.end(),
+                                   [&](const auto& s) { return s->before == &stretch; });
+    found = next != stretches_.end();
+    if (found) forget(**next);
+  }
+  std::erase_if(stretches_, [&](const auto& s) { return s.get() == &stretch; });
+}
+
+bool SessionStore::has_next(const Stretch& stretch, bool in_memory) const {
+  return std::any_of(stretches_.begin(), stretches_.end(),
+                     [&](const auto& s) { return s->before == &stretch && (!in_memory || s->kv.in_memory); });
+}
+
+// Keys and values that others in memory go on from stay; their states go alone.
+bool SessionStore::make_room(uint64_t bytes) {
+  if (bytes > budget_.allotted(Allotted::sessions)) return false;
+  while (budget_.used(Allotted::sessions) + bytes > budget_.allotted(Allotted::sessions)) {
+    Stretch* oldest = nullptr;
+    SessionPart which = SessionPart::kv;
+    uint64_t oldest_use = clock_;  // what is in use now stays
+    for (const auto& s : stretches_) {
+      const bool leaf = s->kv.in_memory && !has_next(*s, true);
+      const bool state = s->state.in_memory && s->state.memory.size() > 0;
+      if (!leaf && !state) continue;
+      const uint64_t use = leaf ? s->used : s->resumed;
+      if (use >= oldest_use) continue;
+      oldest = s.get();
+      which = state ? SessionPart::state : SessionPart::kv;
+      oldest_use = use;
+    }
+    if (oldest == nullptr) return false;
+    leave_memory(*oldest, which);
+  }
+  return true;
+}
+
+void SessionStore::leave_memory(Stretch& stretch, SessionPart which) {
+  Part& part = stretch.part(which);
+  if (!part.on_disk) save(stretch, which);
+  part.memory = Buffer();
+  part.in_memory = false;
+  // Keys and values that end in no state, and lead to none, serve nobody.
+  const bool serves = stretch.kv.known() && (stretch.state.known() || has_next(stretch, false));
+  if (!serves) forget(stretch);
+}
+
 uint64_t SessionStore::n_stops() const {
   return static_cast<uint64_t>(
-      std::count_if(stretches_.begin(), stretches_.end(), [](const auto& s) { return s->has_state; }));
+      std::count_if(stretches_.begin(), stretches_.end(), [](const auto& s) { return s->state.in_memory; }));
 }
 
 }  // namespace flashmoe

@@ -3,12 +3,14 @@
 //
 // Keys and values are kept once for all that share them. Delta-net state cannot be rewound: there is a copy at each
 // stop, and stops lie at multiples of kDeltaChunk, where a fresh prefill has the same bits (docs/decisions/0004).
+// Each part of a stretch is in memory, on disk, or both.
 #pragma once
 
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "engine/session_folder.h"
 #include "memory/buffer.h"
 #include "model/sequence.h"
 
@@ -16,39 +18,59 @@ namespace flashmoe {
 
 class SessionStore {
  public:
-  // Takes its memory from the budget's `sessions`; what was used longest ago goes first.
-  explicit SessionStore(Budget& budget) : budget_(budget) {}
+  // Takes its memory from the budget's `sessions`; what was used longest ago goes first, to the folder if there is one.
+  SessionStore(Budget& budget, std::unique_ptr<SessionFolder> folder)
+      : budget_(budget), folder_(std::move(folder)) {}
+
+  // Takes in what the folder holds and `like`, an empty sequence of the model, can take over.
+  void recall(const Sequence& like, int64_t vocab_size);
 
   // Makes an empty sequence what it is after the longest known beginning of `ids` that leaves some to be read. Returns
   // how many tokens that is.
   int64_t resume(std::span<const int32_t> ids, Sequence& sequence);
   // Remembers a sequence of exactly `ids`, a multiple of kDeltaChunk of them, if there is room.
-  void keep(std::span<const int32_t> ids, const Sequence& sequence);
+  void keep(std::span<const int32_t> ids, Sequence& sequence);
+  // Writes one part that is in memory alone to the folder. False when there is none, or the folder takes none now.
+  bool save_one();
 
   uint64_t n_stops() const;
   uint64_t bytes() const { return budget_.used(Allotted::sessions); }
+  SessionFolder* folder() const { return folder_.get(); }
 
  private:
+  struct Part {
+    Buffer memory;
+    bool in_memory = false, on_disk = false;
+    bool known() const { return in_memory || on_disk; }
+  };
   // From one stop to the next.
   struct Stretch {
-    const Stretch* before = nullptr;  // null: it begins the sequence
-    int64_t n_before = 0;             // tokens
+    Stretch* before = nullptr;  // null: it begins the sequence
+    int64_t n_before = 0;       // tokens
     std::vector<int32_t> ids;
-    Buffer kv;     // of each attention layer, its keys then its values
-    Buffer delta;  // at the end
-    bool has_state = false;
+    Part kv;     // of each attention layer, its keys then its values
+    Part state;  // at the end
     uint64_t used = 0, resumed = 0;  // when, on clock_
     int64_t end() const { return n_before + static_cast<int64_t>(ids.size()); }
+    Part& part(SessionPart which) { return which == SessionPart::kv ? kv : state; }
   };
-  using Place = std::vector<std::unique_ptr<Stretch>>::iterator;
 
-  const Stretch* longest(std::span<const int32_t> ids, const Stretch* from, int64_t most, bool with_state) const;
-  std::vector<Stretch*> chain(const Stretch* last) const;
-  bool is_leaf(const Stretch& stretch) const;
+  Stretch* longest(std::span<const int32_t> ids, const Stretch* from, int64_t most, bool with_state) const;
+  std::vector<Stretch*> chain(Stretch* last) const;
+  SessionRecord record_of(Stretch& stretch, SessionPart part) const;
+  bool take_over(Stretch& last, Sequence& sequence);
+  bool load(Stretch& stretch, SessionPart part, const SessionBytes& into);
+  void hold(Stretch& stretch, SessionPart part, const SessionBytes& bytes);
+  bool keep_part(Stretch& stretch, SessionPart part, const SessionBytes& bytes);
+  bool write(Stretch& stretch, SessionPart part, const SessionBytes& bytes);
+  bool save(Stretch& stretch, SessionPart part);
+  void forget(Stretch& stretch);
+  bool has_next(const Stretch& stretch, bool in_memory) const;
   bool make_room(uint64_t bytes);
-  void keep_state(Stretch& stretch, const Sequence& sequence);
+  void leave_memory(Stretch& stretch, SessionPart part);
 
   Budget& budget_;
+  std::unique_ptr<SessionFolder> folder_;  // may be null
   uint64_t clock_ = 0;
   std::vector<std::unique_ptr<Stretch>> stretches_;
 };

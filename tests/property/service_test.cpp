@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
+
+#include "support/random.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 
@@ -17,18 +21,23 @@ struct Result {
 
 class ServiceProperty : public testing::TestWithParam<TinyFamily> {
  protected:
-  std::unique_ptr<Service> start(int n_parallel) {
+  void SetUp() override {
     TinyModelOptions tiny;
     tiny.family = GetParam();
     tiny.with_tokenizer = true;
     if (tiny.family == TinyFamily::qwen3_moe) tiny.d_rotary = tiny.d_head;
+    model_ = write_tiny_model(dir_.path(), tiny);
+  }
+  std::unique_ptr<Service> start(int n_parallel, const std::string& sessions = {}, KvChoice kv = KvChoice::automatic) {
     EngineOptions engine;
-    engine.model_path = write_tiny_model(dir_.path(), tiny);
+    engine.model_path = model_;
     engine.n_threads = 2;
     engine.context_tokens = 512;
     engine.learn = false;
+    engine.kv = kv;
     ServiceOptions options;
     options.n_parallel = n_parallel;
+    options.sessions_folder = sessions;
     return Service::start(Engine::open(engine), options);
   }
   static std::unique_ptr<Answer> submit(Service& service, const std::vector<int32_t>& ids) {
@@ -50,7 +59,16 @@ class ServiceProperty : public testing::TestWithParam<TinyFamily> {
     }
     return result;
   }
+  // Ids with a mark that ends a turn here and there.
+  static std::vector<int32_t> prompt_of(size_t n, uint64_t seed) {
+    constexpr int kEndOfTurn = 313;
+    std::vector<int32_t> ids;
+    Random random(seed);
+    for (size_t i = 0; i < n; ++i) ids.push_back(i % 37 == 36 ? kEndOfTurn : static_cast<int32_t>(random.below(300)));
+    return ids;
+  }
   TempDir dir_;
+  std::string model_;
 };
 
 TEST_P(ServiceProperty, ExtendedForkedAndEditedPromptsGiveTheSameBits) {
@@ -88,6 +106,54 @@ TEST_P(ServiceProperty, ExtendedForkedAndEditedPromptsGiveTheSameBits) {
     cached += results[i].cached_tokens;
   }
   EXPECT_GT(cached, 300);
+}
+
+// Cut, forked and extended after a restart, also when some files are damaged, gone or of no use.
+TEST_P(ServiceProperty, ARestartedServiceGoesOnWithTheSameBits) {
+  const std::string folder = dir_ / "sessions";
+  std::vector<std::vector<int32_t>> prompts = {prompt_of(300, 1)};
+  prompts.push_back({prompts[0].begin(), prompts[0].begin() + 200});
+  const auto more = prompt_of(90, 2);
+  for (std::vector<int32_t>* prompt : {&prompts[0], &prompts[1]}) {
+    prompts.push_back(*prompt);
+    prompts.back().insert(prompts.back().end(), more.begin(), more.end());
+  }
+  std::vector<Result> fresh;
+  for (const auto& prompt : prompts) fresh.push_back(read(*submit(*start(1), prompt)));
+  read(*submit(*start(1, folder), prompts[0]));
+  const auto files = [&] {
+    std::vector<std::string> all;
+    for (const auto& file : std::filesystem::directory_iterator(folder)) all.push_back(file.path().string());
+    std::sort(all.begin(), all.end());
+    return all;
+  };
+  ASSERT_GE(files().size(), 4U);
+  const auto expect_the_same = [&](const char* what) {
+    const auto service = start(2, folder);
+    int64_t cached = 0;
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      const Result result = read(*submit(*service, prompts[i]));
+      EXPECT_EQ(result.ids, fresh[i].ids) << what << i;
+      EXPECT_EQ(result.logprobs, fresh[i].logprobs) << what << i << ", " << result.cached_tokens << " from before";
+      if (i == 0) cached = result.cached_tokens;
+    }
+    return std::pair(cached, service->take_notes().size());
+  };
+  const auto [cached, n_notes] = expect_the_same("whole");
+  EXPECT_GE(cached, 192);
+  EXPECT_EQ(n_notes, 0U);
+  Random random(3);
+  for (int i = 0; i < 6; ++i) {
+    const auto all = files();
+    std::string bytes = read_bytes(all[random.below(all.size())]);
+    const std::string victim = all[random.below(all.size())];
+    if (i % 3 == 0) bytes = read_bytes(victim).substr(0, random.below(read_bytes(victim).size()));
+    if (i % 3 == 1) bytes[random.below(bytes.size())] ^= 4;
+    write_bytes(victim, bytes);  // cut short, changed, or another file's
+    expect_the_same("damaged ");
+  }
+  // What was computed in another way is none of its own.
+  EXPECT_EQ(read(*submit(*start(1, folder, KvChoice::f32), prompts[0])).cached_tokens, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, ServiceProperty,
