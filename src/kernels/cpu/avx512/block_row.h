@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/cpu/avx512/unpack_32.h"
+#include "kernels/cpu/avx512/unpack_columns.h"
 #include "kernels/cpu/avx512/unpack_iq.h"
 #include "kernels/cpu/avx512/unpack_k.h"
 #include "memory/view.h"
@@ -34,6 +35,19 @@ class BlockRow {
     to.scale = _mm256_maskz_mov_ps(there, to.scale);
     to.min = _mm256_maskz_mov_ps(there, to.min);
     return to;
+  }
+
+  // The same of rows [first, first + n_rows), the last of them again for lanes up to 16, into a panel: for formats that
+  // have unpack_columns.
+  template <typename Places>
+  static void columns(const MatrixView& w, int64_t first, int n_rows, int64_t s, const Places& to)
+    requires requires(const Block* const (&rows)[kTileRows]) { unpack_columns(rows, to); }
+  {
+    const Block* rows[kTileRows];
+    for (int r = 0; r < kTileRows; ++r) {
+      rows[r] = BlockRow(w, first + (r < n_rows ? r : n_rows - 1)).blocks_ + s * kBlocks;
+    }
+    unpack_columns(rows, to);
   }
 
   // Asks the caches for the same values of the row that is n_rows further on.

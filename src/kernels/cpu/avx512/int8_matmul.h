@@ -9,7 +9,8 @@ namespace flashmoe::avx512 {
 
 // From how many activation rows on a panel is worth its unpacking (docs/experiments/0002-int8-kernels.md). With fewer,
 // weights are unpacked into registers for each four of them, which costs more for codebooks.
-constexpr int64_t min_gemm_rows(Form form) { return form.has_planes() ? 5 : 9; }
+template <typename Source>
+inline constexpr int64_t kMinGemmRows = Source::kForm.has_planes() || UnpacksColumns<Source> ? 5 : 9;
 inline constexpr int64_t kMinTileRows = 4;           // of a tile that is worth a panel
 inline constexpr int64_t kScratchBytes = 768 << 10;  // panels, on the stack: the larger part of L2
 
@@ -110,7 +111,7 @@ inline void int8_matmul(const MatrixView& w, const Activations& x, float* y, int
   const int64_t n_tiled = (row_end - row_begin) % kTileRows < kMinTileRows
                               ? (row_end - row_begin) / kTileRows * kTileRows
                               : row_end - row_begin;
-  if (x.n < min_gemm_rows(kForm) || room < min_gemm_rows(kForm) * row_bytes || n_tiled == 0) {
+  if (x.n < kMinGemmRows<Source> || room < kMinGemmRows<Source> * row_bytes || n_tiled == 0) {
     return matvec<Source>(w, x, y, y_stride, row_begin, row_end);
   }
   alignas(64) std::byte scratch[kScratchBytes];

@@ -1,36 +1,10 @@
 // The panels of int8_gemm.h are made here: weights unpacked and transposed, activations packed. AVX-512.
 #pragma once
 
-#include "kernels/cpu/avx512/int8_gemm.h"
+#include "kernels/cpu/avx512/unpack_columns.h"
 #include "memory/view.h"
 
 namespace flashmoe::avx512 {
-
-// 16 rows of 16 words, `stride` bytes apart, to columns.
-inline void transpose(const std::byte* from, int stride, __m512i to[16]) {
-  __m512i a[16], b[16];
-  for (int r = 0; r < 16; r += 2) {
-    const __m512i even = _mm512_load_si512(from + r * stride), odd = _mm512_load_si512(from + (r + 1) * stride);
-    a[r] = _mm512_unpacklo_epi32(even, odd);
-    a[r + 1] = _mm512_unpackhi_epi32(even, odd);
-  }
-  for (int r = 0; r < 16; r += 4) {  // b[r + k] lane l: column 4 l + k of rows r .. r + 3
-    b[r] = _mm512_unpacklo_epi64(a[r], a[r + 2]);
-    b[r + 1] = _mm512_unpackhi_epi64(a[r], a[r + 2]);
-    b[r + 2] = _mm512_unpacklo_epi64(a[r + 1], a[r + 3]);
-    b[r + 3] = _mm512_unpackhi_epi64(a[r + 1], a[r + 3]);
-  }
-  for (int k = 0; k < 4; ++k) {
-    const __m512i low_even = _mm512_shuffle_i32x4(b[k], b[4 + k], 0x88);
-    const __m512i low_odd = _mm512_shuffle_i32x4(b[k], b[4 + k], 0xdd);
-    const __m512i high_even = _mm512_shuffle_i32x4(b[8 + k], b[12 + k], 0x88);
-    const __m512i high_odd = _mm512_shuffle_i32x4(b[8 + k], b[12 + k], 0xdd);
-    to[k] = _mm512_shuffle_i32x4(low_even, high_even, 0x88);
-    to[4 + k] = _mm512_shuffle_i32x4(low_odd, high_odd, 0x88);
-    to[8 + k] = _mm512_shuffle_i32x4(low_even, high_even, 0xdd);
-    to[12 + k] = _mm512_shuffle_i32x4(low_odd, high_odd, 0xdd);
-  }
-}
 
 // 256 weights of one row before they are transposed.
 struct StagedRow {
@@ -53,56 +27,64 @@ inline void stage(const Unpacked& w, StagedRow& to) {
 
 // The first n blocks of 32 of 16 staged rows.
 template <Form kForm>
-inline void store_blocks(const StagedRow* rows, int n, BlockOrder order, int64_t superblock,
-                         PanelBlock<panel_form(kForm)>* to) {
-  const auto at = [&](int b) -> PanelBlock<panel_form(kForm)>& { return to[order.at(superblock, b)]; };
+inline void store_blocks(const StagedRow* rows, int n, const PanelPlaces<panel_form(kForm)>& at) {
   const auto columns = [&](const void* of_first, __m512i out[16]) {
-    transpose(static_cast<const std::byte*>(of_first), sizeof(StagedRow), out);
+    const auto* first = static_cast<const std::byte*>(of_first);
+    transpose_16([=](int r) { return _mm512_load_si512(first + r * static_cast<int>(sizeof(StagedRow))); }, out);
   };
   __m512i out[16];
   for (int g = 0; g < 4; ++g) {
     columns(rows->q + 64 * g, out);
     for (int k = 0; k < 16; ++k) {
       const int piece = kForm.piece_of_word(g, k);
-      if (piece / 2 < n) _mm512_store_si512(at(piece / 2).q[piece % 2 * 4 + kForm.four_of_word(g, k)], out[k]);
+      if (piece / 2 < n) _mm512_store_si512(at[piece / 2].q[piece % 2 * 4 + kForm.four_of_word(g, k)], out[k]);
     }
   }
   columns(rows->scale, out);
   for (int b = 0; b < n; ++b) {
-    _mm512_store_si512(at(b).scale, out[b]);
-    if constexpr (sizeof(at(b).min) > 0) _mm512_store_si512(at(b).min, out[8 + b]);
+    _mm512_store_si512(at[b].scale, out[b]);
+    if constexpr (sizeof(at[b].min) > 0) _mm512_store_si512(at[b].min, out[8 + b]);
   }
   if constexpr (kForm.has_fine()) {
     columns(rows->fine, out);
     for (int k = 0; k < 16; ++k) {
       const int piece = kForm.piece_of_sum(k);
-      if (piece / 2 < n) _mm512_store_si512(at(piece / 2).fine[piece % 2], out[k]);
+      if (piece / 2 < n) _mm512_store_si512(at[piece / 2].fine[piece % 2], out[k]);
     }
   }
   if constexpr (kForm.has_fine_minimum()) {
     columns(rows->fine_min, out);
-    for (int b = 0; b < n; ++b) _mm512_store_si512(at(b).fine_min, out[b]);
+    for (int b = 0; b < n; ++b) _mm512_store_si512(at[b].fine_min, out[b]);
   }
 }
 
-// Weight rows [first, first + n_rows), n_rows <= 16, the others zero.
+template <typename Source>
+concept UnpacksColumns = requires(const MatrixView& w, const PanelPlaces<panel_form(Source::kForm)>& to) {
+  Source::columns(w, int64_t{}, int{}, int64_t{}, to);
+};
+
+// The n <= 8 blocks of superblock s of rows [first, first + n_rows), n_rows <= 16; other lanes may have anything.
+template <typename Source>
+inline void fill_blocks(const MatrixView& w, int64_t first, int n_rows, int64_t s, int n,
+                        const PanelPlaces<panel_form(Source::kForm)>& to) {
+  if constexpr (UnpacksColumns<Source>) {
+    if (n == 8) return Source::columns(w, first, n_rows, s, to);
+  }
+  alignas(64) StagedRow rows[kTileRows];
+  for (int r = 0; r < kTileRows; ++r) {
+    const Source row(w, first + (r < n_rows ? r : n_rows - 1));
+    stage<Source::kForm>(n == 8 ? row.values(s) : row.first_values(s, n), rows[r]);
+  }
+  store_blocks<Source::kForm>(rows, n, to);
+}
+
 template <typename Source>
 inline void fill_panel(const MatrixView& w, int64_t first, int n_rows, BlockOrder order,
                        PanelBlock<panel_form(Source::kForm)>* to) {
-  alignas(64) StagedRow rows[kTileRows];
-  for (int r = n_rows; r < kTileRows; ++r) rows[r] = {};
-  for (int64_t s = 0; s < order.n_whole; ++s) {
-    for (int r = 0; r < n_rows; ++r) {
-      const Source row(w, first + r);
-      stage<Source::kForm>(row.values(s), rows[r]);
-    }
-    store_blocks<Source::kForm>(rows, 8, order, s, to);
+  for (int64_t s = 0; s < order.n_whole; ++s) fill_blocks<Source>(w, first, n_rows, s, 8, {to, order, s});
+  if (Source::kMayEndEarly && order.n_tail != 0) {
+    fill_blocks<Source>(w, first, n_rows, order.n_whole, order.n_tail, {to, order, order.n_whole});
   }
-  if (!Source::kMayEndEarly || order.n_tail == 0) return;
-  for (int r = 0; r < n_rows; ++r) {
-    stage<Source::kForm>(Source(w, first + r).first_values(order.n_whole, order.n_tail), rows[r]);
-  }
-  store_blocks<Source::kForm>(rows, order.n_tail, order, order.n_whole, to);
 }
 
 // 32 activations of row m of a group of n_rows, and what goes with them.

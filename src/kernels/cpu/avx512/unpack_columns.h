@@ -1,0 +1,153 @@
+// 16 weight rows unpacked at once into a panel (int8_gemm.h), AVX-512: bits are transposed as they lie in the file and
+// then unpacked in all 16 lanes. Packed bits are half as many words to transpose or fewer, and no row's scales are
+// worked out by themselves. The numbers are those of unpack_k.h and unpack_32.h, to the bit.
+#pragma once
+
+#include "kernels/cpu/avx512/int8_gemm.h"
+#include "kernels/cpu/avx512/transpose.h"
+#include "kernels/cpu/avx512/unpack_32.h"
+#include "kernels/cpu/avx512/unpack_k.h"
+
+namespace flashmoe::avx512 {
+
+// Where the 8 blocks of 256 values go.
+template <Form kForm>
+class PanelPlaces {
+ public:
+  PanelPlaces(PanelBlock<kForm>* panel, BlockOrder order, int64_t superblock) {
+    for (int b = 0; b < 8; ++b) blocks_[b] = panel + order.at(superblock, b);
+  }
+  PanelBlock<kForm>& operator[](int block) const { return *blocks_[block]; }
+
+ private:
+  PanelBlock<kForm>* blocks_[8];
+};
+
+template <typename Block>
+using PlacesOf = PanelPlaces<panel_form(form_of(static_cast<const Block*>(nullptr)))>;
+
+// The same 256 values of 16 rows.
+template <typename Block>
+using Rows = const Block* const (&)[kTileRows];
+
+// Byte `byte` of each word.
+inline __m512i byte_of(__m512i words, int byte) {
+  return _mm512_and_si512(_mm512_srli_epi32(words, static_cast<unsigned>(8 * byte)), _mm512_set1_epi32(255));
+}
+inline __m512 halves_to_float(__m512i low_halves) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(low_halves)); }
+// The f16 at half_of(r) of each row.
+template <typename HalfOf>
+inline __m512 gather_halves(const HalfOf& half_of) {
+  alignas(32) uint16_t halves[kTileRows];
+#pragma GCC unroll 16
+  for (int r = 0; r < kTileRows; ++r) __builtin_memcpy(halves + r, half_of(r), sizeof(uint16_t));
+  return _mm512_cvtph_ps(load32(halves));
+}
+
+// Scales and minimums of Q4_K and Q5_K: words are d with dmin, then `scales`. Odd blocks' are multiplied by `of_odd`.
+template <typename Block, Form kForm>
+inline void scale_columns(Rows<Block> rows, const PanelPlaces<kForm>& to, float of_odd) {
+  static_assert(offsetof(Block, d) == 0 && offsetof(Block, dmin) == 2 && offsetof(Block, scales) == 4);
+  __m512i head[4];
+  transpose_4([&](int r) { return rows[r]; }, head);
+  const __m512 d = halves_to_float(head[0]), dmin = halves_to_float(_mm512_srli_epi32(head[0], 16));
+  const __m512 odd_d = _mm512_set1_ps(of_odd);
+  const __m512i six_bits = _mm512_set1_epi8(0x3f), upper = _mm512_set1_epi8(0x30), nibbles = _mm512_set1_epi8(15);
+  const auto later = [&](__m512i low_nibbles, __m512i upper_bits) {
+    return or_masked(_mm512_and_si512(low_nibbles, nibbles), _mm512_srli_epi32(upper_bits, 2), upper);
+  };
+  const __m512i scales[2] = {_mm512_and_si512(head[1], six_bits), later(head[3], head[1])};
+  const __m512i mins[2] = {_mm512_and_si512(head[2], six_bits), later(_mm512_srli_epi32(head[3], 4), head[2])};
+#pragma GCC unroll 8
+  for (int b = 0; b < 8; ++b) {
+    __m512 scale = _mm512_mul_ps(_mm512_cvtepi32_ps(byte_of(scales[b / 4], b % 4)), d);
+    if (b % 2 == 1) scale = _mm512_mul_ps(scale, odd_d);
+    _mm512_store_ps(to[b].scale, scale);
+    _mm512_store_ps(to[b].min, _mm512_mul_ps(_mm512_cvtepi32_ps(byte_of(mins[b / 4], b % 4)), dmin));
+  }
+}
+
+inline void unpack_columns(Rows<BlockQ4_K> rows, const PlacesOf<BlockQ4_K>& to) {
+  scale_columns<BlockQ4_K>(rows, to, 0.0625f);  // high nibbles stay where they are
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    __m512i words[16];
+    transpose_16([&](int r) { return _mm512_loadu_si512(rows[r]->q + 64 * half); }, words);
+#pragma GCC unroll 16
+    for (int k = 0; k < 16; ++k) {
+      const int even = 4 * half + k / 8 * 2;
+      _mm512_store_si512(to[even].q[k % 8], _mm512_and_si512(words[k], every(15)));
+      _mm512_store_si512(to[even + 1].q[k % 8], _mm512_and_si512(words[k], every(0xf0)));
+    }
+  }
+}
+
+inline void unpack_columns(Rows<BlockQ5_K> rows, const PlacesOf<BlockQ5_K>& to) {
+  scale_columns<BlockQ5_K>(rows, to, 1);
+  __m512i high[8];
+  transpose_8([&](int r) { return rows[r]->high; }, high);
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    __m512i words[16];
+    transpose_16([&](int r) { return _mm512_loadu_si512(rows[r]->q + 64 * half); }, words);
+#pragma GCC unroll 16
+    for (int k = 0; k < 16; ++k) {
+      const int even = 4 * half + k / 8 * 2;
+      const __m512i low = _mm512_and_si512(words[k], every(15));
+      const __m512i upper = _mm512_and_si512(_mm512_srli_epi16(words[k], 4), every(15));
+      const __m512i bits = high[k % 8];  // bit b is that of block b: to bit 4
+      const auto moved = [&](int b) {
+        return b < 4 ? _mm512_slli_epi32(bits, static_cast<unsigned>(4 - b))
+                     : _mm512_srli_epi32(bits, static_cast<unsigned>(b - 4));
+      };
+      _mm512_store_si512(to[even].q[k % 8], or_masked(low, moved(even), every(16)));
+      _mm512_store_si512(to[even + 1].q[k % 8], or_masked(upper, moved(even + 1), every(16)));
+    }
+  }
+}
+
+inline void unpack_columns(Rows<BlockQ6_K> rows, const PlacesOf<BlockQ6_K>& to) {
+  const __m512 d = gather_halves([&](int r) { return rows[r]->d; });
+  __m512i factors[4];
+  transpose_4([&](int r) { return rows[r]->scales; }, factors);
+#pragma GCC unroll 8
+  for (int b = 0; b < 8; ++b) {
+    _mm512_store_ps(to[b].scale, d);
+#pragma GCC unroll 2
+    for (int part = 0; part < 2; ++part) {
+      const auto above = static_cast<unsigned>(24 - 8 * (b % 2 * 2 + part));
+      _mm512_store_si512(to[b].fine[part], _mm512_srai_epi32(_mm512_slli_epi32(factors[b / 2], above), 24));
+    }
+  }
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    __m512i high[8], words[16];
+    transpose_8([&](int r) { return rows[r]->high + 32 * half; }, high);
+    transpose_16([&](int r) { return _mm512_loadu_si512(rows[r]->low + 64 * half); }, words);
+#pragma GCC unroll 16
+    for (int k = 0; k < 16; ++k) {  // runs 0 and 2, then 1 and 3
+      const int run = 4 * half + k / 8;
+      const __m512i low = _mm512_and_si512(words[k], every(15));
+      const __m512i upper = _mm512_and_si512(_mm512_srli_epi16(words[k], 4), every(15));
+      const __m512i bits = high[k % 8];
+      const __m512i of_low = _mm512_slli_epi32(bits, k < 8 ? 4 : 2),
+                    of_upper = k < 8 ? bits : _mm512_srli_epi32(bits, 2);
+      _mm512_store_si512(to[run].q[k % 8], or_masked(low, of_low, every(0x30)));
+      _mm512_store_si512(to[run + 2].q[k % 8], or_masked(upper, of_upper, every(0x30)));
+    }
+  }
+}
+
+// Each 8 blocks of a row are one after another.
+inline void unpack_columns(Rows<BlockQ8_0> rows, const PlacesOf<BlockQ8_0>& to) {
+#pragma GCC unroll 8
+  for (int b = 0; b < 8; ++b) {
+    _mm512_store_ps(to[b].scale, gather_halves([&](int r) { return rows[r][b].d; }));
+    __m512i words[8];
+    transpose_8([&](int r) { return rows[r][b].q; }, words);
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; ++k) _mm512_store_si512(to[b].q[k], _mm512_xor_si512(words[k], every(0x80)));
+  }
+}
+
+}  // namespace flashmoe::avx512
