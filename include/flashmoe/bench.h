@@ -32,9 +32,11 @@ struct BenchPhase {
 struct BenchResult {
   BenchPhase prefill, decode;
   uint64_t bytes_per_token = 0;           // of memory that a decoded token touches, at the mean position
-  double ram_roof_share = 0;              // of decode: bytes_per_token * tok/s / RAM roof
-  std::optional<double> disk_roof_share;  // of decode: bytes_missed * tok/s / disk roof; none where nothing was missed
-  Roofs roofs;                            // the better of before and after; no disk when experts are resident
+  // Of decode: bytes_per_token * tok/s / RAM roof, and bytes_missed * tok/s / disk roof, none where nothing was missed. Each
+  // repetition against the mean of the roofs just before and just after it; the medians of these.
+  double ram_roof_share = 0;
+  std::optional<double> disk_roof_share;
+  Roofs roofs;  // medians of these means; no disk when experts are resident
   double load_s = 0;                      // headers, tokenizer, trunk, resident experts
   double first_token_s = 0;               // median, from the start of prefill
   double first_token_warm_up_s = 0;
@@ -43,7 +45,8 @@ struct BenchResult {
   MemoryPlan plan;
 };
 
-// Measures roofs, loads, runs 1 + n_repetitions sequences, measures the roofs again. Nothing else may be loaded.
+// Loads and runs 1 + n_repetitions sequences, measuring the roofs before the first and after each. Nothing else may be
+// loaded.
 // Throws Error: usage (the context is too small), and whatever Engine and Session throw.
 BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench);
 

@@ -7,7 +7,8 @@
 namespace flashmoe {
 
 struct Roofs {
-  double ram_gb_per_s = 0;   // reads of memory far larger than the caches, by all threads of a run
+  // Reads of memory far larger than the caches, by all threads of a run; 0: not measured.
+  double ram_gb_per_s = 0;
   double disk_gb_per_s = 0;  // random reads of the model's experts; 0: not measured
   double int8_tops = 0;      // 10^12 int8 multiplies and adds a second, on registers alone, by all threads
   std::string io_mode;       // how the disk was read: "io_uring, direct 512, depth 64"

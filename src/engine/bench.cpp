@@ -11,8 +11,11 @@
 namespace flashmoe {
 namespace {
 
+constexpr double kDiskSeconds = 1;  // for one look at a drive
+
 // What one repetition took.
 struct Repetition {
+  Roofs roofs;  // the mean of just before and just after: drives and hosts change their minds
   Stats after_prefill, after_decode;
   CacheStats cache_before;
   IoStats io_before;
@@ -26,6 +29,18 @@ std::vector<int32_t> made_up_prompt(int64_t n, int64_t vocab_size, uint64_t repe
     ids.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocab_size))));
   }
   return ids;
+}
+
+Roofs mean_of(const Roofs& a, const Roofs& b) {
+  return {(a.ram_gb_per_s + b.ram_gb_per_s) / 2, (a.disk_gb_per_s + b.disk_gb_per_s) / 2,
+          (a.int8_tops + b.int8_tops) / 2, b.io_mode};
+}
+
+// Beside a small model RAM cannot be measured: what was seen before still holds.
+Roofs next_look(const Engine& engine, const RoofsWanted& wanted, const Roofs& before) {
+  Roofs roofs = engine.measure_roofs(wanted);
+  if (roofs.ram_gb_per_s == 0) roofs.ram_gb_per_s = before.ram_gb_per_s;
+  return roofs;
 }
 
 Repetition repeat(Engine& engine, const BenchOptions& bench, uint64_t number) {
@@ -77,6 +92,26 @@ BenchPhase summarise(const std::vector<Repetition>& all, int64_t tokens, bool de
   return phase;
 }
 
+// The median over the measured repetitions.
+template <typename Of>
+double median_of(const std::vector<Repetition>& all, Of of) {
+  std::vector<double> values;
+  for (size_t i = 1; i < all.size(); ++i) values.push_back(of(all[i]));
+  return spread_of(values).median;
+}
+
+Roofs typical_roofs(const std::vector<Repetition>& all) {
+  return {median_of(all, [](const Repetition& r) { return r.roofs.ram_gb_per_s; }),
+          median_of(all, [](const Repetition& r) { return r.roofs.disk_gb_per_s; }),
+          median_of(all, [](const Repetition& r) { return r.roofs.int8_tops; }), all.back().roofs.io_mode};
+}
+
+double disk_share(const Repetition& r) {
+  const double n_tokens = static_cast<double>(r.after_decode.decode.timed_tokens);
+  const auto bytes = static_cast<double>(r.after_decode.io.bytes_read - r.after_prefill.io.bytes_read);
+  return bytes / n_tokens * r.after_decode.decode.tok_per_s() / (r.roofs.disk_gb_per_s * 1e9);
+}
+
 void check(const BenchOptions& bench) {
   if (bench.prompt_tokens < 1 || bench.gen_tokens < 1 || bench.n_repetitions < 1) {
     fail(Fault::usage, "a benchmark needs at least one token of prompt and of answer, and one repetition");
@@ -89,7 +124,8 @@ std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions
   whole.learn = false;  // random tokens are nobody's habit
   const auto engine = Engine::open(whole);
   result.plan = engine->plan(bench.prompt_tokens, bench.gen_tokens);
-  result.roofs = engine->measure_roofs({.disk = !result.plan.experts_resident});
+  const RoofsWanted wanted{.disk = !result.plan.experts_resident, .disk_seconds = kDiskSeconds};
+  Roofs before = engine->measure_roofs(wanted);
   forget_peak_resident_set();
   engine->load(bench.prompt_tokens, bench.gen_tokens);
   if (engine->context_tokens() < bench.prompt_tokens + bench.gen_tokens) {
@@ -100,7 +136,12 @@ std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions
   result.model = engine->report();
   result.load_s = engine->load_seconds();
   std::vector<Repetition> all;
-  for (int i = 0; i <= bench.n_repetitions; ++i) all.push_back(repeat(*engine, bench, static_cast<uint64_t>(i)));
+  for (int i = 0; i <= bench.n_repetitions; ++i) {
+    all.push_back(repeat(*engine, bench, static_cast<uint64_t>(i)));
+    const Roofs after = next_look(*engine, wanted, before);
+    all.back().roofs = mean_of(before, after);
+    before = after;
+  }
   return all;
 }
 
@@ -111,7 +152,7 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
   BenchResult result;
   const std::vector<Repetition> all = measure(options, bench, result);
   result.stats = all.back().after_decode;
-  result.roofs = better_of(result.roofs, Engine::open(options)->measure_roofs({.disk = !result.plan.experts_resident}));
+  result.roofs = typical_roofs(all);
   result.prefill = summarise(all, bench.prompt_tokens, false);
   result.decode = summarise(all, bench.gen_tokens, true);
   std::vector<double> first_tokens;
@@ -123,8 +164,10 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
   const bool f32_kv = options.kv == KvChoice::f32 || (options.kv == KvChoice::automatic && options.exact);
   const double mean_position = static_cast<double>(bench.prompt_tokens) + static_cast<double>(bench.gen_tokens + 1) / 2;
   result.bytes_per_token = decode_bytes_per_token(result.model, mean_position, f32_kv);
-  const double bytes_per_s = result.decode.tok_per_s * static_cast<double>(result.bytes_per_token);
-  result.ram_roof_share = bytes_per_s / (result.roofs.ram_gb_per_s * 1e9);
+  result.ram_roof_share = median_of(all, [&](const Repetition& r) {
+    const double bytes_per_s = r.after_decode.decode.tok_per_s() * static_cast<double>(result.bytes_per_token);
+    return bytes_per_s / (r.roofs.ram_gb_per_s * 1e9);
+  });
   if (bench.remember && !result.plan.experts_resident) {
     HitRates(user_cache_folder(), result.model.files, result.model.file_bytes)
         .remember({.share = result.plan.cached_share(),
@@ -132,9 +175,7 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
                    .compute_s = 1 / result.decode.tok_per_s - result.decode.disk_wait_s,
                    .machine = machine_of(result.stats.n_threads, result.stats.kernels, result.stats.exact)});
   }
-  if (result.decode.bytes_missed > 0) {
-    result.disk_roof_share = result.decode.tok_per_s * result.decode.bytes_missed / (result.roofs.disk_gb_per_s * 1e9);
-  }
+  if (result.decode.bytes_missed > 0) result.disk_roof_share = median_of(all, disk_share);
   return result;
 }
 
@@ -150,11 +191,6 @@ Spread spread_of(std::vector<double> values) {
   const size_t half = values.size() / 2;
   const double median = values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
   return {median, median > 0 ? (values.back() - values.front()) / median : 0};
-}
-
-Roofs better_of(const Roofs& a, const Roofs& b) {
-  return {std::max(a.ram_gb_per_s, b.ram_gb_per_s), std::max(a.disk_gb_per_s, b.disk_gb_per_s),
-          std::max(a.int8_tops, b.int8_tops), a.io_mode};
 }
 
 }  // namespace flashmoe

@@ -14,24 +14,19 @@
 #include "engine/forecast.h"
 #include "engine/hit_rates.h"
 #include "engine/load_progress.h"
+#include "engine/machine_probe.h"
 #include "engine/memory_planner.h"
-#include "engine/model_speeds.h"
 #include "engine/peak_memory.h"
 #include "engine/reading.h"
 #include "engine/report.h"
-#include "engine/roof_probe.h"
 #include "engine/streaming_options.h"
 #include "engine/trace_recorder.h"
-#include "experts/disk_roof.h"
 #include "experts/use_record.h"
 #include "model/trunk.h"
 
 namespace flashmoe {
 namespace {
 
-constexpr uint64_t kRamProbeBytes = 512 * kMiB;  // far more than any L3 cache holds of it
-constexpr uint64_t kRamProbeShare = 4;           // at most this part of the limit
-constexpr double kBurstSeconds = 2;
 constexpr double kLeastTokensLearnt = 16;
 
 class CheckpointEngine final : public PartedEngine {
@@ -62,11 +57,6 @@ class CheckpointEngine final : public PartedEngine {
 
  private:
   SessionParts session_parts();
-  void stop_if_asked() const;
-  uint64_t probe_bytes() const;
-  DiskProbe disk_probe(const Reading& reading, double seconds) const;
-  std::unique_ptr<ReadQueue> probe_queue(Reading& reading) const;
-  Speeds measure_speeds(Reading& reading, const Placement& placement, int64_t prefill_rows, double position) const;
   Placement place(const Reading& reading, int64_t prompt_tokens, int64_t answer_tokens) const;
   void load_weights(Reading& reading);
   void recall_use();
@@ -76,6 +66,7 @@ class CheckpointEngine final : public PartedEngine {
   uint64_t start_ns_ = now_ns();
   EngineOptions options_;
   BoundModel model_;
+  MachineProbe probe_;
   ModelReport report_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> chat_template_;
@@ -103,6 +94,7 @@ class CheckpointEngine final : public PartedEngine {
 CheckpointEngine::CheckpointEngine(const EngineOptions& options)
     : options_(options),
       model_(bind_model(options.model_path)),
+      probe_(model_, options_),
       report_(report_on(model_)),
       tokenizer_(Tokenizer::load(*model_.checkpoint)),
       chat_template_(ChatTemplate::load(*model_.checkpoint)) {
@@ -148,64 +140,8 @@ MemoryPlan CheckpointEngine::plan(int64_t prompt_tokens, int64_t answer_tokens) 
   return place(Reading(*model_.checkpoint, options_), prompt_tokens, answer_tokens).plan;
 }
 
-void CheckpointEngine::stop_if_asked() const {
-  if (options_.keep_going && !options_.keep_going()) fail(Fault::interrupted, "interrupted while measuring");
-}
-
-uint64_t CheckpointEngine::probe_bytes() const {
-  const uint64_t limit_bytes = options_.ram_bytes > 0 ? options_.ram_bytes : detect_memory_limit().bytes;
-  return std::min(kRamProbeBytes, limit_bytes / kRamProbeShare);
-}
-
-DiskProbe CheckpointEngine::disk_probe(const Reading& reading, double seconds) const {
-  return {model_.experts, model_.checkpoint->files(), reading.direct(), reading.direct() ? reading.alignment() : 1,
-          seconds,        options_.keep_going};
-}
-
-// As load() would make it for streamed experts.
-std::unique_ptr<ReadQueue> CheckpointEngine::probe_queue(Reading& reading) const {
-  Budget budget;
-  budget.allot(Allotted::expert_cache, kTrialMemoryBytes);
-  return reading.streaming_queue(model_.experts, budget);
-}
-
 Roofs CheckpointEngine::measure_roofs(const RoofsWanted& wanted) const {
-  if (forward_ != nullptr) fail(Fault::usage, "measure the machine before the model is loaded");
-  stop_if_asked();
-  Roofs roofs;
-  ThreadPool pool(choose_threads(options_.n_threads));
-  if (wanted.ram) roofs.ram_gb_per_s = measure_ram(pool, probe_bytes());
-  if (wanted.int8) roofs.int8_tops = measure_int8(pool, choose_kernels(options_.kernels));
-  if (!wanted.disk) return roofs;
-  Reading reading(*model_.checkpoint, options_);
-  const auto queue = probe_queue(reading);
-  roofs.disk_gb_per_s = measure_expert_reads(disk_probe(reading, wanted.disk_seconds), *queue);
-  roofs.io_mode = reading.direct()
-                      ? fmt::format("{}, direct {}, depth {}", queue->name(), reading.alignment(), queue->depth())
-                      : fmt::format("{}, buffered, depth {}", queue->name(), queue->depth());
-  return roofs;
-}
-
-Speeds CheckpointEngine::measure_speeds(Reading& reading, const Placement& placement, int64_t prefill_rows,
-                                        double position) const {
-  const bool streamed = !placement.plan.experts_resident;
-  ThreadPool pool(choose_threads(options_.n_threads));
-  const auto kv_bytes = static_cast<double>(KvCache::bytes_per_token(model_.family->config(), placement.kv_format));
-  const auto measure = [&](Speeds& speeds) {
-    stop_if_asked();
-    MatmulProbe probe(pool, choose_kernels(options_.kernels), options_.exact, probe_bytes());
-    measure_model(model_, probe, prefill_rows, position * kv_bytes, speeds);
-  };
-  Speeds first, second;
-  first.roofs = second.roofs = measure_roofs({.disk = streamed});
-  measure(first);
-  if (streamed) {
-    const auto queue = probe_queue(reading);
-    first.burst_s = measure_bursts(disk_probe(reading, kBurstSeconds), *queue);
-  }
-  measure(second);  // what disturbs one measurement seldom lasts until the next
-  stop_if_asked();
-  return with_faster_matrices(first, second);
+  return probe_.roofs(wanted, trunk_.memory());
 }
 
 Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens, double hit_rate) const {
@@ -219,7 +155,7 @@ Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens
   f.plan = placement.plan;
   f.context_tokens = placement.context_tokens;
   f.prefill_chunk = placement.prefill_chunk;
-  f.speeds = measure_speeds(reading, placement, prefill_rows, position);
+  f.speeds = probe_.speeds(reading, placement, prefill_rows, position);
   f.cache_share = f.plan.cached_share();
   const HitRates seen(user_cache_folder(), report_.files, report_.file_bytes);
   f.measured_compute_s = seen.compute_s(

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "flashmoe/roofs.h"
 #include "memory/buffer.h"
 
 namespace flashmoe {
@@ -22,7 +23,7 @@ constexpr double kInt8PassSeconds = 2e-3;
 // A word of each cache line brings all of it.
 uint64_t read_lines(const std::byte* from, int64_t begin, int64_t end) {
   uint64_t sum = 0;
-  for (int64_t line = begin; line < end; line += 64) {
+  for (int64_t line = begin; line + 8 <= end; line += 64) {
     uint64_t word = 0;
     std::memcpy(&word, from + line, sizeof(word));
     sum += word;
@@ -45,17 +46,12 @@ double int8_pass(ThreadPool& pool, const KernelTable& kernels, int64_t n_rounds)
 
 }  // namespace
 
-double measure_ram(ThreadPool& pool, uint64_t working_set_bytes) {
-  Budget budget;
-  const uint64_t bytes = round_up(working_set_bytes, kGrainBytes);
-  budget.allot(Allotted::workspace, bytes);
-  const Buffer memory(budget, Allotted::workspace, bytes);
-  std::memset(memory.data(), 1, bytes);  // a page that was never written need not be in memory at all
-  const uint64_t pass_bytes = std::min(bytes, kPassBytes);
+double measure_ram(ThreadPool& pool, std::span<const std::byte> memory) {
+  const uint64_t pass_bytes = std::min<uint64_t>(memory.size(), kPassBytes);
   std::atomic<uint64_t> total = 0;  // keeps the reads alive
   std::array<double, kRamPasses> rates;
   for (uint64_t pass = 0, at = 0; pass < kRamPasses; ++pass, at += pass_bytes) {
-    if (at + pass_bytes > bytes) at = 0;
+    if (at + pass_bytes > memory.size()) at = 0;
     const std::byte* from = memory.data() + at;
     const uint64_t start = now_ns();
     pool.parallel_for(static_cast<int64_t>(pass_bytes), kGrainBytes,
@@ -65,6 +61,15 @@ double measure_ram(ThreadPool& pool, uint64_t working_set_bytes) {
   asm volatile("" : : "r"(total.load()));
   std::nth_element(rates.begin(), rates.end() - kFastest, rates.end());
   return *(rates.end() - kFastest) * 1e-9;
+}
+
+double measure_ram(ThreadPool& pool, uint64_t working_set_bytes) {
+  Budget budget;
+  const uint64_t bytes = round_up(working_set_bytes, kGrainBytes);
+  budget.allot(Allotted::workspace, bytes);
+  const Buffer memory(budget, Allotted::workspace, bytes);
+  std::memset(memory.data(), 1, bytes);  // a page that was never written need not be in memory at all
+  return measure_ram(pool, memory.span());
 }
 
 double measure_int8(ThreadPool& pool, const KernelTable& kernels) {
@@ -78,6 +83,11 @@ double measure_int8(ThreadPool& pool, const KernelTable& kernels) {
   double best = 0;
   for (int pass = 0; pass < kInt8Passes; ++pass) best = std::max(best, int8_pass(pool, kernels, n_rounds));
   return best * 1e-12;
+}
+
+Roofs better_of(const Roofs& a, const Roofs& b) {
+  return {std::max(a.ram_gb_per_s, b.ram_gb_per_s), std::max(a.disk_gb_per_s, b.disk_gb_per_s),
+          std::max(a.int8_tops, b.int8_tops), a.io_mode};
 }
 
 }  // namespace flashmoe

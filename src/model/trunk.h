@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 
 #include "io/read_queue.h"
 #include "memory/buffer.h"
@@ -19,6 +20,8 @@ class Trunk {
   // `direct`: use O_DIRECT where a file allows it. `on_bytes` gets the bytes read so far. Throws Error{io, input}.
   void load(const Binder& binder, const Checkpoint& checkpoint, ReadQueue& queue, bool direct, Budget& budget,
             const std::function<void(uint64_t)>& on_bytes);
+
+  std::span<const std::byte> memory() const { return buffer_.span(); }  // empty before load()
 
  private:
   Buffer buffer_;

@@ -35,14 +35,6 @@ TEST(BenchArithmetic, BytesThatATokenTouches) {
   EXPECT_EQ(decode_bytes_per_token(model, 20.5, true), 1000u + 500 + 410 + 2 * 7);
 }
 
-TEST(BenchArithmetic, TheBetterRoofIsTakenOneByOne) {
-  const Roofs better = better_of({30, 2, 0.5, "x"}, {20, 3, 0.75, "x"});
-  EXPECT_EQ(better.ram_gb_per_s, 30);
-  EXPECT_EQ(better.disk_gb_per_s, 3);
-  EXPECT_EQ(better.int8_tops, 0.75);
-  EXPECT_EQ(better.io_mode, "x");
-}
-
 class BenchTest : public testing::Test {
  protected:
   BenchTest() {
@@ -88,8 +80,10 @@ TEST_F(BenchTest, EverythingInMemory) {
   EXPECT_GT(r.roofs.ram_gb_per_s, 0);
   EXPECT_GT(r.roofs.int8_tops, 0);
   EXPECT_EQ(r.bytes_per_token, decode_bytes_per_token(r.model, 75, false));
-  EXPECT_DOUBLE_EQ(r.ram_roof_share,
-                   r.decode.tok_per_s * static_cast<double>(r.bytes_per_token) / (r.roofs.ram_gb_per_s * 1e9));
+  // Medians of two repetitions each: their product is near that of the medians.
+  EXPECT_NEAR(r.ram_roof_share,
+              r.decode.tok_per_s * static_cast<double>(r.bytes_per_token) / (r.roofs.ram_gb_per_s * 1e9),
+              r.ram_roof_share / 2);
   EXPECT_GT(r.first_token_s, 0);
   EXPECT_EQ(r.stats.n_threads, 2);
 }
@@ -114,7 +108,8 @@ TEST_F(BenchTest, StreamedWithTooSmallACache) {
   EXPECT_GT(r.decode.bytes_missed, 0);
   EXPECT_GT(r.roofs.disk_gb_per_s, 0);
   ASSERT_TRUE(r.disk_roof_share.has_value());
-  EXPECT_DOUBLE_EQ(*r.disk_roof_share, r.decode.tok_per_s * r.decode.bytes_missed / (r.roofs.disk_gb_per_s * 1e9));
+  EXPECT_NEAR(*r.disk_roof_share, r.decode.tok_per_s * r.decode.bytes_missed / (r.roofs.disk_gb_per_s * 1e9),
+              *r.disk_roof_share / 2);
 }
 
 TEST_F(BenchTest, RefusesWhatCannotBeMeasured) {
@@ -131,13 +126,17 @@ TEST_F(BenchTest, AnInterruptionEndsIt) {
   expect_error([&] { bench(); }, Fault::interrupted, {"interrupted"});
 }
 
-TEST_F(BenchTest, TheMachineIsNotMeasuredBesideAModel) {
+TEST_F(BenchTest, BesideALoadedModelTheMachineIsMeasuredWithoutMemoryOfItsOwn) {
   const auto engine = Engine::open(options_);
   const MemoryPlan plan = engine->plan(10, 10);
-  EXPECT_GT(engine->measure_roofs({.disk_seconds = 0.1}).disk_gb_per_s, 0);
+  const RoofsWanted wanted{.disk_seconds = 0.1};
+  EXPECT_GT(engine->measure_roofs(wanted).ram_gb_per_s, 0);
   engine->load(10, 10);
   EXPECT_EQ(engine->memory_plan().experts_resident, plan.experts_resident);
-  expect_error([&] { engine->measure_roofs(); }, Fault::usage, {"before"});
+  const Roofs beside = engine->measure_roofs(wanted);
+  EXPECT_EQ(beside.ram_gb_per_s, 0);  // this trunk fits into a cache of the processor
+  EXPECT_GT(beside.disk_gb_per_s, 0);
+  EXPECT_GT(beside.int8_tops, 0);
 }
 
 // The ids of decode are those that logits make likeliest, and both leave the same sequence behind.

@@ -1,0 +1,85 @@
+#include "engine/machine_probe.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "engine/forecast.h"
+#include "engine/model_speeds.h"
+#include "engine/compute_choice.h"
+#include "engine/roof_probe.h"
+#include "model/kv_cache.h"
+
+namespace flashmoe {
+namespace {
+
+constexpr uint64_t kWorkingSetBytes = 512 * kMiB;  // far more than any L3 cache holds of it
+constexpr uint64_t kLeastLoadedBytes = 256 * kMiB;
+constexpr uint64_t kLimitShare = 4;  // at most this part of the limit
+constexpr double kBurstSeconds = 2;
+
+}  // namespace
+
+void MachineProbe::stop_if_asked() const {
+  if (options_.keep_going && !options_.keep_going()) fail(Fault::interrupted, "interrupted while measuring");
+}
+
+uint64_t MachineProbe::working_set_bytes() const {
+  const uint64_t limit_bytes = options_.ram_bytes > 0 ? options_.ram_bytes : detect_memory_limit().bytes;
+  return std::min(kWorkingSetBytes, limit_bytes / kLimitShare);
+}
+
+DiskProbe MachineProbe::disk_probe(const Reading& reading, double seconds) const {
+  return {model_.experts, model_.checkpoint->files(), reading.direct(), reading.direct() ? reading.alignment() : 1,
+          seconds,        options_.keep_going};
+}
+
+// As loading would make it for streamed experts.
+std::unique_ptr<ReadQueue> MachineProbe::queue(Reading& reading) const {
+  Budget budget;
+  budget.allot(Allotted::expert_cache, kTrialMemoryBytes);
+  return reading.streaming_queue(model_.experts, budget);
+}
+
+double MachineProbe::ram(ThreadPool& pool, std::span<const std::byte> loaded) const {
+  if (loaded.empty()) return measure_ram(pool, working_set_bytes());
+  return loaded.size() >= kLeastLoadedBytes ? measure_ram(pool, loaded) : 0;
+}
+
+Roofs MachineProbe::roofs(const RoofsWanted& wanted, std::span<const std::byte> loaded) const {
+  stop_if_asked();
+  Roofs roofs;
+  ThreadPool pool(choose_threads(options_.n_threads));
+  if (wanted.ram) roofs.ram_gb_per_s = ram(pool, loaded);
+  if (wanted.int8) roofs.int8_tops = measure_int8(pool, choose_kernels(options_.kernels));
+  if (!wanted.disk) return roofs;
+  Reading reading(*model_.checkpoint, options_);
+  const auto reads = queue(reading);
+  roofs.disk_gb_per_s = measure_expert_reads(disk_probe(reading, wanted.disk_seconds), *reads);
+  roofs.io_mode = reading.direct()
+                      ? fmt::format("{}, direct {}, depth {}", reads->name(), reading.alignment(), reads->depth())
+                      : fmt::format("{}, buffered, depth {}", reads->name(), reads->depth());
+  return roofs;
+}
+
+Speeds MachineProbe::speeds(Reading& reading, const Placement& placement, int64_t prefill_rows, double position) const {
+  const bool streamed = !placement.plan.experts_resident;
+  ThreadPool pool(choose_threads(options_.n_threads));
+  const auto kv_bytes = static_cast<double>(KvCache::bytes_per_token(model_.family->config(), placement.kv_format));
+  const auto measure = [&](Speeds& speeds) {
+    stop_if_asked();
+    MatmulProbe probe(pool, choose_kernels(options_.kernels), options_.exact, working_set_bytes());
+    measure_model(model_, probe, prefill_rows, position * kv_bytes, speeds);
+  };
+  Speeds first, second;
+  first.roofs = second.roofs = roofs({.disk = streamed}, {});
+  measure(first);
+  if (streamed) first.burst_s = measure_bursts(disk_probe(reading, kBurstSeconds), *queue(reading));
+  measure(second);  // what disturbs one measurement seldom lasts until the next
+  stop_if_asked();
+  return with_faster_matrices(first, second);
+}
+
+}  // namespace flashmoe
