@@ -23,12 +23,13 @@ constexpr const char* kFooter =
     "\n"
     "Examples:\n"
     "  flashmoe pack model.gguf packed               the same weights, one read each\n"
-    "  flashmoe pack hf-folder packed --experts q4_k --trunk q8_0\n"
+    "  flashmoe pack hf-folder packed --recipe 4bit --imatrix chats.imatrix\n"
     "  flashmoe run -m packed -p \"Hello\"";
 
 struct Options {
   PackOptions pack;
   bool dry_run = false, verify = false, quiet = false;
+  int times_to_delete = 0;
 };
 
 std::string show_plan(const PackPlan& plan) {
@@ -63,6 +64,13 @@ std::string show_report(const PackReport& report) {
 }
 
 int run(Options& options) {
+  options.pack.delete_source = options.times_to_delete > 0;
+  if (options.times_to_delete == 1 && !options.dry_run) {
+    throw Error(Fault::usage,
+                fmt::format("--delete-source-shards: deletes {} as packing goes on, for good; give it twice if that is "
+                            "what you want, with --dry-run to see what would go",
+                            options.pack.source));
+  }
   if (options.dry_run) {
     StandardOutput().write(show_plan(plan_pack(options.pack)));
     return kExitOk;
@@ -98,13 +106,20 @@ Command add_pack(CLI::App& cli) {
       ->add_option("--trunk", pack.trunk,
                    "Of everything else; router and norms become f32, a draft head q8_0; default: keep")
       ->option_text("FORMAT");
-  options->add_option("--recipe", pack.recipe, "JSON with formats by role and layer")
+  options->add_option("--recipe", pack.recipe, "4bit, 3bit, 2bit, or a JSON file with formats by role and layer")
+      ->option_text("NAME")
+      ->check(not_empty);
+  options
+      ->add_option("--imatrix", pack.imatrix,
+                   "Search scales for least error where it matters: a file of flashmoe calibrate")
       ->option_text("FILE")
       ->check(not_empty);
   options->add_option("--scale-type", pack.scale_type, "Of affine scales and biases; default: f16")
       ->option_text("f16|bf16");
   options->add_flag("--allow-nonfinite", pack.allow_nonfinite,
                     "Pack weights that are not finite; quantised they become 0");
+  options->add_flag("--delete-source-shards", chosen->times_to_delete,
+                    "Delete each file of SRC when all in it is packed and compared; must be given twice");
   add_size(*options, "--ram", pack.ram_bytes, "Most memory for what is on its way; default: 512 MiB");
   add_number(*options, "--threads", pack.n_threads, 1, 1024, "Threads; default: the CPUs this process may use");
   options->add_flag("--dry-run", chosen->dry_run, "Print what would be done, and do nothing");

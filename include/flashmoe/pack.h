@@ -16,9 +16,14 @@ struct PackOptions {
   std::string destination;  // a folder that is new, empty, or has what was begun with the same options
   std::string experts;      // "keep" or a format: "q4_k", "affine4", ...; empty: what the recipe says, else keep
   std::string trunk;        // the same
-  std::string recipe;       // a JSON file with formats by role and layer; empty: none
-  std::string scale_type;   // of affine formats: "f16" or "bf16"; empty: f16
+  std::string recipe;       // "4bit", "3bit", "2bit" or a JSON file with formats by role and layer; empty: none
+  std::string
+      imatrix;  // importance of columns, which scales are searched by: a file of flashmoe calibrate; empty: none
+  std::string scale_type;  // of affine formats: "f16" or "bf16"; empty: f16
   bool allow_nonfinite = false;
+  // Each file of the source is deleted when all that is in it has been packed, read again and compared. Files with
+  // tensors that are left out stay, and so does everything that is no weights.
+  bool delete_source = false;
   uint64_t ram_bytes = 0;  // most memory for what is on its way; 0: 512 MiB
   int n_threads = 0;       // 0: the CPUs this process may use
   // Both are called on the caller's thread and may be empty; a false ends with Error{interrupted}.

@@ -1,6 +1,7 @@
 #include "checkpoint/manifest.h"
 
 #include <algorithm>
+#include <span>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
@@ -32,6 +33,13 @@ Json show(const PackedMatrix& matrix) {
   return json;
 }
 
+// All but the checksum itself, as it is written.
+std::string shown(const Json& json) { return json.dump(1, ' ', false, Json::error_handler_t::replace); }
+uint64_t own_checksum(const Json& json) {
+  const std::string text = shown(json);
+  return checksum_of(std::as_bytes(std::span(text)));
+}
+
 class ManifestReader {
  public:
   explicit ManifestReader(const File& file) : path_(file.path()) {
@@ -46,6 +54,9 @@ class ManifestReader {
       fail(Fault::unsupported, "{}: version {} of packed folders; this build reads version {}", path_, version,
            kManifestVersion);
     }
+    const uint64_t wanted = checksum(member(root_, "xxh3"));
+    root_.erase("xxh3");
+    if (own_checksum(root_) != wanted) bad("its checksum is not the one in it");
     Manifest manifest;
     const Json& trunk = member(root_, "trunk");
     if (text(trunk, "file") != kTrunkName) bad("names another trunk than trunk.gguf");
@@ -221,7 +232,8 @@ std::string Manifest::to_json() const {
   }
   json["source"] = source;
   json["settings"] = settings;
-  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+  json["xxh3"] = show_checksum(own_checksum(json));
+  return shown(json) + "\n";
 }
 
 Manifest Manifest::parse(const File& file) { return ManifestReader(file).read(); }

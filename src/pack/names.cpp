@@ -79,8 +79,8 @@ TrunkPart trunk_part(std::string_view name, int n_layers) {
   const bool vector = rest.find("norm") != std::string_view::npos || rest.find("conv1d") != std::string_view::npos ||
                       rest == "ssm_a" || rest == "ssm_dt.bias";
   if (vector) return {"norm", block->layer};
-  if (block->layer >= n_layers) return {"mtp", block->layer};
   if (rest.starts_with("ffn_gate_inp")) return {"router", block->layer};
+  if (block->layer >= n_layers) return {"mtp", block->layer};
   if (rest.starts_with("ssm_") || rest.starts_with("attn_qkv") || rest.starts_with("attn_gate")) {
     return {"delta_net", block->layer};
   }

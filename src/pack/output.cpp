@@ -1,6 +1,7 @@
 #include "pack/output.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -56,6 +57,14 @@ void DurableFile::commit() {
   if (::rename(partial_.c_str(), path_.c_str()) != 0) complain("renaming it", errno);
   sync_folder(std::filesystem::path(path_).parent_path().string());
 }
+
+FolderLock::FolderLock(const std::string& folder) : fd_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (fd_ >= 0 && ::flock(fd_, LOCK_EX | LOCK_NB) == 0) return;
+  if (fd_ >= 0) ::close(fd_);
+  fail(Fault::io, "{}: cannot be taken: is another flashmoe pack at work there?", folder);
+}
+
+FolderLock::~FolderLock() { ::close(fd_); }
 
 void write_durably(const std::string& path, const std::string& text) {
   DurableFile file(path, 0);

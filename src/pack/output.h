@@ -24,6 +24,18 @@ class DurableFile {
   int fd_ = -1;
 };
 
+// Keeps other packers out of a folder while it lives.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::string& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int fd_;
+};
+
 void write_durably(const std::string& path, const std::string& text);
 void sync_folder(const std::string& folder);
 uint64_t free_bytes(const std::string& folder);

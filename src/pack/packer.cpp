@@ -1,8 +1,6 @@
 // Packs the trunk, then layer after layer. Each is a file of its own that appears whole; the manifest, written anew
 // after each, says what is done, and gets its final name at the end.
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -16,6 +14,8 @@
 #include "checkpoint/pack.h"
 #include "flashmoe/pack.h"
 #include "pack/pipeline.h"
+#include "pack/plan_lines.h"
+#include "pack/source_shards.h"
 #include "pack/trunk_layout.h"
 #include "pack/verify.h"
 
@@ -27,7 +27,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kDefaultRam = 512 * kMiB;
 constexpr uint64_t kMostAtOnce = 32 * kMiB;  // of a chunk's source
-constexpr int kChunksInFlight = 3;
 
 void refuse_same_place(const PackOptions& options) {
   if (options.destination.empty()) fail(Fault::usage, "the folder to pack into is missing");
@@ -44,11 +43,17 @@ void refuse_same_place(const PackOptions& options) {
 class Packer {
  public:
   explicit Packer(const PackOptions& options)
-      : options_(options), recipe_(options), source_(options.source, recipe_), manifest_(source_.manifest()) {
+      : options_(options),
+        recipe_(options),
+        importance_(options.imatrix),
+        source_(source_to_open(options.source, options.destination), recipe_, importance_),
+        manifest_(source_.manifest()) {
     manifest_.source = identity_of(source_.checkpoint());
     manifest_.settings = recipe_.settings();
+    if (importance_.known()) manifest_.settings["importance"] = importance_.identity();
     trunk_ = lay_out_trunk(source_);
     recall();
+    if (options.delete_source) shards_.emplace(source_, options.source, options.destination);
   }
 
   PackPlan plan() const;
@@ -62,20 +67,24 @@ class Packer {
   uint64_t largest_task() const;
   uint64_t memory_bytes() const { return kChunksInFlight * std::max(2 * chunk_bytes(), largest_task()); }
   uint64_t bytes_left() const;
+  uint64_t room_needed(const std::string& place) const;
+  std::vector<bool> layers_packed() const;
   void check_what_is_there();
   bool is_whole(size_t layer) const;
   void pack_trunk();
   void pack_layer(size_t layer);
-  void remember() { write_durably(path(kUnfinishedManifestName), manifest_.to_json()); }
+  void remember();
   void report_progress(uint64_t written);
 
   const PackOptions& options_;
   Recipe recipe_;
+  Importance importance_;
   PackSource source_;
   Manifest manifest_;
   TrunkLayout trunk_;
   uint64_t done_bytes_ = 0, total_bytes_ = 0, start_ns_ = 0;
   int n_kept_ = 0;
+  std::optional<SourceShards> shards_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Pipeline> pipeline_;
 };
@@ -96,6 +105,7 @@ void Packer::recall() {
   if (!fs::exists(folder, error)) return;
   if (!fs::is_directory(folder, error)) fail(Fault::usage, "{}: is not a folder", folder);
   if (fs::exists(path(kManifestName), error)) {
+    forget_source(folder);
     fail(Fault::usage, "{}: is packed already; check it with --verify, or give another folder", folder);
   }
   if (fs::exists(path(kUnfinishedManifestName), error)) {
@@ -135,48 +145,52 @@ uint64_t Packer::bytes_left() const {
   return bytes;
 }
 
+// Of what is still to be written, the most at any time; files of the source that go meanwhile make room for it where
+// they are on the same disk.
+uint64_t Packer::room_needed(const std::string& place) const {
+  const uint64_t manifests =
+      2 * manifest_.to_json().size() + 64 * manifest_.layers.size() * static_cast<uint64_t>(manifest_.n_experts) + kMiB;
+  struct stat here = {}, there = {};
+  const bool same_disk = ::stat(place.c_str(), &here) == 0 &&
+                         ::stat(source_.checkpoint().files().front()->path().c_str(), &there) == 0 &&
+                         here.st_dev == there.st_dev;
+  if (!shards_ || !same_disk) return bytes_left() + manifests;
+  std::vector<bool> packed = layers_packed();
+  uint64_t written = manifest_.trunk_bytes > 0 ? 0 : trunk_.bytes, most = written;
+  for (size_t i = 0; i < packed.size(); ++i) {
+    if (packed[i]) continue;
+    written += manifest_.layers[i].stride() * static_cast<uint64_t>(manifest_.n_experts);
+    const uint64_t freed = shards_->freed_bytes(true, packed);
+    most = std::max(most, written - std::min(written, freed));
+    packed[i] = true;
+  }
+  return most + manifests;
+}
+
 PackPlan Packer::plan() const {
   PackPlan plan;
-  const auto add = [&](const std::string& what, const std::string& from, const std::string& to, uint64_t n,
-                       uint64_t bytes) {
-    plan.source_bytes += n;
-    plan.packed_bytes += bytes;
-    for (auto& line : plan.lines) {
-      if (line.what != what || line.from != from || line.to != to) continue;
-      line.source_bytes += n;
-      line.bytes += bytes;
-      return;
-    }
-    plan.lines.push_back({what, from, to, n, bytes});
-  };
-  for (const TrunkTensor& tensor : source_.trunk()) {
-    const Conversion& c = tensor.matrix;
-    if (tensor.raw_type) {
-      add("trunk", "other", "the same", c.from.bytes(), c.from.bytes());
-    } else {
-      add("trunk", format_word(c.from.format), c.as_it_is() ? "the same" : format_word(c.to.format), c.from.bytes(),
-          c.to.bytes());
-    }
-  }
-  const auto n = static_cast<uint64_t>(manifest_.n_experts);
-  for (size_t i = 0; i < manifest_.layers.size(); ++i) {
-    plan.bytes_per_expert = std::max(plan.bytes_per_expert, manifest_.layers[i].record_bytes());
-    plan.n_layers_done += manifest_.layers[i].checksums.empty() ? 0 : 1;
-    constexpr const char* kWhat[] = {"experts, gate", "experts, up", "experts, down"};
-    for (size_t m = 0; m < 3; ++m) {
-      const Conversion c = source_.expert(static_cast<int>(i), 0, m);
-      add(kWhat[m], format_word(c.from.format), c.as_it_is() ? "the same" : format_word(c.to.format),
-          n * c.from.bytes(), n * c.to.bytes());
-    }
-  }
+  add_lines(source_, plan);
+  for (const PackedLayer& layer : manifest_.layers) plan.n_layers_done += layer.checksums.empty() ? 0 : 1;
   plan.n_layers = static_cast<int>(manifest_.layers.size());
-  plan.needed_bytes = bytes_left() + 2 * manifest_.to_json().size() + 64 * manifest_.layers.size() * n + kMiB;
   fs::path place = fs::absolute(options_.destination);
   while (!fs::exists(place) && place.has_relative_path()) place = place.parent_path();
+  plan.needed_bytes = room_needed(place.string());
   plan.free_bytes = free_bytes(place.string());
   plan.memory_bytes = memory_bytes();
   plan.notes = source_.notes();
+  if (shards_) {
+    const uint64_t freed = shards_->freed_bytes(true, std::vector<bool>(manifest_.layers.size(), true));
+    plan.notes.push_back(fmt::format("the source's files are deleted as packing goes on, {} of {}: {}",
+                                     shards_->n_files() - shards_->n_kept(), shards_->n_files(), human_bytes(freed)));
+    if (shards_->n_kept() > 0) plan.notes.push_back("files with tensors that are left out stay");
+  }
   return plan;
+}
+
+std::vector<bool> Packer::layers_packed() const {
+  std::vector<bool> packed;
+  for (const PackedLayer& layer : manifest_.layers) packed.push_back(!layer.checksums.empty());
+  return packed;
 }
 
 void Packer::report_progress(uint64_t written) {
@@ -189,13 +203,20 @@ void Packer::report_progress(uint64_t written) {
   }
 }
 
+void Packer::remember() {
+  write_durably(path(kUnfinishedManifestName), manifest_.to_json());
+  if (shards_) shards_->delete_unneeded(manifest_.trunk_bytes > 0, layers_packed());
+}
+
 bool Packer::is_whole(size_t layer) const {
   std::error_code error;
   const PackedLayer& packed = manifest_.layers[layer];
   const std::string bank = path(manifest_.bank_name(layer));
   const uint64_t bytes = packed.stride() * static_cast<uint64_t>(manifest_.n_experts);
   if (fs::file_size(bank, error) != bytes || error) return false;
-  return !first_difference(*open_file(bank), packed, {});
+  const auto file = open_file(bank);
+  if (shards_) file->drop_page_cache();
+  return !first_difference(*file, packed, {});
 }
 
 // Nothing that a power cut or a bad disk left half done is built on.
@@ -215,6 +236,10 @@ void Packer::check_what_is_there() {
       manifest_.layers[i].checksums.clear();
     }
   }
+  if (shards_ || fs::exists(path("source"), error)) {
+    SourceShards(source_, options_.source, options_.destination)
+        .refuse_lost(manifest_.trunk_bytes > 0, layers_packed());
+  }
 }
 
 void Packer::pack_trunk() {
@@ -224,13 +249,20 @@ void Packer::pack_trunk() {
   size_t next = 0;
   const auto make = [&] {
     Chunk chunk;
+    chunk.tasks_per_record = 1;
     while (next < tasks.size() && chunk.source_bytes < chunk_bytes()) chunk.add(tasks[next++]);
     return chunk;
   };
-  pipeline_->run(make, file, [&](uint64_t bytes) { report_progress(bytes); });
+  const std::vector<uint64_t> sums = pipeline_->run(make, file, [&](uint64_t bytes) { report_progress(bytes); });
   const uint64_t began_ns = now_ns();
   file.commit();
-  manifest_.trunk_checksum = file_checksum(*open_file(path(kTrunkName)), {});
+  const auto written = open_file(path(kTrunkName));
+  if (shards_) written->drop_page_cache();
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    if (task_checksum(*written, tasks[i]) != sums[i])
+      fail(Fault::io, "{}: reads otherwise than it was written: is the disk sound?", written->path());
+  }
+  manifest_.trunk_checksum = file_checksum(*written, {});
   pipeline_->times().write_s += seconds_since(began_ns);
   pipeline_->times().total_s += seconds_since(began_ns);
   manifest_.trunk_bytes = trunk_.bytes;
@@ -264,23 +296,10 @@ void Packer::pack_layer(size_t layer) {
   pipeline_->times().write_s += seconds_since(began_ns);
   pipeline_->times().total_s += seconds_since(began_ns);
   packed.checksums = std::move(checksums);
-}
-
-// Keeps others out of the folder while it lives.
-class FolderLock {
- public:
-  explicit FolderLock(const std::string& folder) : fd_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (fd_ >= 0 && ::flock(fd_, LOCK_EX | LOCK_NB) == 0) return;
-    if (fd_ >= 0) ::close(fd_);
-    fail(Fault::io, "{}: cannot be taken: is another flashmoe pack at work there?", folder);
+  if (shards_ && !is_whole(layer)) {
+    fail(Fault::io, "{}: reads otherwise than it was written: is the disk sound?", path(manifest_.bank_name(layer)));
   }
-  ~FolderLock() { ::close(fd_); }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int fd_;
-};
+}
 
 PackReport Packer::run() {
   const PackPlan plan = this->plan();
@@ -299,7 +318,7 @@ PackReport Packer::run() {
   check_what_is_there();
   total_bytes_ = bytes_left();
   pool_ = std::make_unique<ThreadPool>(options_.n_threads > 0 ? options_.n_threads : usable_cpus());
-  pipeline_ = std::make_unique<Pipeline>(source_.checkpoint(), *pool_, options_.allow_nonfinite);
+  pipeline_ = std::make_unique<Pipeline>(source_.checkpoint(), importance_, *pool_, options_.allow_nonfinite);
   if (manifest_.trunk_bytes == 0) {
     pack_trunk();
     done_bytes_ += trunk_.bytes;
@@ -315,6 +334,7 @@ PackReport Packer::run() {
   fs::rename(path(kUnfinishedManifestName), path(kManifestName), error);
   if (error) fail(Fault::io, "{}: cannot be renamed: {}", path(kUnfinishedManifestName), error.message());
   sync_folder(options_.destination);
+  forget_source(options_.destination);
   const PackTimes& t = pipeline_->times();
   const auto rate = [](uint64_t bytes, double s) { return s > 0 ? static_cast<double>(bytes) / s * 1e-9 : 0.0; };
   PackReport report{t.read_bytes,

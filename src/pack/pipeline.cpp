@@ -42,7 +42,9 @@ struct Pipeline::Item {
   Chunk chunk;
   std::vector<std::byte> source, output;
   std::vector<uint64_t> source_at, output_at;  // [tasks]
-  std::vector<uint64_t> checksums;             // [records]
+  std::vector<float> importance;
+  std::vector<size_t> importance_at;  // [tasks]
+  std::vector<uint64_t> checksums;    // [records]
 };
 
 // Hands items from the reader over the caller to the writer; whoever fails stops the others.
@@ -53,6 +55,7 @@ struct Pipeline::Stages {
   bool all_read = false, all_encoded = false, stopping = false;
   std::exception_ptr error;
   uint64_t written_bytes = 0;
+  double read_s = 0, write_s = 0;  // each its own thread's until that is joined
 
   std::unique_ptr<Item> take(std::deque<std::unique_ptr<Item>>& queue, const bool& ended) {
     std::unique_lock lock(mutex);
@@ -66,6 +69,10 @@ struct Pipeline::Stages {
     const std::lock_guard lock(mutex);
     queue.push_back(std::move(item));
     changed.notify_all();
+  }
+  uint64_t written() {
+    const std::lock_guard lock(mutex);
+    return written_bytes;
   }
   void end(bool& flag) {
     const std::lock_guard lock(mutex);
@@ -84,23 +91,59 @@ void Pipeline::read(Item& item) const {
   const std::vector<Task>& tasks = item.chunk.tasks;
   item.source_at.assign(tasks.size(), 0);
   item.output_at.assign(tasks.size(), 0);
-  uint64_t source = 0, output = 0;
+  item.importance_at.assign(tasks.size(), 0);
+  uint64_t source = 0, output = 0, importance = 0;
   for (size_t i = 0; i < tasks.size(); ++i) {
     item.source_at[i] = source;
     item.output_at[i] = output;
+    item.importance_at[i] = importance;
     output += tasks[i].output_bytes();
-    if (!tasks[i].matrix.as_it_is()) source += tasks[i].source_bytes();
+    if (tasks[i].matrix.as_it_is()) continue;
+    source += tasks[i].source_bytes();
+    importance += tasks[i].matrix.importance.bytes / sizeof(float);
   }
   item.source.resize(source);
   item.output.resize(output);
+  item.importance.resize(importance);
   for (size_t i = 0; i < tasks.size(); ++i) {
-    const bool kept = tasks[i].matrix.as_it_is();
-    std::byte* to = kept ? item.output.data() + item.output_at[i] : item.source.data() + item.source_at[i];
-    for (const Extent& part : tasks[i].matrix.from.parts) {
+    const Conversion& c = tasks[i].matrix;
+    std::byte* to = c.as_it_is() ? item.output.data() + item.output_at[i] : item.source.data() + item.source_at[i];
+    for (const Extent& part : c.from.parts) {
       if (part.bytes > 0) checkpoint_.files()[part.file]->read(part.offset, {to, static_cast<size_t>(part.bytes)});
       to += part.bytes;
     }
+    if (c.as_it_is() || c.importance.bytes == 0) continue;
+    importance_.read(c.importance,
+                     std::span(item.importance).subspan(item.importance_at[i], static_cast<size_t>(c.from.cols)));
   }
+}
+
+// Returns whether all values are finite.
+bool Pipeline::encode_rows_of(Item& item, size_t task, int64_t first_row, int64_t n_rows) const {
+  thread_local std::vector<float> values;
+  const Conversion& c = item.chunk.tasks[task].matrix;
+  const bool kept = c.as_it_is();
+  std::byte* to = item.output.data() + item.output_at[task];
+  const std::byte* from = kept ? to : item.source.data() + item.source_at[task];
+  const MatrixView view =
+      c.from.view({from, from + c.from.parts[0].bytes, from + c.from.parts[0].bytes + c.from.parts[1].bytes});
+  values.resize(static_cast<size_t>(n_rows * c.from.cols));
+  for (int64_t r = 0; r < n_rows; ++r)
+    view.decode(first_row + r, 0, c.from.cols, &values[static_cast<size_t>(r * c.from.cols)]);
+  bool finite = true;
+  for (float& value : values) {
+    value = transformed(value, c.transform);
+    finite = finite && std::isfinite(value);
+  }
+  if (kept) return finite;
+  for (float& value : values) value = std::isfinite(value) ? value : 0.0F;
+  const float* importance = c.importance.bytes > 0 ? item.importance.data() + item.importance_at[task] : nullptr;
+  const auto parts = c.to.part_bytes();
+  const int64_t scales = first_row * scale_row_bytes(c.to.grid, c.to.cols);
+  encode_rows(c.to.format, c.to.grid, values.data(), n_rows, c.to.cols, importance,
+              to + first_row * format_bytes(c.to.format, c.to.cols), to + parts[0] + scales,
+              to + parts[0] + parts[1] + scales);
+  return finite;
 }
 
 void Pipeline::encode(Item& item) const {
@@ -114,38 +157,20 @@ void Pipeline::encode(Item& item) const {
   }
   std::atomic<int64_t> bad_task = -1;
   pool_.parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
-    thread_local std::vector<float> values;
-    for (int64_t p = begin; p < end; ++p) {
-      const Rows& rows = pieces[static_cast<size_t>(p)];
-      const Conversion& c = tasks[rows.task].matrix;
-      const bool kept = c.as_it_is();
-      const std::byte* from =
-          kept ? item.output.data() + item.output_at[rows.task] : item.source.data() + item.source_at[rows.task];
-      const MatrixView view =
-          c.from.view({from, from + c.from.parts[0].bytes, from + c.from.parts[0].bytes + c.from.parts[1].bytes});
-      values.resize(static_cast<size_t>(rows.n * c.from.cols));
-      for (int64_t r = 0; r < rows.n; ++r)
-        view.decode(rows.first + r, 0, c.from.cols, &values[static_cast<size_t>(r * c.from.cols)]);
-      bool finite = true;
-      for (float& value : values) {
-        value = transformed(value, c.transform);
-        finite = finite && std::isfinite(value);
-      }
-      if (!finite && !allow_nonfinite_) bad_task = static_cast<int64_t>(rows.task);
-      if (kept) continue;
-      for (float& value : values) value = std::isfinite(value) ? value : 0.0F;
-      const auto parts = c.to.part_bytes();
-      std::byte* to = item.output.data() + item.output_at[rows.task];
-      const int64_t scales = rows.first * scale_row_bytes(c.to.grid, c.to.cols);
-      encode_rows(c.to.format, c.to.grid, values.data(), rows.n, c.to.cols, nullptr,
-                  to + rows.first * format_bytes(c.to.format, c.to.cols), to + parts[0] + scales,
-                  to + parts[0] + parts[1] + scales);
+    for (auto p = static_cast<size_t>(begin); p < static_cast<size_t>(end); ++p) {
+      const Rows& rows = pieces[p];
+      if (!encode_rows_of(item, rows.task, rows.first, rows.n)) bad_task = static_cast<int64_t>(rows.task);
     }
   });
-  if (bad_task >= 0) {
+  if (bad_task >= 0 && !allow_nonfinite_) {
     fail(Fault::input, "{}: tensor {} holds a value that is not finite; --allow-nonfinite packs it all the same",
          checkpoint_.path(), in_quotes(tasks[static_cast<size_t>(bad_task.load())].matrix.name));
   }
+  sum_records(item);
+}
+
+void Pipeline::sum_records(Item& item) const {
+  const std::vector<Task>& tasks = item.chunk.tasks;
   const size_t n = item.chunk.tasks_per_record;
   item.checksums.assign(n > 0 ? tasks.size() / n : 0, 0);
   pool_.parallel_for(static_cast<int64_t>(item.checksums.size()), 1, [&](int64_t begin, int64_t end) {
@@ -175,43 +200,40 @@ void Pipeline::write(const Item& item, DurableFile& out) const {
   flush();
 }
 
-std::vector<uint64_t> Pipeline::run(const std::function<Chunk()>& next, DurableFile& out,
-                                    const std::function<void(uint64_t)>& on_done) {
-  Stages stages;
-  const uint64_t start_ns = now_ns();
-  for (int i = 0; i < 3; ++i) stages.free.push_back(std::make_unique<Item>());
-  double read_s = 0, write_s = 0;
+void Pipeline::read_all(Stages& stages, const std::function<Chunk()>& next) const {
   const bool never = false;
-  std::thread reader([&] {
-    try {
-      while (std::unique_ptr<Item> item = stages.take(stages.free, never)) {
-        item->chunk = next();
-        if (item->chunk.tasks.empty()) break;
-        const uint64_t began_ns = now_ns();
-        read(*item);
-        read_s += seconds_since(began_ns);
-        stages.put(stages.read, std::move(item));
-      }
-      stages.end(stages.all_read);
-    } catch (...) {
-      stages.stop(std::current_exception());
+  try {
+    while (std::unique_ptr<Item> item = stages.take(stages.free, never)) {
+      item->chunk = next();
+      if (item->chunk.tasks.empty()) break;
+      const uint64_t began_ns = now_ns();
+      read(*item);
+      stages.read_s += seconds_since(began_ns);
+      stages.put(stages.read, std::move(item));
     }
-  });
-  std::thread writer([&] {
-    try {
-      while (std::unique_ptr<Item> item = stages.take(stages.encoded, stages.all_encoded)) {
-        const uint64_t began_ns = now_ns();
-        write(*item, out);
-        write_s += seconds_since(began_ns);
-        const uint64_t bytes = item->chunk.output_bytes;
-        stages.put(stages.free, std::move(item));
-        const std::lock_guard lock(stages.mutex);
-        stages.written_bytes += bytes;
-      }
-    } catch (...) {
-      stages.stop(std::current_exception());
+    stages.end(stages.all_read);
+  } catch (...) {
+    stages.stop(std::current_exception());
+  }
+}
+
+void Pipeline::write_all(Stages& stages, DurableFile& out) const {
+  try {
+    while (std::unique_ptr<Item> item = stages.take(stages.encoded, stages.all_encoded)) {
+      const uint64_t began_ns = now_ns();
+      write(*item, out);
+      stages.write_s += seconds_since(began_ns);
+      const uint64_t bytes = item->chunk.output_bytes;
+      stages.put(stages.free, std::move(item));
+      const std::lock_guard lock(stages.mutex);
+      stages.written_bytes += bytes;
     }
-  });
+  } catch (...) {
+    stages.stop(std::current_exception());
+  }
+}
+
+std::vector<uint64_t> Pipeline::encode_all(Stages& stages, const std::function<void(uint64_t)>& on_done) {
   std::vector<uint64_t> checksums;
   try {
     while (std::unique_ptr<Item> item = stages.take(stages.read, stages.all_read)) {
@@ -225,20 +247,28 @@ std::vector<uint64_t> Pipeline::run(const std::function<Chunk()>& next, DurableF
       }
       times_.written_bytes += item->chunk.output_bytes;
       stages.put(stages.encoded, std::move(item));
-      std::unique_lock lock(stages.mutex);
-      const uint64_t written = stages.written_bytes;
-      lock.unlock();
-      on_done(written);
+      on_done(stages.written());
     }
     stages.end(stages.all_encoded);
   } catch (...) {
     stages.stop(std::current_exception());
   }
+  return checksums;
+}
+
+std::vector<uint64_t> Pipeline::run(const std::function<Chunk()>& next, DurableFile& out,
+                                    const std::function<void(uint64_t)>& on_done) {
+  Stages stages;
+  const uint64_t start_ns = now_ns();
+  for (int i = 0; i < kChunksInFlight; ++i) stages.free.push_back(std::make_unique<Item>());
+  std::thread reader([&] { read_all(stages, next); });
+  std::thread writer([&] { write_all(stages, out); });
+  std::vector<uint64_t> checksums = encode_all(stages, on_done);
   reader.join();
   writer.join();
   if (stages.error) std::rethrow_exception(stages.error);
-  times_.read_s += read_s;
-  times_.write_s += write_s;
+  times_.read_s += stages.read_s;
+  times_.write_s += stages.write_s;
   times_.total_s += seconds_since(start_ns);
   on_done(stages.written_bytes);
   return checksums;

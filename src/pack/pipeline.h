@@ -10,10 +10,13 @@
 
 #include "base/thread_pool.h"
 #include "checkpoint/checkpoint.h"
+#include "pack/importance.h"
 #include "pack/output.h"
 #include "pack/source.h"
 
 namespace flashmoe {
+
+inline constexpr int kChunksInFlight = 3;  // one at each stage
 
 // Rows of one matrix, and where their weights, scales and biases go in the output.
 struct Task {
@@ -38,8 +41,8 @@ struct PackTimes {
 
 class Pipeline {
  public:
-  Pipeline(const Checkpoint& checkpoint, ThreadPool& pool, bool allow_nonfinite)
-      : checkpoint_(checkpoint), pool_(pool), allow_nonfinite_(allow_nonfinite) {}
+  Pipeline(const Checkpoint& checkpoint, const Importance& importance, ThreadPool& pool, bool allow_nonfinite)
+      : checkpoint_(checkpoint), importance_(importance), pool_(pool), allow_nonfinite_(allow_nonfinite) {}
 
   // Chunks from `next`, until it gives an empty one, into `out`. `on_done` gets the bytes written so far, on the
   // caller's thread, and may throw. Returns the checksums of the records, in order.
@@ -51,11 +54,17 @@ class Pipeline {
  private:
   struct Item;
   struct Stages;
+  void read_all(Stages& stages, const std::function<Chunk()>& next) const;
+  std::vector<uint64_t> encode_all(Stages& stages, const std::function<void(uint64_t)>& on_done);
+  void write_all(Stages& stages, DurableFile& out) const;
   void read(Item& item) const;
   void encode(Item& item) const;
+  bool encode_rows_of(Item& item, size_t task, int64_t first_row, int64_t n_rows) const;
+  void sum_records(Item& item) const;
   void write(const Item& item, DurableFile& out) const;
 
   const Checkpoint& checkpoint_;
+  const Importance& importance_;
   ThreadPool& pool_;
   bool allow_nonfinite_;
   PackTimes times_;

@@ -22,6 +22,19 @@ constexpr std::string_view kRoles[] = {"experts",   "gate",   "up",        "down
                                        "embedding", "output", "attention", "delta_net", "shared_expert",
                                        "router",    "norm",   "mtp"};
 
+constexpr const char* kLowTrunkKey = "trunk_below_4_bits";
+
+bool is_expert_role(std::string_view role) {
+  return role == "experts" ||
+         std::find(std::begin(kExpertRoles), std::end(kExpertRoles), role) != std::end(kExpertRoles);
+}
+
+double bits_per_weight(Format format) {
+  const FormatInfo& info = format_info(format);
+  const double scales = info.n_scale_matrices * 16.0 / kAffineGroup;
+  return 8.0 * info.block_bytes / info.block_values + scales;
+}
+
 void check_word(const std::string& word, const std::string& where, Fault fault) {
   const auto format = format_from_word(word);
   if (word == "keep" || (format && can_encode(*format))) return;
@@ -55,11 +68,12 @@ bool fits(Format format, int64_t cols) {
 }
 
 Recipe::Recipe(const PackOptions& options) {
-  if (!options.recipe.empty()) read_file(options.recipe);
+  if (!options.recipe.empty()) read(options.recipe);
   for (const auto& [name, word] : {std::pair("experts", &options.experts), std::pair("trunk", &options.trunk)}) {
     if (word->empty()) continue;
     check_word(*word, fmt::format("--{}", name), Fault::usage);
     words_[name] = *word;
+    if (name == std::string_view("trunk") && !low_trunk_) refuse_low_trunk(words_, "--trunk", Fault::usage);
   }
   if (options.scale_type == "bf16") {
     scale_type_ = ScaleType::bf16;
@@ -71,9 +85,10 @@ Recipe::Recipe(const PackOptions& options) {
 Recipe::Words Recipe::read_words(const Json& json, const std::string& path, const char* more) const {
   Words words;
   for (const auto& [key, value] : json.items()) {
-    if (key == more) continue;
+    if (key == more || (key == kLowTrunkKey && *more != '\0')) continue;
     if (std::find(std::begin(kRoles), std::end(kRoles), key) == std::end(kRoles)) {
-      fail(Fault::input, "{}: unknown key {}; known are {}, layers", path, in_quotes(key), fmt::join(kRoles, ", "));
+      fail(Fault::input, "{}: unknown key {}; known are {}, layers, {}", path, in_quotes(key), fmt::join(kRoles, ", "),
+           kLowTrunkKey);
     }
     if (!value.is_string()) fail(Fault::input, "{}: {} is not the name of a format", path, in_quotes(key));
     words[key] = value.get<std::string>();
@@ -82,10 +97,34 @@ Recipe::Words Recipe::read_words(const Json& json, const std::string& path, cons
   return words;
 }
 
-void Recipe::read_file(const std::string& path) {
-  const Json json = Json::parse(read_text(*open_file(path), kMaxRecipeBytes), nullptr, false);
+void Recipe::refuse_low_trunk(const Words& words, const std::string& where, Fault fault) {
+  for (const auto& [role, word] : words) {
+    if (is_expert_role(role) || word == "keep") continue;
+    const double bits = bits_per_weight(*format_from_word(word));
+    if (bits >= 4) continue;
+    fail(
+        fault,
+        "{}: {} for {} is {:.1f} bits a weight: below 4 the trunk loses more than it saves; a recipe with \"{}\": true "
+        "allows it",
+        where, word, role, bits, kLowTrunkKey);
+  }
+}
+
+void Recipe::read(const std::string& name) {
+  for (const NamedRecipe& known : named_recipes()) {
+    if (known.name == name) return read_json(Json::parse(known.json), name);
+  }
+  read_json(Json::parse(read_text(*open_file(name), kMaxRecipeBytes), nullptr, false), name);
+}
+
+void Recipe::read_json(const Json& json, const std::string& path) {
   if (!json.is_object()) fail(Fault::input, "{}: a recipe is a JSON object, such as {{\"experts\": \"q4_k\"}}", path);
+  if (json.contains(kLowTrunkKey)) {
+    if (!json[kLowTrunkKey].is_boolean()) fail(Fault::input, "{}: '{}' is true or false", path, kLowTrunkKey);
+    low_trunk_ = json[kLowTrunkKey].get<bool>();
+  }
   words_ = read_words(json, path, "layers");
+  if (!low_trunk_) refuse_low_trunk(words_, path, Fault::input);
   if (!json.contains("layers")) return;
   if (!json["layers"].is_object()) fail(Fault::input, "{}: 'layers' is not an object", path);
   for (const auto& [key, value] : json["layers"].items()) {
@@ -95,13 +134,13 @@ void Recipe::read_file(const std::string& path) {
            in_quotes(key));
     }
     rules_.push_back({layers->first, layers->second, read_words(value, path, "")});
+    if (!low_trunk_) refuse_low_trunk(rules_.back().words, path, Fault::input);
   }
 }
 
 const std::string* Recipe::find(const Words& words, std::string_view role) {
   if (const auto found = words.find(role); found != words.end()) return &found->second;
-  const bool expert = std::find(std::begin(kExpertRoles), std::end(kExpertRoles), role) != std::end(kExpertRoles);
-  const auto found = words.find(expert ? "experts" : "trunk");
+  const auto found = words.find(is_expert_role(role) ? "experts" : "trunk");
   return found == words.end() ? nullptr : &found->second;
 }
 

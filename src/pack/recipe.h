@@ -4,10 +4,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "flashmoe/error.h"
 #include "flashmoe/pack.h"
 #include "quant/format.h"
 
@@ -15,7 +17,8 @@ namespace flashmoe {
 
 class Recipe {
  public:
-  // From the options and their recipe file. Throws Error: usage (an unknown format), input (the file).
+  // From the options and their recipe, named or a file. Throws Error: usage (an unknown format, a trunk below 4 bits),
+  // input (the file).
   explicit Recipe(const PackOptions& options);
 
   // Nothing: as the source has it. `role`: gate, up, down, or one of the trunk's: embedding, output, attention,
@@ -30,14 +33,23 @@ class Recipe {
     int first = 0, last = 0;
     Words words;
   };
-  void read_file(const std::string& path);
+  void read(const std::string& name);
+  void read_json(const nlohmann::ordered_json& json, const std::string& path);
+  static void refuse_low_trunk(const Words& words, const std::string& where, Fault fault);
   Words read_words(const nlohmann::ordered_json& json, const std::string& path, const char* more) const;
   static const std::string* find(const Words& words, std::string_view role);
 
   Words words_;
   std::vector<Rule> rules_;  // for layers; the last that fits counts
   ScaleType scale_type_ = ScaleType::f16;
+  bool low_trunk_ = false;
 };
+
+// Recipes that come with the program, the most bits first.
+struct NamedRecipe {
+  std::string_view name, json;
+};
+std::span<const NamedRecipe> named_recipes();
 
 // Whether rows of `cols` values are whole blocks, and whole groups of 64 where scales are apart.
 bool fits(Format format, int64_t cols);

@@ -36,7 +36,8 @@ Format fallback(int64_t cols) { return fits(Format::q8_0, cols) ? Format::q8_0 :
 
 }  // namespace
 
-PackSource::PackSource(const std::string& path, const Recipe& recipe) : checkpoint_(Checkpoint::open(path)) {
+PackSource::PackSource(const std::string& path, const Recipe& recipe, const Importance& importance)
+    : importance_(importance), checkpoint_(Checkpoint::open(path)) {
   family_ = make_family(*checkpoint_);
   binder_ = std::make_unique<Binder>(*checkpoint_);
   family_->bind(*binder_, experts_);
@@ -56,9 +57,11 @@ PackSource::PackSource(const std::string& path, const Recipe& recipe) : checkpoi
 }
 
 Conversion PackSource::expert(int layer, int expert, size_t matrix) const {
-  return {fmt::format("{} of expert {} of layer {}", kMatrixNames[matrix], expert, layer),
-          *experts_.at(layer, expert).matrices()[matrix],
-          manifest_.layers[static_cast<size_t>(layer)].matrices[matrix]};
+  const ExpertMatrix& from = *experts_.at(layer, expert).matrices()[matrix];
+  const char* role = kMatrixNames[matrix];
+  return {fmt::format("{} of expert {} of layer {}", role, expert, layer), from,
+          manifest_.layers[static_cast<size_t>(layer)].matrices[matrix], Transform::none,
+          importance_.of_expert(layer, role, expert, experts_.n_experts, from.cols)};
 }
 
 void PackSource::plan_experts(const Recipe& recipe) {
@@ -103,6 +106,7 @@ void PackSource::add_trunk(const TensorInfo& tensor, std::string name, std::vect
     format = fallback(cols);
   }
   c.to = packed(c.from, format, recipe.scale_type());
+  c.importance = importance_.of_tensor(tensor.name, cols);
   entry.shape = std::move(shape);
   trunk_.push_back(std::move(entry));
 }
@@ -140,17 +144,60 @@ void PackSource::plan_trunk_of_folder(const Recipe& recipe) {
     if (shape.empty()) shape = {1};
     TensorInfo as_rows = tensor;
     if (n_scale_matrices(tensor.format) == 0) as_rows.shape = shape;
-    add_trunk(as_rows, gguf_name(tensor.name), shape, transform, recipe);
+    const bool draft = draft_->is_there() && tensor.name.starts_with(draft_->prefix());
+    add_trunk(as_rows, draft ? draft_->gguf_name(tensor.name) : gguf_name(tensor.name), shape, transform, recipe);
   };
-  for (const auto& request : binder_->matrices()) add(*request.tensor, Transform::none);
-  for (const auto& request : binder_->vectors()) add(*request.tensor, request.transform);
-  std::sort(trunk_.begin(), trunk_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  size_t n_left_out = 0;
-  for (const auto& [name, tensor] : checkpoint_->tensors()) {
-    n_left_out += name.starts_with("mtp.") || name.find("visual.") != std::string::npos ? 1u : 0u;
+  draft_ = std::make_unique<DraftHead>(*checkpoint_, config());
+  for (const Binder* binder : {static_cast<const Binder*>(binder_.get()), &draft_->binder()}) {
+    for (const auto& request : binder->matrices()) add(*request.tensor, Transform::none);
+    for (const auto& request : binder->vectors()) add(*request.tensor, request.transform);
   }
-  if (n_left_out > 0)
-    notes_.push_back(fmt::format("{} tensors of a draft head or a vision tower are left out", n_left_out));
+  if (draft_->is_there()) add_draft_experts(recipe);
+  std::sort(trunk_.begin(), trunk_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  note_left_out();
+}
+
+void PackSource::note_left_out() {
+  size_t n_left_out = 0;
+  const auto leave_out = [&](const std::string& name) {
+    ++n_left_out;
+    if (const TensorInfo* tensor = checkpoint_->find(name)) files_left_out_.insert(tensor->file);
+    for (const UnsupportedTensor& tensor : checkpoint_->unsupported_tensors()) {
+      if (tensor.name == name) files_left_out_.insert(tensor.file);
+    }
+  };
+  for (const auto& [name, tensor] : checkpoint_->tensors()) {
+    const bool draft = name.starts_with("mtp.") && !draft_->is_there();
+    if (draft || name.find("visual.") != std::string::npos || name.starts_with("vision_tower.")) leave_out(name);
+  }
+  for (const std::string& name : binder_->unused()) leave_out(name);
+  if (n_left_out > 0) {
+    notes_.push_back(fmt::format("{} tensors of a vision tower or of parts that are not run are left out", n_left_out));
+  }
+}
+
+// Formats whose scales span rows have no place in a stack of their own: 8 bits hold them as well.
+void PackSource::add_draft_experts(const Recipe& recipe) {
+  for (size_t m = 0; m < 3; ++m) {
+    TrunkTensor entry;
+    entry.name = fmt::format("blk.{}.ffn_{}_exps.weight", config().n_layers, kMatrixNames[m]);
+    auto format = recipe.format("mtp", config().n_layers);
+    for (const ExpertRecord& record : draft_->experts().records) {
+      entry.stack.push_back(*record.matrices()[m]);
+      const ExpertMatrix &one = entry.stack.back(), &first = entry.stack.front();
+      const bool alike = one.format == first.format && one.grid == first.grid && one.grid.group_rows <= 1;
+      if (!alike && !format) format = Format::q8_0;
+    }
+    const ExpertMatrix& first = entry.stack.front();
+    if (format && !fits(*format, first.cols)) format = fallback(first.cols);
+    const auto n = static_cast<int64_t>(entry.stack.size());
+    entry.shape = {n, first.rows, first.cols};
+    Conversion& c = entry.matrix;
+    c.name = entry.name;
+    c.from = expert_matrix(n * first.rows, first.cols, first.format, first.grid);
+    c.to = packed(c.from, format, recipe.scale_type());
+    trunk_.push_back(std::move(entry));
+  }
 }
 
 Metadata PackSource::metadata() const {
@@ -169,7 +216,8 @@ Metadata PackSource::metadata() const {
   const auto count = [&](const char* key, int64_t value) { m[p + key] = static_cast<uint64_t>(value); };
   m["general.architecture"] = architecture;
   m["general.quantization_version"] = uint64_t{2};
-  count("block_count", c.n_layers);
+  count("block_count", c.n_layers + (draft_->is_there() ? 1 : 0));
+  if (draft_->is_there()) count("nextn_predict_layers", 1);
   count("context_length", c.context_tokens);
   count("embedding_length", c.d_model);
   count("vocab_size", c.vocab_size);
@@ -194,6 +242,7 @@ Metadata PackSource::metadata() const {
   m[p + "ssm.value_head_order"] = c.delta_net.head_order == HeadOrder::grouped ? "grouped" : "tiled";
   std::vector<int64_t> recurrent;
   for (const bool attention : c.layer_is_attention) recurrent.push_back(attention ? 0 : 1);
+  if (draft_->is_there()) recurrent.push_back(0);
   m[p + "attention.recurrent_layers"] = std::move(recurrent);
   return m;
 }

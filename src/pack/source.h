@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,9 @@
 #include "experts/source.h"
 #include "model/binder.h"
 #include "model/family.h"
+#include "pack/draft_head.h"
 #include "pack/gguf_writer.h"
+#include "pack/importance.h"
 #include "pack/recipe.h"
 
 namespace flashmoe {
@@ -21,6 +24,7 @@ struct Conversion {
   ExpertMatrix from;
   PackedMatrix to;
   Transform transform = Transform::none;
+  Extent importance = {};  // of its columns, in the importance file
   bool as_it_is() const { return transform == Transform::none && from.format == to.format && from.grid == to.grid; }
 };
 
@@ -29,6 +33,7 @@ struct TrunkTensor {
   std::string name;  // in trunk.gguf
   std::vector<int64_t> shape;
   Conversion matrix;                 // all outer dimensions as rows
+  std::vector<ExpertMatrix> stack;   // [shape[0]], where the source's matrices do not follow each other; else empty
   std::optional<uint32_t> raw_type;  // GGUF's, of a type that this build does not run: bytes are copied
 };
 
@@ -36,7 +41,7 @@ struct TrunkTensor {
 class PackSource {
  public:
   // Reads headers. Throws Error as Engine::open does, and for formats that do not fit.
-  PackSource(const std::string& path, const Recipe& recipe);
+  PackSource(const std::string& path, const Recipe& recipe, const Importance& importance);
 
   const Checkpoint& checkpoint() const { return *checkpoint_; }
   const ModelConfig& config() const { return family_->config(); }
@@ -46,6 +51,8 @@ class PackSource {
   const Manifest& manifest() const { return manifest_; }
   Metadata metadata() const;
   const std::vector<std::string>& notes() const { return notes_; }
+  // Files with tensors that are not packed.
+  const std::set<uint32_t>& files_left_out() const { return files_left_out_; }
 
  private:
   void plan_trunk_of_gguf(const Recipe& recipe);
@@ -53,15 +60,20 @@ class PackSource {
   void plan_experts(const Recipe& recipe);
   void add_trunk(const TensorInfo& tensor, std::string name, std::vector<int64_t> shape, Transform transform,
                  const Recipe& recipe);
+  void note_left_out();
+  void add_draft_experts(const Recipe& recipe);
   std::string gguf_name(const std::string& name) const;
 
+  const Importance& importance_;
   std::unique_ptr<Checkpoint> checkpoint_;
   std::unique_ptr<Family> family_;
   std::unique_ptr<Binder> binder_;
+  std::unique_ptr<DraftHead> draft_;
   ExpertTable experts_;
   std::vector<TrunkTensor> trunk_;
   Manifest manifest_;
   std::vector<std::string> notes_;
+  std::set<uint32_t> files_left_out_;
 };
 
 }  // namespace flashmoe

@@ -48,41 +48,72 @@ TrunkLayout lay_out_trunk(const PackSource& source) {
   return layout;
 }
 
+namespace {
+
+// What is copied whatever it is.
+Task raw_task(const Conversion& whole, const std::array<uint64_t, kMatrixParts>& at) {
+  Task task{whole, at};
+  const auto n = static_cast<int64_t>(whole.from.bytes());
+  task.matrix.from = expert_matrix(1, n, Format::fp8_e4m3, {});
+  task.matrix.from.parts = whole.from.parts;
+  task.matrix.to = {Format::fp8_e4m3, {}, 1, n};
+  return task;
+}
+
+// Rows [row, row + n) of what is packed as `whole`, without their place in the source.
+Task task_of_rows(const Conversion& whole, const std::array<uint64_t, kMatrixParts>& at, int64_t row, int64_t n) {
+  Task task{whole, at};
+  PackedMatrix& to = task.matrix.to;
+  to.rows = n;
+  task.at[0] += static_cast<uint64_t>(row * format_bytes(to.format, to.cols));
+  for (size_t p = 1; p < kMatrixParts; ++p)
+    task.at[p] += static_cast<uint64_t>(row * scale_row_bytes(to.grid, to.cols));
+  return task;
+}
+
+void add_stack(const TrunkTensor& tensor, const std::array<uint64_t, kMatrixParts>& at, std::vector<Task>& tasks) {
+  int64_t row = 0;
+  for (const ExpertMatrix& matrix : tensor.stack) {
+    tasks.push_back(task_of_rows(tensor.matrix, at, row, matrix.rows));
+    tasks.back().matrix.from = matrix;
+    row += matrix.rows;
+  }
+}
+
+void add_pieces(const Conversion& whole, const std::array<uint64_t, kMatrixParts>& at, uint64_t most_bytes,
+                std::vector<Task>& tasks) {
+  const int64_t row_bytes = format_bytes(whole.from.format, whole.from.cols);
+  const int64_t scale_bytes = scale_row_bytes(whole.from.grid, whole.from.cols);
+  // Rows that share scales stay together.
+  const bool whole_only = whole.from.grid.group_rows > 1;
+  const int64_t step =
+      whole_only ? whole.from.rows : std::max<int64_t>(1, static_cast<int64_t>(most_bytes) / row_bytes);
+  for (int64_t row = 0; row < whole.from.rows; row += step) {
+    const int64_t n = std::min(step, whole.from.rows - row);
+    Task& task = tasks.emplace_back(task_of_rows(whole, at, row, n));
+    ExpertMatrix& from = task.matrix.from;
+    from = expert_matrix(n, whole.from.cols, whole.from.format, whole.from.grid);
+    for (size_t p = 0; p < kMatrixParts; ++p) {
+      const Extent& stored = whole.from.parts[p];
+      from.parts[p].file = stored.file;
+      from.parts[p].offset = stored.offset + static_cast<uint64_t>(row * (p > 0 ? scale_bytes : row_bytes));
+      if (whole_only) from.parts[p].bytes = stored.bytes;
+    }
+  }
+}
+
+}  // namespace
+
 std::vector<Task> trunk_tasks(const PackSource& source, const TrunkLayout& layout, uint64_t most_bytes) {
   std::vector<Task> tasks;
   for (size_t i = 0; i < source.trunk().size(); ++i) {
     const TrunkTensor& tensor = source.trunk()[i];
-    const Conversion& whole = tensor.matrix;
     if (tensor.raw_type) {
-      Task task{whole, layout.at[i]};
-      task.matrix.from = expert_matrix(1, static_cast<int64_t>(whole.from.bytes()), Format::fp8_e4m3, {});
-      task.matrix.from.parts = whole.from.parts;
-      task.matrix.to = {Format::fp8_e4m3, {}, 1, static_cast<int64_t>(whole.from.bytes())};
-      tasks.push_back(std::move(task));
-      continue;
-    }
-    const int64_t row_bytes = format_bytes(whole.from.format, whole.from.cols);
-    // Rows that share scales stay together.
-    const bool whole_only = whole.from.grid.group_rows > 1;
-    const int64_t step =
-        whole_only ? whole.from.rows : std::max<int64_t>(1, static_cast<int64_t>(most_bytes) / row_bytes);
-    for (int64_t row = 0; row < whole.from.rows; row += step) {
-      Task task{whole, layout.at[i]};
-      Conversion& c = task.matrix;
-      const int64_t n = std::min(step, whole.from.rows - row);
-      c.from = expert_matrix(n, whole.from.cols, whole.from.format, whole.from.grid);
-      c.to.rows = n;
-      const int64_t from_rows[] = {row * row_bytes, row * scale_row_bytes(whole.from.grid, whole.from.cols)};
-      const int64_t to_rows[] = {row * format_bytes(c.to.format, c.to.cols),
-                                 row * scale_row_bytes(c.to.grid, c.to.cols)};
-      for (size_t p = 0; p < kMatrixParts; ++p) {
-        const Extent& stored = whole.from.parts[p];
-        c.from.parts[p].file = stored.file;
-        c.from.parts[p].offset = stored.offset + static_cast<uint64_t>(from_rows[p > 0]);
-        if (whole_only) c.from.parts[p].bytes = stored.bytes;
-        task.at[p] += static_cast<uint64_t>(to_rows[p > 0]);
-      }
-      tasks.push_back(std::move(task));
+      tasks.push_back(raw_task(tensor.matrix, layout.at[i]));
+    } else if (!tensor.stack.empty()) {
+      add_stack(tensor, layout.at[i], tasks);
+    } else {
+      add_pieces(tensor.matrix, layout.at[i], most_bytes, tasks);
     }
   }
   return tasks;

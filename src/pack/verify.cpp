@@ -45,6 +45,19 @@ uint64_t file_checksum(const File& file, const std::function<void(uint64_t)>& on
   return checksum.value();
 }
 
+uint64_t task_checksum(const File& file, const Task& task) {
+  Checksum checksum;
+  const auto parts = task.matrix.to.part_bytes();
+  std::vector<std::byte> buffer;
+  for (size_t p = 0; p < parts.size(); ++p) {
+    if (parts[p] == 0) continue;
+    buffer.resize(static_cast<size_t>(parts[p]));
+    file.read(task.at[p], buffer);
+    checksum.add(buffer);
+  }
+  return checksum.value();
+}
+
 std::optional<size_t> first_difference(const File& bank, const PackedLayer& layer,
                                        const std::function<void(uint64_t)>& on_bytes) {
   std::vector<std::byte> record(static_cast<size_t>(layer.record_bytes()));

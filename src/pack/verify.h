@@ -7,6 +7,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/manifest.h"
+#include "pack/pipeline.h"
 
 namespace flashmoe {
 
@@ -15,6 +16,9 @@ uint64_t file_checksum(const File& file, const std::function<void(uint64_t)>& on
 // The first expert whose record differs; nothing: none.
 std::optional<size_t> first_difference(const File& bank, const PackedLayer& layer,
                                        const std::function<void(uint64_t)>& on_bytes);
+
+// Of a task's result as a file has it.
+uint64_t task_checksum(const File& file, const Task& task);
 
 // Tells one source from another: names, sizes and the first bytes of its files.
 nlohmann::ordered_json identity_of(const Checkpoint& checkpoint);

@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -11,9 +12,26 @@ from pathlib import Path
 
 from flashmoe_cli import BINARY, MODEL, SOURCE_DIR, Case, flashmoe, start
 
+TEXT = SOURCE_DIR / "models" / "spark" / "eval" / "text.txt"
+CONVERSATIONS = SOURCE_DIR / "models" / "spark" / "eval" / "conversations.jsonl"
 IDS = "1 2 3 40 50 60 70 8 9 100 11 12"
 GOLDENS = SOURCE_DIR / "tests" / "data" / "goldens"
 FOLDER = GOLDENS / "qwen3_5_moe"
+
+
+def write_without(path, to, part):
+    """A safetensors file less the tensors with `part` in their names."""
+    raw = path.read_bytes()
+    begin = 8 + struct.unpack("<Q", raw[:8])[0]
+    header, data = {}, b""
+    for name, entry in json.loads(raw[8:begin]).items():
+        if name == "__metadata__" or part in name:
+            continue
+        first, end = entry["data_offsets"]
+        header[name] = {**entry, "data_offsets": [len(data), len(data) + end - first]}
+        data += raw[begin + first:begin + end]
+    text = json.dumps(header).encode()
+    to.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
 def contents(folder):
@@ -105,6 +123,123 @@ class Formats(PackCase):
         self.assertEqual(contents(one), contents(two))
 
 
+class Importance(PackCase):
+    def test_a_calibrated_pack_comes_nearer_where_it_matters(self):
+        imatrix = self.folder / "chats.imatrix"
+        self.assert_done(flashmoe("calibrate", "--conversations", CONVERSATIONS, "--limit", "40", "--out", imatrix))
+        nats = []
+        for name, more in (("plain", ()), ("weighted", ("--imatrix", imatrix))):
+            packed = self.pack(MODEL, "--experts", "q2_k", *more, name=name)
+            run = self.assert_done(flashmoe("eval", "kld", "-m", packed, "--reference", MODEL, "--text", TEXT, "--limit",
+                                            "3", "--ctx", "512", "--exact", "--json"))
+            nats.append(json.loads(run.out)["kl_mean"])
+        self.assertLess(nats[1], nats[0])
+
+    def test_named_recipes_pack_and_run(self):
+        sizes = []
+        for name in ("4bit", "3bit", "2bit"):
+            packed = self.pack(MODEL, "--recipe", name, name=name)
+            self.assertLess(self.distance(packed, MODEL), 1.0)
+            sizes.append(sum(path.stat().st_size for path in packed.iterdir()))
+        self.assertEqual(sizes, sorted(sizes, reverse=True))
+
+
+class DeletedSource(PackCase):
+    """The golden folder has three shards; packing deletes them as it goes on."""
+    TWICE = ("--delete-source-shards", "--delete-source-shards")
+    ARGUMENTS = ("--experts", "affine4", "--quiet")
+
+    def copy_of_source(self):
+        source = self.folder / "source"
+        shutil.rmtree(source, ignore_errors=True)
+        shutil.copytree(FOLDER, source, ignore=shutil.ignore_patterns("golden*", "provenance*"))
+        return source
+
+    def without_vision(self):
+        """The folder's text model as three shards, so that all of them can go."""
+        source = self.folder / "source"
+        shutil.rmtree(source, ignore_errors=True)
+        source.mkdir()
+        for path in FOLDER.iterdir():
+            if path.suffix == ".safetensors" and "-of-" in path.name:
+                write_without(path, source / path.name, "visual.")
+            elif path.name == "config.json":
+                shutil.copy(path, source)
+            elif path.name.endswith("index.json"):
+                index = json.loads(path.read_text())
+                index["weight_map"] = {k: v for k, v in index["weight_map"].items() if "visual." not in k}
+                (source / path.name).write_text(json.dumps(index))
+        return source
+
+    def test_all_that_is_packed_goes_and_the_result_is_the_same(self):
+        expected = contents(self.pack(self.without_vision(), *self.ARGUMENTS, name="whole"))
+        source = self.without_vision()
+        packed = self.pack(source, *self.ARGUMENTS, *self.TWICE)
+        self.assertEqual(contents(packed), expected)
+        self.assertEqual(sorted(path.name for path in source.iterdir()), ["config.json", "model.safetensors.index.json"])
+
+    def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(self):
+        began = time.monotonic()
+        expected = contents(self.pack(self.without_vision(), *self.ARGUMENTS, name="whole"))
+        seconds = time.monotonic() - began
+        chance, n_killed = random.Random(11), 0
+        for _ in range(4):
+            source, destination = self.without_vision(), self.folder / "killed"
+            for _ in range(5):
+                process = start("pack", source, destination, *self.ARGUMENTS, *self.TWICE)
+                time.sleep(chance.uniform(0, seconds))
+                process.kill()
+                process.communicate(timeout=60)
+                n_killed += process.returncode == -signal.SIGKILL
+                if (destination / "manifest.json").exists():
+                    break
+                gone = [path for path in FOLDER.glob("*-of-*.safetensors") if not (source / path.name).exists()]
+                if gone:  # never before what was in it is safe
+                    self.assertTrue((destination / "manifest.unfinished.json").exists())
+            if not (destination / "manifest.json").exists():
+                self.assert_done(flashmoe("pack", source, destination, *self.ARGUMENTS, *self.TWICE))
+            shutil.rmtree(destination / "source", ignore_errors=True)
+            self.assertEqual(contents(destination), expected)
+            shutil.rmtree(destination)
+        self.assertGreater(n_killed, 0)
+
+    def test_files_with_what_is_left_out_stay(self):
+        source = self.copy_of_source()
+        vision = {name for path in source.glob("*.safetensors") for name in [path.name] if b"visual." in path.read_bytes()}
+        self.assertTrue(vision)
+        self.pack(source, *self.ARGUMENTS, *self.TWICE)
+        self.assertEqual({path.name for path in source.glob("*.safetensors")}, vision)
+
+    def test_once_is_not_enough_and_links_are_refused(self):
+        source = self.without_vision()
+        once = flashmoe("pack", source, self.folder / "new", *self.ARGUMENTS, self.TWICE[0])
+        self.assert_fails(once, 2, "give it twice", "source")
+        plan = self.assert_done(flashmoe("pack", source, self.folder / "new", *self.ARGUMENTS, *self.TWICE, "--dry-run"))
+        self.assertIn("deleted as packing goes on, 3 of 3", plan.out)
+        shard = next(source.glob("*.safetensors"))
+        shard.rename(self.folder / "elsewhere")
+        shard.symlink_to(self.folder / "elsewhere")
+        self.assert_fails(flashmoe("pack", source, self.folder / "new", *self.ARGUMENTS, *self.TWICE), 2, shard.name, "link")
+        self.assertFalse((self.folder / "new").exists())
+
+    def test_damage_to_what_has_no_source_any_more_is_an_error(self):
+        source, destination = self.without_vision(), self.folder / "packed"
+        whole = self.pack(source, *self.ARGUMENTS, *self.TWICE)
+        bank = whole / "experts-00.bank"
+        # As a kill before the last step would have left it.
+        (destination / "manifest.json").rename(destination / "manifest.unfinished.json")
+        (destination / "source").mkdir()
+        (destination / "source" / "packed-from.txt").write_text(str(source.resolve()))
+        for path in source.iterdir():
+            shutil.copy(path, destination / "source")
+        for path in FOLDER.glob("*-of-*.safetensors"):
+            write_without(path, destination / "source" / path.name, "visual.")
+        data = bytearray(bank.read_bytes())
+        data[40] ^= 1
+        bank.write_bytes(data)
+        self.assert_fails(flashmoe("pack", source, destination, *self.ARGUMENTS), 1, "damaged", "deleted")
+
+
 class Stops(PackCase):
     ARGUMENTS = ("--experts", "affine4", "--trunk", "q6_k", "--quiet")
 
@@ -185,6 +320,11 @@ class Refusals(PackCase):
                 ((MODEL, new, "--experts", "q9"), 2, "'q9'"),
                 ((FOLDER, new, "--experts", "q4_k"), 2, "rows of 128"),
                 ((MODEL, new, "--recipe", recipe), 1, "'expertz'"),
+                ((MODEL, new, "--recipe", "5bit"), 1, "5bit"),
+                ((MODEL, new, "--trunk", "q3_k"), 2, "trunk_below_4_bits"),
+                ((MODEL, new, "--imatrix", recipe), 1, "recipe.json"),
+                ((MODEL, new, "--scale-type", "f64"), 2, "'f64'"),
+                ((MODEL, new, "--threads", "0"), 2, "--threads"),
                 ((MODEL, new, "--ram", "1M"), 2, "needs"),
         ):
             with self.subTest(part=part):
@@ -221,6 +361,26 @@ class Damage(PackCase):
             run = flashmoe("run", "-m", packed, "-p", "Hello", "-n", 4, "--quiet", *more)
             self.assert_fails(run, 1, "experts-00.bank", "layer 0", "checksum")
         self.assert_done(flashmoe("run", "-m", packed, "-p", "Hello", "-n", 4, "--quiet", "--verify-reads", "never"))
+
+    def test_a_flipped_byte_is_an_error_or_changes_nothing(self):
+        packed = self.pack(MODEL, "--experts", "affine4")
+        wanted = flashmoe("run", "-m", packed, "-p", "Hello", "-n", 6, "--quiet").out
+        chance, n_refused = random.Random(3), 0
+        for _ in range(12):
+            bank = packed / f"experts-0{chance.randrange(8)}.bank"
+            whole = bank.read_bytes()
+            data = bytearray(whole)
+            for _ in range(16):
+                data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+            bank.write_bytes(data)
+            run = flashmoe("run", "-m", packed, "-p", "Hello", "-n", 6, "--quiet")
+            if run.code == 0:  # hit padding or experts that were not picked
+                self.assertEqual(run.out, wanted)
+            else:
+                self.assert_fails(run, 1, bank.name, "checksum")
+                n_refused += 1
+            bank.write_bytes(whole)
+        self.assertGreater(n_refused, 0)
 
     def test_cut_banks_and_odd_manifests_are_refused(self):
         packed = self.pack(MODEL)

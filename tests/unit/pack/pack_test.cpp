@@ -1,0 +1,174 @@
+// Whole small checkpoints packed in this process.
+#include "flashmoe/pack.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "checkpoint/checkpoint.h"
+#include "support/expect_error.h"
+#include "support/safetensors_writer.h"
+#include "support/temp_dir.h"
+#include "support/tiny_model.h"
+
+namespace flashmoe {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<float> values_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  std::vector<std::byte> bytes(static_cast<size_t>(tensor.bytes));
+  checkpoint.files()[tensor.file]->read(tensor.offset, bytes);
+  std::vector<float> values(static_cast<size_t>(tensor.n_values()));
+  format_info(tensor.format).decode({bytes.data()}, 0, tensor.n_values(), values.data());
+  return values;
+}
+
+std::string as_text(const std::vector<float>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
+}
+
+// An importance file for tiny models: columns count `of(i)`.
+template <typename Of>
+SafetensorsWriter importance_file(const TinyModelOptions& tiny, Of of) {
+  SafetensorsWriter writer;
+  for (int layer = 0; layer < tiny.n_layers; ++layer) {
+    for (const auto& [role, cols] : {std::pair("gate_up", tiny.d_model), std::pair("down", tiny.d_ff)}) {
+      const auto n = static_cast<uint64_t>(tiny.n_experts), width = static_cast<uint64_t>(cols);
+      std::vector<float> squares(n * width);
+      for (size_t i = 0; i < squares.size(); ++i) squares[i] = of(i % width);
+      const std::string name = "layers." + std::to_string(layer) + ".experts." + role;
+      writer.add_tensor(name, "F32", {n, width}, as_text(squares));
+      writer.add_tensor(name + ".counts", "F32", {n}, as_text(std::vector<float>(n, 1)));
+    }
+  }
+  return writer;
+}
+
+class PackTest : public testing::Test {
+ protected:
+  PackTest() {
+    tiny_.layout = TinyLayout::hf_stacked;
+    tiny_.with_k_quant_dims();
+    tiny_.n_layers = 4;
+    tiny_.n_experts = 4;
+  }
+  std::string source() {
+    fs::create_directories(folder_ / "source");
+    return write_tiny_model(folder_ / "source", tiny_);
+  }
+  PackOptions options(const std::string& destination) {
+    PackOptions options;
+    options.source = source();
+    options.destination = folder_ / destination;
+    options.n_threads = 2;
+    return options;
+  }
+
+  TempDir folder_;
+  TinyModelOptions tiny_;
+};
+
+TEST_F(PackTest, AFoldersDraftHeadIsThatOfTheGguf) {
+  for (const TinyLayout layout : {TinyLayout::hf_stacked, TinyLayout::hf_per_expert}) {
+    tiny_.with_mtp = true;
+    tiny_.layout = TinyLayout::gguf;
+    fs::create_directories(folder_ / "gguf");
+    const auto gguf = Checkpoint::open(write_tiny_model(folder_ / "gguf", tiny_));
+    tiny_.layout = layout;
+    const std::string name = layout == TinyLayout::hf_stacked ? "stacked" : "single";
+    pack(options(name));
+    const auto packed = Checkpoint::open(folder_ / name);
+    int n = 0;
+    for (const auto& [tensor_name, wanted] : gguf->tensors()) {
+      if (!tensor_name.starts_with("blk.4.")) continue;
+      const TensorInfo* found = packed->find(tensor_name);
+      ASSERT_NE(found, nullptr) << tensor_name;
+      EXPECT_EQ(found->shape, wanted.shape) << tensor_name;
+      EXPECT_EQ(values_of(*packed, *found), values_of(*gguf, wanted)) << tensor_name;
+      ++n;
+    }
+    EXPECT_EQ(n, 20);
+    EXPECT_EQ(std::get<uint64_t>(packed->metadata().at("qwen35moe.nextn_predict_layers")), 1u);
+    EXPECT_EQ(std::get<uint64_t>(packed->metadata().at("qwen35moe.block_count")), 5u);
+    fs::remove_all(folder_ / "source");
+  }
+}
+
+TEST_F(PackTest, AFoldersDraftHeadIsEightBitsWhereTheTrunkIsNotKept) {
+  tiny_.with_mtp = true;
+  PackOptions options = this->options("packed");
+  options.trunk = "q4_k";
+  pack(options);
+  const auto packed = Checkpoint::open(options.destination);
+  EXPECT_EQ(packed->find("blk.4.ffn_down_exps.weight")->format, Format::q8_0);
+  EXPECT_EQ(packed->find("blk.4.nextn.eh_proj.weight")->format, Format::q8_0);
+  EXPECT_EQ(packed->find("blk.4.ffn_gate_inp.weight")->format, Format::f32);
+  EXPECT_EQ(packed->find("blk.3.attn_q.weight")->format, Format::q4_k);
+}
+
+TEST_F(PackTest, ImportantColumnsErrLess) {
+  const auto eighth = [](size_t column) { return column % 8 == 0 ? 100.0F : 0.1F; };
+  const std::string file = folder_.write("eighth.imatrix", importance_file(tiny_, eighth).bytes());
+  double errors[2][2] = {};  // [with the file][of the other columns]
+  const auto original = Checkpoint::open(source());
+  const std::vector<float> want = values_of(*original, *original->find("model.layers.1.mlp.experts.down_proj"));
+  for (const bool with : {false, true}) {
+    PackOptions options = this->options(with ? "with" : "without");
+    options.experts = "q2_k";
+    options.imatrix = with ? file : "";
+    pack(options);
+    const auto packed = Checkpoint::open(options.destination);
+    const TensorInfo& down = *packed->find("blk.1.ffn_down_exps.weight");
+    const size_t cols = static_cast<size_t>(down.shape[2]);
+    const auto matrix_bytes = down.bytes / static_cast<uint64_t>(down.shape[0]);
+    std::vector<std::byte> bytes(static_cast<size_t>(matrix_bytes));
+    packed->files()[down.file]->read(down.offset, bytes);  // of the first expert
+    std::vector<float> got(static_cast<size_t>(down.shape[1]) * cols);
+    format_info(down.format).decode({bytes.data()}, 0, static_cast<int64_t>(got.size()), got.data());
+    for (size_t i = 0; i < got.size(); ++i) errors[with][i % cols % 8 == 0 ? 0 : 1] += std::pow(got[i] - want[i], 2);
+  }
+  EXPECT_LT(errors[true][0], 0.3 * errors[false][0]);
+  EXPECT_GT(errors[true][1], errors[false][1]);
+}
+
+TEST_F(PackTest, ImportanceIsPartOfTheWork) {
+  const auto all = [](size_t) { return 1.0F; };
+  PackOptions options = this->options("packed");
+  options.experts = "q4_k";
+  options.imatrix = folder_.write("a.imatrix", importance_file(tiny_, all).bytes());
+  pack(options);
+  fs::rename(folder_ / "packed/manifest.json", folder_ / "packed/manifest.unfinished.json");
+  EXPECT_EQ(pack(options).n_layers_kept, 4);
+  fs::rename(folder_ / "packed/manifest.json", folder_ / "packed/manifest.unfinished.json");
+  options.imatrix.clear();
+  expect_error([&] { pack(options); }, Fault::usage, {"other options"});
+}
+
+TEST_F(PackTest, OddImportanceFilesAreRefusedByName) {
+  PackOptions options = this->options("packed");
+  options.experts = "q4_k";
+  const auto refused = [&](const std::string& bytes, std::initializer_list<std::string_view> parts) {
+    options.imatrix = folder_.write("odd.imatrix", bytes);
+    fs::remove_all(options.destination);
+    expect_error([&] { pack(options); }, Fault::input, parts);
+  };
+  const auto all = [](size_t) { return 1.0F; };
+  refused("GGUF....", {"odd.imatrix"});
+  refused(SafetensorsWriter().bytes(), {"odd.imatrix", "not an importance file"});
+  TinyModelOptions other = tiny_;
+  other.n_experts = 8;
+  refused(importance_file(other, all).bytes(), {"layers.0.experts.gate_up", "another model"});
+  other = tiny_;
+  other.n_layers = 2;
+  refused(importance_file(other, all).bytes(), {"layers.2.experts.gate_up", "another model"});
+  refused(importance_file(tiny_, [](size_t i) { return i == 7 ? -1.0F : 1.0F; }).bytes(), {"negative or not finite"});
+  refused(importance_file(tiny_, [](size_t) { return NAN; }).bytes(), {"negative or not finite"});
+  options.imatrix = folder_ / "missing";
+  expect_error([&] { pack(options); }, Fault::io, {"missing"});
+}
+
+}  // namespace
+}  // namespace flashmoe
