@@ -1,6 +1,8 @@
-// 16 weight rows unpacked at once into a panel (int8_gemm.h), AVX-512: bits are transposed as they lie in the file and
-// then unpacked in all 16 lanes. Packed bits are half as many words to transpose or fewer, and no row's scales are
-// worked out by themselves. The numbers are those of unpack_k.h and unpack_32.h, to the bit.
+// 16 weight rows unpacked at once into a panel (int8_gemm.h), AVX-512: bits are
+// transposed as they lie in the file and then unpacked in all 16 lanes. Packed
+// bits are half as many words to transpose or fewer, and no row's scales are
+// worked out by themselves. The numbers are those of unpack_k.h and
+// unpack_32.h, to the bit.
 #pragma once
 
 #include "kernels/cpu/avx512/int8_gemm.h"
@@ -44,7 +46,8 @@ inline __m512 gather_halves(const HalfOf& half_of) {
   return _mm512_cvtph_ps(load32(halves));
 }
 
-// Scales and minimums of Q4_K and Q5_K: words are d with dmin, then `scales`. Odd blocks' are multiplied by `of_odd`.
+// Scales and minimums of Q4_K and Q5_K: words are d with dmin, then `scales`.
+// Odd blocks' are multiplied by `of_odd`.
 template <typename Block, Form kForm>
 inline void scale_columns(Rows<Block> rows, const PanelPlaces<kForm>& to, float of_odd) {
   static_assert(offsetof(Block, d) == 0 && offsetof(Block, dmin) == 2 && offsetof(Block, scales) == 4);
@@ -68,7 +71,8 @@ inline void scale_columns(Rows<Block> rows, const PanelPlaces<kForm>& to, float 
 }
 
 inline void unpack_columns(Rows<BlockQ4_K> rows, const PlacesOf<BlockQ4_K>& to) {
-  scale_columns<BlockQ4_K>(rows, to, 0.0625f);  // high nibbles stay where they are
+  scale_columns<BlockQ4_K>(rows, to,
+                           0.0625f);  // high nibbles stay where they are
 #pragma GCC unroll 2
   for (int half = 0; half < 2; ++half) {
     __m512i words[16];
@@ -106,19 +110,28 @@ inline void unpack_columns(Rows<BlockQ5_K> rows, const PlacesOf<BlockQ5_K>& to) 
   }
 }
 
+// Signed factors for each 16 values, four to a word, times powers of two:
+// panels have no steps (unpacked.h).
+template <Form kForm, Form kPanel>
+inline void fine_columns(const __m512i factors[4], const PanelPlaces<kPanel>& to) {
+#pragma GCC unroll 8
+  for (int b = 0; b < 8; ++b) {
+    const int step = kForm.order == Order::kRuns ? kForm.steps[3] - kForm.steps[b % 4] : 0;
+#pragma GCC unroll 2
+    for (int part = 0; part < 2; ++part) {
+      const auto above = static_cast<unsigned>(24 - 8 * (b % 2 * 2 + part));
+      const __m512i factor = _mm512_srai_epi32(_mm512_slli_epi32(factors[b / 2], above), 24);
+      _mm512_store_si512(to[b].fine[part], _mm512_slli_epi32(factor, static_cast<unsigned>(step)));
+    }
+  }
+}
+
 inline void unpack_columns(Rows<BlockQ6_K> rows, const PlacesOf<BlockQ6_K>& to) {
   const __m512 d = gather_halves([&](int r) { return rows[r]->d; });
   __m512i factors[4];
   transpose_4([&](int r) { return rows[r]->scales; }, factors);
-#pragma GCC unroll 8
-  for (int b = 0; b < 8; ++b) {
-    _mm512_store_ps(to[b].scale, d);
-#pragma GCC unroll 2
-    for (int part = 0; part < 2; ++part) {
-      const auto above = static_cast<unsigned>(24 - 8 * (b % 2 * 2 + part));
-      _mm512_store_si512(to[b].fine[part], _mm512_srai_epi32(_mm512_slli_epi32(factors[b / 2], above), 24));
-    }
-  }
+  fine_columns<form_of(static_cast<const BlockQ6_K*>(nullptr))>(factors, to);
+  for (int b = 0; b < 8; ++b) _mm512_store_ps(to[b].scale, d);
 #pragma GCC unroll 2
   for (int half = 0; half < 2; ++half) {
     __m512i high[8], words[16];
@@ -134,6 +147,72 @@ inline void unpack_columns(Rows<BlockQ6_K> rows, const PlacesOf<BlockQ6_K>& to) 
                     of_upper = k < 8 ? bits : _mm512_srli_epi32(bits, 2);
       _mm512_store_si512(to[run].q[k % 8], or_masked(low, of_low, every(0x30)));
       _mm512_store_si512(to[run + 2].q[k % 8], or_masked(upper, of_upper, every(0x30)));
+    }
+  }
+}
+
+inline void unpack_columns(Rows<BlockQ3_K> rows, const PlacesOf<BlockQ3_K>& to) {
+  // The two bytes before the scales come with them: the two after the last d
+  // need not be there.
+  __m512i tail[4];
+  transpose_4([&](int r) { return reinterpret_cast<const uint8_t*>(rows[r]) + offsetof(BlockQ3_K, scales) - 2; }, tail);
+  const auto from_upper_half = [&](int k) {
+    return _mm512_or_si512(_mm512_srli_epi32(tail[k], 16), _mm512_slli_epi32(tail[k + 1], 16));
+  };
+  const __m512i low[2] = {from_upper_half(0), from_upper_half(1)}, upper = from_upper_half(2);
+  __m512i factors[4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512i nibbles = _mm512_and_si512(_mm512_srli_epi32(low[j % 2], j < 2 ? 0 : 4), every(15));
+    const __m512i bits = j < 2 ? _mm512_slli_epi32(upper, static_cast<unsigned>(4 - 2 * j))
+                               : _mm512_srli_epi32(upper, static_cast<unsigned>(2 * j - 4));
+    factors[j] = _mm512_sub_epi8(or_masked(nibbles, bits, every(0x30)), every(32));
+  }
+  fine_columns<form_of(static_cast<const BlockQ3_K*>(nullptr))>(factors, to);
+  const __m512 scale = _mm512_mul_ps(halves_to_float(_mm512_srli_epi32(tail[3], 16)), _mm512_set1_ps(0.0625f));
+  for (int b = 0; b < 8; ++b) _mm512_store_ps(to[b].scale, scale);
+  __m512i high[8], words[16];
+  transpose_8([&](int r) { return rows[r]->high; }, high);
+  transpose_16([&](int r) { return _mm512_loadu_si512(rows[r]->q); }, words);
+#pragma GCC unroll 16
+  for (int k = 0; k < 16; ++k) {
+    const int first = k / 8 * 4;
+    const __m512i pairs = words[k], bits = _mm512_srli_epi32(high[k % 8], k < 8 ? 0 : 4);
+    const __m512i by_three = _mm512_slli_epi32(bits, 3);
+    const auto store = [&](int run, __m512i low_bits, __m512i third, int at) {
+      _mm512_store_si512(to[first + run].q[k % 8], or_masked(low_bits, third, every(at)));
+    };
+    store(0, _mm512_and_si512(pairs, every(3)), _mm512_slli_epi32(bits, 2), 4);
+    store(1, _mm512_and_si512(pairs, every(12)), by_three, 16);
+    store(2, _mm512_and_si512(pairs, every(48)), _mm512_slli_epi32(bits, 4), 64);
+    store(3, _mm512_and_si512(_mm512_srli_epi32(pairs, 2), every(48)), by_three, 64);
+  }
+}
+
+inline void unpack_columns(Rows<BlockQ2_K> rows, const PlacesOf<BlockQ2_K>& to) {
+  __m512i packed[4], factors[4];
+  transpose_4([&](int r) { return rows[r]->scales; }, packed);
+  for (int j = 0; j < 4; ++j) factors[j] = _mm512_and_si512(packed[j], every(15));
+  fine_columns<form_of(static_cast<const BlockQ2_K*>(nullptr))>(factors, to);
+  const __m512 d = gather_halves([&](int r) { return rows[r]->d; });
+  const __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(0.015625f));
+  const __m512 min = gather_halves([&](int r) { return rows[r]->dmin; });
+#pragma GCC unroll 8
+  for (int b = 0; b < 8; ++b) {
+    const __m512i mins = _mm512_and_si512(_mm512_srli_epi32(packed[b / 2], 4), every(15));
+    const __m512i two = b % 2 == 0 ? mins : _mm512_srli_epi32(mins, 16);
+    const __m512i second = _mm512_slli_epi32(byte_of(two, 1), 16);
+    _mm512_store_si512(to[b].fine_min, _mm512_or_si512(byte_of(two, 0), second));
+    _mm512_store_ps(to[b].scale, scale);
+    _mm512_store_ps(to[b].min, min);
+  }
+  __m512i words[16];
+  transpose_16([&](int r) { return _mm512_loadu_si512(rows[r]->q); }, words);
+#pragma GCC unroll 16
+  for (int k = 0; k < 16; ++k) {
+#pragma GCC unroll 4
+    for (int run = 0; run < 4; ++run) {
+      _mm512_store_si512(to[k / 8 * 4 + run].q[k % 8], _mm512_and_si512(words[k], every(3 << 2 * run)));
     }
   }
 }

@@ -37,6 +37,10 @@ namespace flashmoe::FLASHMOE_ISA {
 // Weight rows that stay in L1 and L2 while groups of activation rows pass over them.
 inline constexpr int64_t kRowTile = 16;
 
+// Weight rows and activation rows of float weights that are multiplied together: two sums each, in three quarters of
+// the registers. A load then feeds three or four products, where one weight row at a time waits for loads.
+inline constexpr int kWideRows = kGroup / 2, kWideGroup = 3;
+
 // What a Dot's run() takes for row r.
 template <typename Dot>
 inline auto row_of(const MatrixView& w, int64_t r, int64_t row_bytes) {
@@ -53,7 +57,20 @@ inline void matmul(const MatrixView& w, const Activations& x, float* y, int64_t 
   const int64_t row_bytes = w.cols / Dot::kBlockValues * Dot::kBlockBytes;
   for (int64_t tile = row_begin; tile < row_end; tile += kRowTile) {
     const int64_t tile_end = tile + kRowTile < row_end ? tile + kRowTile : row_end;
-    for (int64_t i = 0; i < x.n;) {
+    int64_t i = 0;
+    if constexpr (requires { Dot::kTakesManyRows; }) {
+      const int64_t wide_end = tile + (tile_end - tile) / kWideRows * kWideRows;
+      for (; i + kWideGroup <= x.n; i += kWideGroup) {
+        for (int64_t r = tile; r < wide_end; r += kWideRows) {
+          Dot::template run_rows<kWideRows, kWideGroup>(w.data + r * row_bytes, row_bytes, x, i, y + i * y_stride + r,
+                                                        y_stride);
+        }
+        for (int64_t r = wide_end; r < tile_end; ++r) {
+          Dot::template run<kWideGroup>(w.data + r * row_bytes, x, i, y + i * y_stride + r, y_stride);
+        }
+      }
+    }
+    while (i < x.n) {
       const int64_t left = x.n - i;
       const int64_t group = left >= kGroup ? kGroup : left >= 4 ? 4 : left >= 2 ? 2 : 1;
       const auto run = group == kGroup ? Dot::template run<kGroup>
@@ -72,31 +89,53 @@ inline void matmul(const MatrixView& w, const Activations& x, float* y, int64_t 
 template <typename Stored>
 struct FloatDot {
   static constexpr int64_t kBlockValues = 1, kBlockBytes = Stored::kBytes;
+  static constexpr bool kTakesManyRows = true;
 
   template <int N>
   static void run(const std::byte* w, const Activations& x, int64_t first, float* y, int64_t y_stride) {
+    run_rows<1, N>(w, 0, x, first, y, y_stride);
+  }
+
+  // W weight rows, row_bytes apart.
+  template <int W, int N>
+  static void run_rows(const std::byte* w, int64_t row_bytes, const Activations& x, int64_t first, float* y,
+                       int64_t y_stride) {
     const float* rows = x.f32 + first * x.cols;
-    Vec sums[N][2];
-    for (int i = 0; i < N; ++i) sums[i][0] = sums[i][1] = zero();
+    Vec sums[W][N][2];
+    for (auto& of_row : sums) {
+      for (auto& sum : of_row) sum[0] = sum[1] = zero();
+    }
     int64_t c = 0;
     for (; c + 2 * kLanes <= x.cols; c += 2 * kLanes) {
-      const Vec even = Stored::load(w + c * kBlockBytes), odd = Stored::load(w + (c + kLanes) * kBlockBytes);
-      for (int i = 0; i < N; ++i) {
-        sums[i][0] = fma(even, load(rows + i * x.cols + c), sums[i][0]);
-        sums[i][1] = fma(odd, load(rows + i * x.cols + c + kLanes), sums[i][1]);
+#pragma GCC unroll 2
+      for (int odd = 0; odd < 2; ++odd) {
+        const int64_t at = c + odd * kLanes;
+        Vec weights[W];
+#pragma GCC unroll 4
+        for (int r = 0; r < W; ++r) weights[r] = Stored::load(w + r * row_bytes + at * kBlockBytes);
+#pragma GCC unroll 8
+        for (int i = 0; i < N; ++i) {
+          const Vec values = load(rows + i * x.cols + at);
+#pragma GCC unroll 4
+          for (int r = 0; r < W; ++r) sums[r][i][odd] = fma(weights[r], values, sums[r][i][odd]);
+        }
       }
     }
     for (; c < x.cols; c += kLanes) {
       const int64_t n = x.cols - c < kLanes ? x.cols - c : kLanes;
-      float tail[kLanes] = {};
-      Stored::decode(w + c * kBlockBytes, n, tail);
-      const Vec weights = load(tail);
-      for (int i = 0; i < N; ++i) {
-        const float* row = rows + i * x.cols + c;
-        sums[i][0] = fma(weights, n == kLanes ? load(row) : load(row, First{n}), sums[i][0]);
+      for (int r = 0; r < W; ++r) {
+        float tail[kLanes] = {};
+        Stored::decode(w + r * row_bytes + c * kBlockBytes, n, tail);
+        const Vec weights = load(tail);
+        for (int i = 0; i < N; ++i) {
+          const float* row = rows + i * x.cols + c;
+          sums[r][i][0] = fma(weights, n == kLanes ? load(row) : load(row, First{n}), sums[r][i][0]);
+        }
       }
     }
-    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes(sums[i][0] + sums[i][1]);
+    for (int i = 0; i < N; ++i) {
+      for (int r = 0; r < W; ++r) y[i * y_stride + r] = sum_lanes(sums[r][i][0] + sums[r][i][1]);
+    }
   }
 };
 
