@@ -24,7 +24,8 @@ CpuFeatures detect() {
                __builtin_cpu_supports("bmi2");
   found.avx512 = found.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                 __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+                 __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni") &&
+                 __builtin_cpu_supports("avx512bitalg") && __builtin_cpu_supports("gfni");
 #elif defined(__aarch64__)
   const unsigned long listed = getauxval(AT_HWCAP);
   found.neon = (listed & HWCAP_ASIMD) != 0;

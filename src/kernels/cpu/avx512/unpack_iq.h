@@ -29,18 +29,29 @@ constexpr Form form_of(const BlockIQ4_XS*) { return {Kind::kPlain, 128, Order::k
 
 constexpr uint64_t kLowNibbles = 0x0f0f0f0f0f0f0f0f;
 
-// A codebook's 16-bit entries: their low bytes, and their high bytes.
+// A codebook's entries in two bytes each: the codes of the first and of the second half of the values.
 template <size_t kEntries>
 struct ByteBook {
   alignas(64) uint8_t low[kEntries];
   alignas(64) uint8_t high[kEntries];
 };
+// Entries of 8 values of 2 bits as they are; of 4 values of 4 bits with only the 3 that are used.
 template <size_t kEntries>
 consteval ByteBook<kEntries> byte_book(const uint16_t (&entries)[kEntries]) {
   ByteBook<kEntries> book = {};
   for (size_t i = 0; i < kEntries; ++i) {
     book.low[i] = static_cast<uint8_t>(entries[i] & 255);
     book.high[i] = static_cast<uint8_t>(entries[i] >> 8);
+  }
+  return book;
+}
+template <size_t kEntries>
+consteval ByteBook<kEntries> byte_book_of_fours(const uint16_t (&entries)[kEntries]) {
+  const auto in_threes = [](int byte) { return static_cast<uint8_t>((byte & 7) | (byte >> 4 & 7) << 3); };
+  ByteBook<kEntries> book = {};
+  for (size_t i = 0; i < kEntries; ++i) {
+    book.low[i] = in_threes(entries[i] & 255);
+    book.high[i] = in_threes(entries[i] >> 8);
   }
   return book;
 }
@@ -62,85 +73,108 @@ inline __m512i look_up(const uint8_t* bytes, __m512i index, UpperBits upper) {
   }
 }
 
-// Of 64 bytes: levels[i % kLevels] + 128, so that vpermb ignores the upper bits of its indices.
-struct LevelTable {
-  alignas(64) uint8_t levels[64];
-  operator __m512i() const { return _mm512_load_si512(levels); }
-};
-template <size_t kCodes, size_t kLevels>
-consteval LevelTable level_table(const int8_t (&levels)[kLevels]) {
-  LevelTable table = {};
-  for (size_t i = 0; i < 64; ++i) {
-    table.levels[i] = i % kCodes < kLevels ? static_cast<uint8_t>(levels[i % kCodes] + 128) : uint8_t{0};
-  }
-  return table;
-}
-inline __m512i levels_of(const LevelTable& table, __m512i codes) { return _mm512_permutexvar_epi8(codes, table); }
-
-// Byte k / 2 of `bytes` in byte k.
-struct TwiceOrder {
+// Bytes for vpermb, or bits for vpshufbitqmb and vpmultishiftqb.
+struct Places {
   alignas(64) uint8_t from[64];
   operator __m512i() const { return _mm512_load_si512(from); }
 };
-consteval TwiceOrder twice_order(int first, int stride, int run, int jump) {
-  TwiceOrder order = {};
+// Twice in succession: first + k * stride for `run` values of k, and on by `jump` for the next run.
+consteval Places twice_order(int first, int stride, int run, int jump) {
+  Places places = {};
   for (int k = 0; k < 64; ++k) {
-    order.from[k] = static_cast<uint8_t>(first + k / 2 % run * stride + k / 2 / run * jump);
+    places.from[k] = static_cast<uint8_t>(first + k / 2 % run * stride + k / 2 / run * jump);
   }
-  return order;
+  return places;
 }
-inline constexpr TwiceOrder kTwice = twice_order(0, 1, 32, 0);
+inline constexpr Places kTwice = twice_order(0, 1, 32, 0);
 inline __m512i twice(__m256i bytes) { return _mm512_permutexvar_epi8(kTwice, _mm512_castsi256_si512(bytes)); }
+// Of each 8 bytes, the bit that `places` name.
+inline __mmask64 bits_at(__m512i words, const Places& places) { return _mm512_bitshuffle_epi64_mask(words, places); }
 
-// Entries of 8 values of 2 bits: two bytes each, and plane p has bits 2 p and 2 p + 1 of every byte.
-template <size_t kEntries>
-inline void look_up_eights(const ByteBook<kEntries>& book, __m512i index_twice, UpperBits upper, __m512i q[4]) {
-  static constexpr LevelTable kTable = level_table<4>(kIq2SLevels);
-  const __m512i entries = _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaa, look_up<kEntries>(book.low, index_twice, upper),
-                                                 look_up<kEntries>(book.high, index_twice, upper));
-  q[0] = levels_of(kTable, entries);
-  for (unsigned p = 1; p < 4; ++p) q[p] = levels_of(kTable, _mm512_srli_epi16(entries, 2 * p));
-}
-// Entries of 4 values of 4 bits.
-template <size_t kEntries>
-inline void look_up_fours(const ByteBook<kEntries>& book, const LevelTable& table, __m512i index, UpperBits upper,
-                          __m512i q[4]) {
-  const __m512i low = look_up<kEntries>(book.low, index, upper), high = look_up<kEntries>(book.high, index, upper);
-  q[0] = levels_of(table, low);
-  q[1] = levels_of(table, _mm512_srli_epi16(low, 4));
-  q[2] = levels_of(table, high);
-  q[3] = levels_of(table, _mm512_srli_epi16(high, 4));
-}
+// Where a plane's values are: bits [code_at, + width) of the book's bytes are the code, bit sign_at of a byte of signs
+// is the sign. vpermb sees 6 bits, of which a table ignores those that are neither: codes and signs need not be moved
+// to where they are worth the same, and one instruction puts them together.
+struct Plane {
+  int code_at, sign_at;
+};
+inline constexpr Plane kEights[4] = {{0, 2}, {2, 4}, {4, 0}, {4, 1}};  // the last of bytes moved by two bits
+inline constexpr Plane kFours[4] = {{0, 3}, {3, 0}, {0, 4}, {3, 1}};   // the last two of the book's high bytes
 
-// Planes of values that are moved by 128, negated where the value's bit is set: 32 bytes, a bit for each value.
-inline void set_signs(__m256i signs, __m512i q[4]) {
-  const __m512i of_fours = twice(signs);  // low nibble, then high nibble
-  for (int p = 0; p < 4; ++p) {
-    const __mmask64 negative = _mm512_test_epi8_mask(of_fours, _mm512_set1_epi16(static_cast<int16_t>(0x1001 << p)));
-    q[p] = _mm512_mask_sub_epi8(q[p], negative, _mm512_setzero_si512(), q[p]);
+// 128 + level, or 128 - level where the sign is set.
+template <size_t kLevels>
+consteval Places signed_levels(const int8_t (&levels)[kLevels], Plane plane, int width) {
+  Places table = {};
+  for (size_t i = 0; i < 64; ++i) {
+    const size_t code = i >> plane.code_at & ((size_t{1} << width) - 1);
+    const int level = code < kLevels ? levels[code] : 0;
+    table.from[i] = static_cast<uint8_t>((i >> plane.sign_at & 1) != 0 ? 128 - level : 128 + level);
   }
+  return table;
 }
-// even_signs of 32 bytes.
-inline __m256i even_signs(__m256i sevens) {
-  const __m256i parity = _mm256_broadcastsi128_si256(
-      _mm_setr_epi8(0, -128, -128, 0, -128, 0, 0, -128, -128, 0, 0, -128, 0, -128, -128, 0));
-  const __m256i nibble = _mm256_set1_epi8(15);
-  const __m256i low = _mm256_shuffle_epi8(parity, _mm256_and_si256(sevens, nibble));
-  const __m256i high = _mm256_shuffle_epi8(parity, _mm256_and_si256(_mm256_srli_epi16(sevens, 4), nibble));
-  return _mm256_ternarylogic_epi32(sevens, low, high,
-                                   0xf6);  // sevens | (low ^ high)
-}
-// The same of four times 7 bits in each of 8 words of 64 bits, from bit `first`.
-inline __m256i even_signs(__m512i words, int first) {
-  const __m512i shifts = _mm512_set1_epi64(0x150e0700 + first * 0x01010101);
-  const __m512i sevens = _mm512_and_si512(_mm512_multishift_epi64_epi8(shifts, words), _mm512_set1_epi8(127));
-  return even_signs(_mm512_cvtepi64_epi32(sevens));
+template <const auto& kLevels, const Plane& kPlane, int kWidth>
+inline __m512i levels_of(__m512i codes, __m512i signs) {
+  static constexpr Places kTable = signed_levels(kLevels, kPlane, kWidth);
+  const __m512i is_code = _mm512_set1_epi8(static_cast<char>(((1 << kWidth) - 1) << kPlane.code_at));
+  return _mm512_permutexvar_epi8(_mm512_ternarylogic_epi32(is_code, codes, signs, 0xca), kTable);
 }
 
+// Which bits of a byte are the signs of 8 values: those that are set in sign[v], summed.
+struct SignBits {
+  uint8_t sign[8];
+};
+inline constexpr SignBits kAllEight = {{1, 2, 4, 8, 16, 32, 64, 128}};
+inline constexpr SignBits kLowSeven = {{1, 2, 4, 8, 16, 32, 64, 0x7f}};     // see even_signs
+inline constexpr SignBits kHighSeven = {{2, 4, 8, 16, 32, 64, 128, 0xfe}};  // likewise
+
+// For vgf2p8affineqb: the signs of values 4 half .. 4 half + 3 to where the planes want them.
+consteval long long sign_map(const SignBits& bits, int half, const Plane (&planes)[4]) {
+  uint64_t rows = 0;
+  for (int p = 0; p < 4; ++p) {
+    rows |= static_cast<uint64_t>(bits.sign[4 * half + p]) << 8 * (7 - planes[p].sign_at);
+  }
+  return static_cast<long long>(rows);
+}
+// Every byte comes twice: the first is made the signs of the first four values, the second those of the others.
+template <const SignBits& kBits, const Plane (&kPlanes)[4]>
+inline __m512i place_signs(__m512i bytes) {
+  constexpr long long kFirst = sign_map(kBits, 0, kPlanes), kSecond = sign_map(kBits, 1, kPlanes);
+  const __m512i signs = _mm512_gf2p8affine_epi64_epi8(bytes, _mm512_set1_epi64(kFirst), 0);
+  return _mm512_mask_gf2p8affine_epi64_epi8(signs, 0xaaaaaaaaaaaaaaaa, bytes, _mm512_set1_epi64(kSecond), 0);
+}
+
+// Entries of 8 values, looked up in their indices twice over; the plane of value p of each half.
+template <const auto& kLevels, size_t kEntries>
+inline void look_up_eights(const ByteBook<kEntries>& book, __m512i index_twice, UpperBits upper, __m512i signs,
+                           __m512i q[4]) {
+  const __m512i codes = _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaa, look_up<kEntries>(book.low, index_twice, upper),
+                                               look_up<kEntries>(book.high, index_twice, upper));
+  q[0] = levels_of<kLevels, kEights[0], 2>(codes, signs);
+  q[1] = levels_of<kLevels, kEights[1], 2>(codes, signs);
+  q[2] = levels_of<kLevels, kEights[2], 2>(codes, signs);
+  q[3] = levels_of<kLevels, kEights[3], 2>(_mm512_srli_epi16(codes, 2), signs);
+}
+// Entries of 4 values.
+template <const auto& kLevels, size_t kEntries>
+inline void look_up_fours(const ByteBook<kEntries>& book, __m512i index, UpperBits upper, __m512i signs, __m512i q[4]) {
+  const __m512i low = look_up<kEntries>(book.low, index, upper), high = look_up<kEntries>(book.high, index, upper);
+  q[0] = levels_of<kLevels, kFours[0], 3>(low, signs);
+  q[1] = levels_of<kLevels, kFours[1], 3>(low, signs);
+  q[2] = levels_of<kLevels, kFours[2], 3>(high, signs);
+  q[3] = levels_of<kLevels, kFours[3], 3>(high, signs);
+}
+
+// The signs of 8 blocks from four times 7 bits in each of 8 words of 64 bits, the first at bit kFirst; all twice.
+template <int kFirst>
+inline __m512i sevens(__m512i words) {
+  constexpr long long kShifts = 0x15150e0e07070000 + kFirst * 0x0101010101010101;
+  return _mm512_multishift_epi64_epi8(_mm512_set1_epi64(kShifts), words);
+}
 // Scales for each 32 values out of 8 steps: (step * slope + start) * d.
-inline __m256 step_scales(__m256i steps, float slope, float start, float d) {
-  const __m256 factors = _mm256_fmadd_ps(_mm256_cvtepi32_ps(steps), _mm256_set1_ps(slope), _mm256_set1_ps(start));
-  return _mm256_mul_ps(factors, _mm256_set1_ps(d));
+inline __m256 step_scales(__m256 steps, float slope, float start, __m256 d) {
+  return _mm256_mul_ps(_mm256_fmadd_ps(steps, _mm256_set1_ps(slope), _mm256_set1_ps(start)), d);
+}
+inline __m256 step_scales(__m256i steps, float slope, float start, __m256 d) {
+  return step_scales(_mm256_cvtepi32_ps(steps), slope, start, d);
 }
 // 2 step + 1 for 16 steps, in bytes.
 inline __m128i odd_factors(__m128i steps) { return _mm_add_epi8(_mm_add_epi8(steps, steps), _mm_set1_epi8(1)); }
@@ -151,68 +185,65 @@ inline __m128i sixteen_nibbles(const uint8_t packed[8]) {
 
 inline Unpacked unpack(const BlockIQ2_XXS* block) {
   static constexpr ByteBook kBook = byte_book(kIq2XxsEntries);
-  static constexpr TwiceOrder kIndices = twice_order(0, 1, 4, 8);  // the first four of every eight bytes
+  static constexpr Places kIndices = twice_order(0, 1, 4, 8);  // the first four of every eight bytes
   Unpacked to = {};
   const __m512i groups = _mm512_loadu_si512(block->q);
-  const __m256i words = _mm512_cvtepi64_epi32(_mm512_srli_epi64(groups, 32));
-  to.scale = step_scales(_mm256_srli_epi32(words, 28), 0.25f, 0.125f, half_at(block->d));
+  to.scale = step_scales(_mm512_cvtepu64_ps(_mm512_srli_epi64(groups, 60)), 0.25f, 0.125f, half_everywhere(block->d));
   const __m512i index = _mm512_permutexvar_epi8(kIndices, groups);
-  look_up_eights(kBook, index, {_mm512_movepi8_mask(index)}, to.q);
-  set_signs(even_signs(groups, 32), to.q);
+  const __m512i signs = place_signs<kLowSeven, kEights>(sevens<32>(groups));
+  look_up_eights<kIq2XxsLevels>(kBook, index, {_mm512_movepi8_mask(index)}, signs, to.q);
   return to;
 }
 
 inline Unpacked unpack(const BlockIQ2_XS* block) {
   static constexpr ByteBook kBook = byte_book(kIq2XsEntries);
-  static constexpr TwiceOrder kLow = twice_order(0, 2, 32, 0), kHigh = twice_order(1, 2, 32, 0);
+  static constexpr Places kBit8 = twice_order(8, 16, 4, 0);
   Unpacked to = {};
   to.fine = odd_factors(sixteen_nibbles(block->scales));
-  to.scale = _mm256_set1_ps(half_at(block->d) * 0.125f);
+  to.scale = _mm256_mul_ps(half_everywhere(block->d), _mm256_set1_ps(0.125f));
   const __m512i words = _mm512_loadu_si512(block->q);
-  const __m512i index = _mm512_permutexvar_epi8(kLow, words), high = _mm512_permutexvar_epi8(kHigh, words);
-  look_up_eights(kBook, index, {_mm512_movepi8_mask(index), _mm512_test_epi8_mask(high, _mm512_set1_epi8(1))}, to.q);
-  set_signs(even_signs(_mm512_cvtepi16_epi8(_mm512_srli_epi16(words, 9))), to.q);
+  const auto both = [&](int byte) {
+    const auto pair = [=](int k) { return (2 * k + byte) * 0x0101 << 16 * (k % 2); };
+    const __m128i order = _mm_setr_epi32(pair(0) | pair(1), pair(2) | pair(3), pair(4) | pair(5), pair(6) | pair(7));
+    return _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(order));
+  };
+  const __m512i index = both(0), signs = place_signs<kHighSeven, kEights>(both(1));
+  look_up_eights<kIq2XsLevels>(kBook, index, {_mm512_movepi8_mask(index), bits_at(words, kBit8)}, signs, to.q);
   return to;
 }
 
 inline Unpacked unpack(const BlockIQ2_S* block) {
   static constexpr ByteBook kBook = byte_book(kIq2SEntries);
-  static constexpr TwiceOrder kBytes = twice_order(0, 0, 4, 1);  // a byte has two bits of each of four entries
+  static constexpr Places kBit8 = twice_order(0, 2, 4, 0), kBit9 = twice_order(1, 2, 4, 0);
   Unpacked to = {};
   to.fine = odd_factors(sixteen_nibbles(block->scales));
-  to.scale = _mm256_set1_ps(half_at(block->d) * 0.125f);
-  const __m512i index = twice(load32(block->q));
-  const __m512i pairs = _mm512_permutexvar_epi8(kBytes, _mm512_castsi128_si512(eight_bytes(long_at(block->high))));
-  const __m512i bit = _mm512_set1_epi64(0x4040101004040101);
-  look_up_eights(kBook, index,
-                 {_mm512_movepi8_mask(index), _mm512_test_epi8_mask(pairs, bit),
-                  _mm512_test_epi8_mask(pairs, _mm512_slli_epi64(bit, 1))},
-                 to.q);
-  set_signs(load32(block->signs), to.q);
+  to.scale = _mm256_mul_ps(half_everywhere(block->d), _mm256_set1_ps(0.125f));
+  const __m512i index = twice(load32(block->q)), high = _mm512_cvtepu8_epi64(eight_bytes(long_at(block->high)));
+  const __m512i signs = place_signs<kAllEight, kEights>(twice(load32(block->signs)));
+  look_up_eights<kIq2SLevels>(kBook, index, {_mm512_movepi8_mask(index), bits_at(high, kBit8), bits_at(high, kBit9)},
+                              signs, to.q);
   return to;
 }
 
 inline Unpacked unpack(const BlockIQ3_XXS* block) {
-  static constexpr ByteBook kBook = byte_book(kIq3XxsEntries);
-  static constexpr LevelTable kTable = level_table<16>(kIq3XxsLevels);
+  static constexpr ByteBook kBook = byte_book_of_fours(kIq3XxsEntries);
   Unpacked to = {};
   const __m256i words = load32(block->words);
-  to.scale = step_scales(_mm256_srli_epi32(words, 28), 0.5f, 0.25f, half_at(block->d));
+  to.scale = step_scales(_mm256_srli_epi32(words, 28), 0.5f, 0.25f, half_everywhere(block->d));
   const __m512i index = _mm512_loadu_si512(block->q);
-  look_up_fours(kBook, kTable, index, {_mm512_movepi8_mask(index)}, to.q);
-  set_signs(even_signs(_mm512_cvtepu32_epi64(words), 0), to.q);
+  const __m512i signs = place_signs<kLowSeven, kFours>(sevens<0>(_mm512_cvtepu32_epi64(words)));
+  look_up_fours<kIq3XxsLevels>(kBook, index, {_mm512_movepi8_mask(index)}, signs, to.q);
   return to;
 }
 
 inline Unpacked unpack(const BlockIQ3_S* block) {
-  static constexpr ByteBook kBook = byte_book(kIq3SEntries);
-  static constexpr LevelTable kTable = level_table<16>(kIq3SLevels);
+  static constexpr ByteBook kBook = byte_book_of_fours(kIq3SEntries);
   Unpacked to = {};
   const __m256i steps = _mm256_cvtepu8_epi32(eight_bytes(_pdep_u64(word_at(block->scales), kLowNibbles)));
-  to.scale = step_scales(steps, 2, 1, half_at(block->d));
+  to.scale = step_scales(steps, 2, 1, half_everywhere(block->d));
   const __m512i index = _mm512_loadu_si512(block->q);
-  look_up_fours(kBook, kTable, index, {_mm512_movepi8_mask(index), long_at(block->high)}, to.q);
-  set_signs(load32(block->signs), to.q);
+  const __m512i signs = place_signs<kAllEight, kFours>(twice(load32(block->signs)));
+  look_up_fours<kIq3SLevels>(kBook, index, {_mm512_movepi8_mask(index), long_at(block->high)}, signs, to.q);
   return to;
 }
 
@@ -237,7 +268,7 @@ inline Unpacked unpack(const BlockIQ1_S* block) {
   const __m128i words = load16(block->words);
   const __m256i wide = _mm256_cvtepu16_epi32(words);
   const __m256i steps = _mm256_and_si256(_mm256_srli_epi32(wide, 12), _mm256_set1_epi32(7));
-  to.scale = step_scales(steps, 0.25f, 0.125f, half_at(block->d));
+  to.scale = step_scales(steps, 0.25f, 0.125f, half_everywhere(block->d));
   // Word k / 4 in lane k.
   const __m512i lanes = _mm512_mullo_epi64(_mm512_cvtepu16_epi64(words), _mm512_set1_epi64(0x0001000100010001));
   expand_iq1(block->q, lanes, _mm512_set1_epi64(0x0009000600030000), to.q);
@@ -272,7 +303,7 @@ inline Unpacked unpack(const BlockIQ4_XS* block) {
   const uint64_t low = _pdep_u64(word_at(block->scales_low), kLowNibbles);
   const uint64_t high = _pdep_u64(load_u16(block->scales_high), 0x0303030303030303);
   const __m256i steps = _mm256_cvtepu8_epi32(eight_bytes(low | high << 4));
-  to.scale = step_scales(steps, 1, -32, half_at(block->d));
+  to.scale = step_scales(steps, 1, -32, half_everywhere(block->d));
   const __m512i nibble = _mm512_set1_epi8(15);
   for (int half = 0; half < 2; ++half) {
     const __m512i both = _mm512_loadu_si512(block->q + 64 * half);

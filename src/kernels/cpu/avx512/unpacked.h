@@ -76,6 +76,11 @@ inline float half_at(const uint8_t* p) {
   __builtin_memcpy(&half, p, sizeof(half));
   return _cvtsh_ss(half);
 }
+inline __m256 half_everywhere(const uint8_t* p) {
+  int16_t half;
+  __builtin_memcpy(&half, p, sizeof(half));
+  return _mm256_cvtph_ps(_mm_set1_epi16(half));
+}
 inline uint32_t word_at(const uint8_t* p) {
   uint32_t word;
   __builtin_memcpy(&word, p, sizeof(word));

@@ -59,14 +59,14 @@ inline Vec load_bf16(const void* p) {
   const __m256i upper = _mm256_loadu_si256(static_cast<const __m256i*>(p));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(upper), 16))};
 }
-// 2^-8 of E4M3 values: their bits moved to where a half has them; 0x7f and 0xff become not-a-number.
+// 2^-8 of E4M3 values: their bits moved to where a half has them. The sign comes down twice, onto the highest bit of
+// the exponent, which is to be set where all others are, in 0x7f and 0xff, and makes these not-a-number.
 inline Vec load_e4m3(const void* p) {
-  const __m256i bytes = _mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
-  const __m256i magnitude = _mm256_and_si256(bytes, _mm256_set1_epi16(0x7f));
-  const __m256i half = _mm256_or_si256(_mm256_slli_epi16(magnitude, 7),
-                                       _mm256_slli_epi16(_mm256_and_si256(bytes, _mm256_set1_epi16(0x80)), 8));
-  const __mmask16 no_number = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7f));
-  return {_mm512_cvtph_ps(_mm256_mask_set1_epi16(half, no_number, 0x7e00))};
+  const __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  const __m256i moved = _mm256_srai_epi16(_mm256_slli_epi16(words, 8), 1);
+  const __m256i magnitude = _mm256_and_si256(moved, _mm256_set1_epi16(0x3f80));
+  const __m256i carried = _mm256_add_epi16(magnitude, _mm256_set1_epi16(0x0080));
+  return {_mm512_cvtph_ps(_mm256_ternarylogic_epi32(_mm256_set1_epi16(0x4000), carried, moved, 0xca))};
 }
 
 inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
