@@ -31,6 +31,8 @@ void check_trace(const TraceOptions& trace) {
 }
 
 void add_question_options(CLI::App& cli, TraceQuestion& question) {
+  cli.add_flag("--unfinished", question.unfinished,
+               "Read a trace that is still being written, or whose run was killed, as far as it is whole");
   constexpr const char* kGroup = "What a list of picks does not tell";
   add_size(cli, "--expert-size", question.expert_bytes, "Bytes of one expert; default: as the trace says")
       ->group(kGroup);

@@ -16,7 +16,7 @@ void add_trace_options(CLI::App& cli, TraceOptions& trace);
 // Throws Error{usage} for a --trace-... without --trace, Error{io} when the file cannot be written.
 void check_trace(const TraceOptions& trace);
 
-// --expert-size and --compute, for subcommands that read a trace.
+// --unfinished, --expert-size and --compute, for subcommands that read a trace.
 void add_question_options(CLI::App& cli, TraceQuestion& question);
 
 // An option that takes values separated by commas and hands them to `take` one by one, which complains by returning

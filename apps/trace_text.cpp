@@ -12,7 +12,8 @@ std::string trace_summary_text(const TraceSummary& s) {
     out += fmt::format("  {:<14} {}\n", name, value);
   };
   row("model", fmt::format("{}: {} layers of {} experts, {} used", s.model, s.n_layers, s.n_experts, s.n_used));
-  row("tokens", fmt::format("{}, {} of them decoded{}", show_count(s.n_tokens), show_count(s.n_decoded),
+  row("tokens", fmt::format("{}, {} of them decoded{}{}", show_count(s.n_tokens), show_count(s.n_decoded),
+                            s.n_sequences > 1 ? fmt::format(", of {} sequences", show_count(s.n_sequences)) : "",
                             s.full ? "; the size limit was reached" : ""));
   if (s.cache_bytes > 0) {
     row("cache", fmt::format("{}: {:.1f} % of the experts, {} each", show_bytes(s.cache_bytes), 100 * s.cache_share,

@@ -21,6 +21,7 @@
 #include "serve/listener.h"
 #include "session_options.h"
 #include "terminal.h"
+#include "trace_options.h"
 
 namespace flashmoe {
 namespace {
@@ -112,6 +113,7 @@ void wait_for_interrupt(Service& service) {
 }
 
 int run_server(ServeOptions& serve) {
+  check_trace(serve.engine.trace);
   Listener listener(serve.host, serve.port, serve.limits);
   if (!listener.on_loopback() && serve.access.api_key.empty()) {
     throw Error(Fault::usage, fmt::format("--host {} can be reached from other machines: set a key with --api-key or "
@@ -141,6 +143,7 @@ int run_server(ServeOptions& serve) {
   write_error("flashmoe: stopping\n");
   listener.end();
   accepting.join();
+  service->stop();
   return kExitOk;
 }
 
@@ -151,6 +154,7 @@ Command add_serve(CLI::App& cli) {
   CLI::App* options = cli.add_subcommand("serve", "Serve a model over HTTP, as OpenAI and Anthropic do");
   add_network_options(*options, *serve);
   add_service_options(*options, serve->service);
+  add_trace_options(*options, serve->engine.trace);
   add_model_options(*options, serve->engine);
   options->footer(kFooter);
   return {options, [serve] { return run_server(*serve); }};

@@ -125,7 +125,10 @@ class Service {
   // Takes the engine over, loads it, and answers on a thread of its own. Throws Error like Engine::load,
   // Error{usage} for options out of range, and Error{io} for a folder of sessions that cannot be written to.
   static std::unique_ptr<Service> start(std::unique_ptr<Engine> engine, const ServiceOptions& options);
-  virtual ~Service() = default;  // ends all answers with Error{interrupted}
+  virtual ~Service() = default;  // like stop(), but cannot tell what went wrong
+  // Ends all answers with Error{interrupted}, and completes the routing trace that was asked for, if one was. After it
+  // only the destructor may be called. Throws Error{io}.
+  virtual void stop() = 0;
 
   // Throws Error{input} for a request that cannot be answered (bad JSON, an empty prompt, one longer than the context, a
   // schema that cannot be enforced), Error{usage} for options out of range, Error{busy} when the queue is full.

@@ -25,6 +25,7 @@ struct TraceQuestion {
   // For traces that do not tell (lists of picks) or to ask about another model's; 0: as the trace says.
   uint64_t expert_bytes = 0;
   double compute_s = 0;  // for each decoded token, without waiting for reads
+  bool unfinished = false;  // a trace without its end is read as far as it is whole
   std::function<void(const Progress&)> on_progress = {};
   std::function<bool()> keep_going = {};  // false ends it with Error{interrupted}
 };
@@ -33,6 +34,7 @@ struct TraceSummary {
   std::string path, model, version, format, cpu, kernels, io_mode;
   int n_layers = 0, n_experts = 0, n_used = 0, n_threads = 0;
   uint64_t n_steps = 0, n_tokens = 0, n_decoded = 0;  // tokens: rows of all steps
+  uint64_t n_sequences = 0;                           // that the rows belong to
   bool full = false;                                  // the size limit was reached before the run ended
   uint64_t expert_bytes = 0;                          // of one slot; 0: not known
   uint64_t cache_bytes = 0, ram_bytes = 0;            // 0: not known

@@ -54,9 +54,10 @@ class EngineService final : public Service {
         grammars_(*parts_.session.tokenizer),
         scheduler_(std::make_shared<Scheduler>(parts_, options)),
         thread_([this] { scheduler_->run(); }) {}
-  ~EngineService() override {
-    scheduler_->stop();
-    thread_.join();
+  ~EngineService() override { end_answers(); }
+  void stop() override {
+    end_answers();
+    engine_->end_trace();
   }
 
   std::unique_ptr<Answer> submit(const Request& request) override {
@@ -75,6 +76,11 @@ class EngineService final : public Service {
   const Engine& engine() const override { return *engine_; }
 
  private:
+  void end_answers() {
+    scheduler_->stop();
+    if (thread_.joinable()) thread_.join();
+  }
+
   std::unique_ptr<Engine> engine_;
   const EngineParts parts_;
   Grammars grammars_;

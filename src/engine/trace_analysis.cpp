@@ -25,7 +25,7 @@ TraceAnalysis analyse_trace(const TraceQuestion& question, double cache_share, d
   a.cache_share = share_of(header, classes);
 
   PredictorTrials trials(header, timing, classes, a.disk_gb_per_s);
-  UseOfExperts use(header.n_layers, header.n_experts, header.n_used);
+  UseOfExperts use(header);
   uint64_t n_seen = 0;
   const auto in_second_half = [&](const TraceStep& step) {
     if (step.decode) n_seen += static_cast<uint64_t>(step.n_rows);
@@ -33,7 +33,7 @@ TraceAnalysis analyse_trace(const TraceQuestion& question, double cache_share, d
   };
   passes.pass([&](const TraceStep& step, const TraceStep*) {
     use.note(step);
-    if (!in_second_half(step) && step.decode && step.n_rows == 1) trials.learn(step);
+    if (!in_second_half(step) && step.decode) trials.learn(step);
   });
   n_seen = 0;
   passes.pass([&](const TraceStep& step, const TraceStep*) { trials.feed(step, in_second_half(step)); });

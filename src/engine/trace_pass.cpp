@@ -56,7 +56,7 @@ uint64_t decode_ns(const TraceStep& step, const TraceStep* next) {
 
 TracePasses::TracePasses(const TraceQuestion& question, const char* what, int n_passes)
     : question_(question),
-      trace_(open_trace(question.path)),
+      trace_(open_trace(question.path, question.unfinished)),
       what_(what),
       n_total_(trace_->end().n_steps * static_cast<uint64_t>(n_passes)),
       start_ns_(now_ns()) {}
@@ -93,6 +93,7 @@ TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes) {
   const bool tells = passes.header().has_outcomes, timed = passes.header().has_times;
   WaitSums sums;
   passes.pass([&](const TraceStep& step, const TraceStep* next) {
+    for (const TraceRun& run : step.runs) timing.n_sequences = std::max(timing.n_sequences, run.sequence + 1);
     for (const TraceLayer& layer : step.layers) {
       if (!tells) break;
       const auto missed = static_cast<uint64_t>(layer.n_missed());
@@ -101,7 +102,7 @@ TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes) {
         stats->misses += missed;
         stats->hits += layer.outcomes.size() - missed;
       }
-      if (timed && step.decode) sums.add(missed, 1e-9 * static_cast<double>(layer.stage_ns[kFetchStage]));
+      if (timed && step.decode) sums.add(static_cast<size_t>(layer.n_waited_for()), 1e-9 * static_cast<double>(layer.stage_ns[kFetchStage]));
       if (step.decode) timing.experts_s += 1e-9 * static_cast<double>(layer.stage_ns[kExpertsStage]);
     }
     if (!step.decode) return;
@@ -140,6 +141,7 @@ TraceSummary summarise(const TraceQuestion& question, const TracePasses& passes,
   s.n_steps = passes.end().n_steps;
   s.n_tokens = passes.end().n_rows;
   s.n_decoded = passes.end().n_decoded;
+  s.n_sequences = timing.n_sequences;
   s.full = passes.end().full;
   s.expert_bytes = static_cast<uint64_t>(timing.expert_bytes);
   s.cache_bytes = h.cache_bytes;

@@ -11,15 +11,17 @@ constexpr size_t kCoOccurrenceBytes = size_t{192} << 20;  // of counts at most
 
 class Temporal final : public Predictor {
  public:
-  explicit Temporal(const TraceHeader& header) : last_(static_cast<size_t>(header.n_layers)) {}
+  explicit Temporal(const TraceHeader& header) : last_(header) {}
   const char* name() const override { return "temporal"; }
-  void predict(const TraceStep&, size_t layer, std::vector<int32_t>& experts) override { experts = last_[layer]; }
-  void passed(const TraceStep& token) override {
-    for (size_t l = 0; l < last_.size(); ++l) last_[l] = token.layers[l].experts;
+  // A decoded step has a row of each of its runs.
+  void predict(const TraceStep& step, size_t row, size_t layer, std::vector<int32_t>& experts) override {
+    const auto picks = last_.picks(step.runs[row].sequence, layer);
+    experts.assign(picks.begin(), picks.end());
   }
+  void passed(const TraceStep& step) override { last_.passed(step); }
 
  private:
-  std::vector<std::vector<int32_t>> last_;  // [n_layers]
+  LastTokens last_;
 };
 
 class CoOccurrence final : public Predictor {
@@ -38,23 +40,26 @@ class CoOccurrence final : public Predictor {
   const char* name() const override { return "co-occurrence"; }
   bool known() const override { return known_; }
 
-  void learn(const TraceStep& token) override {
+  void learn(const TraceStep& step) override {
     if (!known_) return;
     for (size_t l = 0; l + 1 < n_layers_; ++l) {
-      for (const int32_t from : token.layers[l].experts) {
-        const size_t row = l * n_experts_ + static_cast<size_t>(from);
-        if (alone_[row] == UINT16_MAX) continue;  // enough was learnt
-        ++alone_[row];
-        for (const int32_t to : token.layers[l + 1].experts) ++together_[row * n_experts_ + static_cast<size_t>(to)];
+      for (size_t row = 0; row < static_cast<size_t>(step.n_rows); ++row) {
+        const auto next = picks_of(step, row, l + 1);
+        for (const int32_t from : picks_of(step, row, l)) {
+          const size_t at = l * n_experts_ + static_cast<size_t>(from);
+          if (alone_[at] == UINT16_MAX) continue;  // enough was learnt
+          ++alone_[at];
+          for (const int32_t to : next) ++together_[at * n_experts_ + static_cast<size_t>(to)];
+        }
       }
     }
   }
 
-  void predict(const TraceStep& token, size_t layer, std::vector<int32_t>& experts) override {
+  void predict(const TraceStep& step, size_t token, size_t layer, std::vector<int32_t>& experts) override {
     experts.clear();
     if (layer == 0 || !known_) return;
     std::fill(score_.begin(), score_.end(), 0.0F);
-    for (const int32_t from : token.layers[layer - 1].experts) {
+    for (const int32_t from : picks_of(step, token, layer - 1)) {
       const size_t row = (layer - 1) * n_experts_ + static_cast<size_t>(from);
       if (alone_[row] == 0) continue;
       const float scale = 1.0F / static_cast<float>(alone_[row]);
@@ -73,6 +78,10 @@ class CoOccurrence final : public Predictor {
   }
 
  private:
+  std::span<const int32_t> picks_of(const TraceStep& step, size_t row, size_t layer) const {
+    return std::span(step.layers[layer].experts).subspan(row * n_used_, n_used_);
+  }
+
   size_t n_layers_, n_experts_, n_used_;
   bool known_;
   std::vector<uint16_t> together_;  // [n_layers, n_experts, n_experts] tokens that picked both, here and a layer on
@@ -86,21 +95,27 @@ class NextRouter final : public Predictor {
   explicit NextRouter(const TraceHeader& header) : known_(header.has_guesses) {}
   const char* name() const override { return "next-layer router"; }
   bool known() const override { return known_; }
-  void predict(const TraceStep& token, size_t layer, std::vector<int32_t>& experts) override {
+  void predict(const TraceStep& step, size_t, size_t layer, std::vector<int32_t>& experts) override {
     experts.clear();
-    if (layer > 0) experts = token.layers[layer - 1].guesses;
+    if (layer > 0) experts = step.layers[layer - 1].guesses;
   }
 
  private:
   bool known_;
 };
 
-bool has(const std::vector<int32_t>& list, int32_t expert) {
+bool has(std::span<const int32_t> list, int32_t expert) {
   return std::find(list.begin(), list.end(), expert) != list.end();
 }
 
 double ratio(uint64_t part, uint64_t whole) {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+// Predictors are tried beside a cache that reads what is picked and nothing else.
+TraceHeader without_read_ahead(TraceHeader header) {
+  header.has_unasked = false;
+  return header;
 }
 
 }  // namespace
@@ -118,7 +133,7 @@ PredictorTrials::PredictorTrials(const TraceHeader& header, const TraceTiming& t
     : header_(header),
       timing_(timing),
       disk_gb_per_s_(disk_gb_per_s),
-      cache_(make_replay_cache(CachePolicy::two_timescale, header, classes, nullptr)),
+      cache_(make_replay_cache(CachePolicy::two_timescale, without_read_ahead(header), classes, nullptr)),
       predictors_(all_predictors(header)),
       scores_(predictors_.size()),
       absent_(predictors_.size()) {
@@ -130,50 +145,59 @@ PredictorTrials::PredictorTrials(const TraceHeader& header, const TraceTiming& t
   n_in_time_ = static_cast<size_t>(std::lround(layer_s * disk_gb_per_s * 1e9 / timing.expert_bytes));
 }
 
-void PredictorTrials::learn(const TraceStep& token) {
-  for (const auto& predictor : predictors_) predictor->learn(token);
+void PredictorTrials::learn(const TraceStep& step) {
+  for (const auto& predictor : predictors_) predictor->learn(step);
 }
 
 void PredictorTrials::feed(const TraceStep& step, bool test) {
-  const bool judged = test && step.decode && step.n_rows == 1;
+  const bool judged = test && step.decode;
   for (size_t l = 0; l < step.layers.size(); ++l) {
-    if (judged) {
-      for (size_t p = 0; p < predictors_.size(); ++p) {
-        predictors_[p]->predict(step, l, predicted_);
-        absent_[p].clear();
-        for (const int32_t expert : predicted_) {
-          scores_[p].n_caught += has(step.layers[l].experts, expert) ? 1 : 0;
-          if (!cache_->holds(static_cast<int>(l), expert)) absent_[p].push_back(expert);
-        }
-      }
-    }
-    cache_->pick(static_cast<int>(l), step.layers[l], step.n_rows, missed_);
+    if (judged) predict(step, l);
+    cache_->pick(step, l, missed_);
     if (step.decode) {
-      decode_.misses += missed_.size();
-      decode_.hits += step.layers[l].distinct.size() - missed_.size();
+      decode_.misses += missed_.n();
+      decode_.hits += step.layers[l].distinct.size() - missed_.n();
     }
     if (judged) judge(step, l);
   }
-  n_tested_ += judged ? 1 : 0;
-  if (!step.decode || step.n_rows != 1) return;
+  n_tested_ += judged ? static_cast<uint64_t>(step.n_rows) : 0;
+  if (!step.decode) return;
   for (const auto& predictor : predictors_) predictor->passed(step);
 }
 
+// What all rows together lack goes into absent_.
+void PredictorTrials::predict(const TraceStep& step, size_t layer) {
+  const auto n_used = static_cast<size_t>(header_.n_used);
+  for (size_t p = 0; p < predictors_.size(); ++p) {
+    std::vector<int32_t>& absent = absent_[p];
+    absent.clear();
+    for (size_t row = 0; row < static_cast<size_t>(step.n_rows); ++row) {
+      const auto picks = std::span(step.layers[layer].experts).subspan(row * n_used, n_used);
+      predictors_[p]->predict(step, row, layer, predicted_);
+      for (const int32_t expert : predicted_) {
+        scores_[p].n_caught += has(picks, expert) ? 1 : 0;
+        if (!cache_->holds(static_cast<int>(layer), expert) && !has(absent, expert)) absent.push_back(expert);
+      }
+    }
+  }
+}
+
 // Likeliest first, as many as can be read while the layer before is computed.
-void PredictorTrials::judge(const TraceStep& token, size_t layer) {
-  wait_s_ += timing_.wait(missed_.size(), disk_gb_per_s_, timing_.expert_bytes);
+void PredictorTrials::judge(const TraceStep& step, size_t layer) {
+  const size_t n_missed = missed_.absent.size();
+  wait_s_ += timing_.wait(n_missed, disk_gb_per_s_, timing_.expert_bytes);
   for (size_t p = 0; p < predictors_.size(); ++p) {
     Score& score = scores_[p];
-    score.n_picks += token.layers[layer].experts.size();
-    score.n_missing += missed_.size();
+    score.n_picks += step.layers[layer].experts.size();
+    score.n_missing += n_missed;
     size_t n_in_time = 0, n_seen = 0;
     for (const int32_t expert : absent_[p]) {
-      const bool missing = has(missed_, expert);
+      const bool missing = has(missed_.absent, expert);
       score.n_missing_caught += missing ? 1 : 0;
-      n_in_time += missing && n_seen++ < n_in_time_ ? 1 : 0;
-      if (!missing) ++n_seen;
+      n_in_time += missing && n_seen < n_in_time_ ? 1 : 0;
+      ++n_seen;
     }
-    score.wait_s += timing_.wait(missed_.size() - n_in_time, disk_gb_per_s_, timing_.expert_bytes);
+    score.wait_s += timing_.wait(n_missed - n_in_time, disk_gb_per_s_, timing_.expert_bytes);
   }
 }
 

@@ -4,24 +4,25 @@
 #include <memory>
 #include <vector>
 
+#include "engine/last_tokens.h"
 #include "engine/trace_pass.h"
 #include "experts/trace_replay.h"
 
 namespace flashmoe {
 
-// Sees decoded tokens one after the other, layer by layer.
+// Sees decoded steps one after the other, layer by layer.
 class Predictor {
  public:
   virtual ~Predictor() = default;
   virtual const char* name() const = 0;
   virtual bool known() const { return true; }
-  // Once for each token of the first half.
-  virtual void learn(const TraceStep& token) { (void)token; }
-  // Experts of the layer that will be picked, the likeliest first, from what is known before it is reached: the token's
-  // earlier layers and earlier tokens.
-  virtual void predict(const TraceStep& token, size_t layer, std::vector<int32_t>& experts) = 0;
-  // Once for each token, after all its layers.
-  virtual void passed(const TraceStep& token) { (void)token; }
+  // Once for each step of the first half.
+  virtual void learn(const TraceStep& step) { (void)step; }
+  // Experts of the layer that the row will pick, the likeliest first, from what is known before it is reached: the
+  // step's earlier layers and earlier steps.
+  virtual void predict(const TraceStep& step, size_t row, size_t layer, std::vector<int32_t>& experts) = 0;
+  // Once for each step, after all its layers.
+  virtual void passed(const TraceStep& step) { (void)step; }
 };
 
 // The token before picks again; picks of the layer before go with picks of this one; the router's own guess.
@@ -34,8 +35,8 @@ class PredictorTrials {
   PredictorTrials(const TraceHeader& header, const TraceTiming& timing, const std::vector<SlotClass>& classes,
                   double disk_gb_per_s);
 
-  void learn(const TraceStep& token);
-  // Feeds the cache with every step; decoded tokens of one row are put to the test when `test`.
+  void learn(const TraceStep& step);
+  // Feeds the cache with every step; decoded ones are put to the test when `test`.
   void feed(const TraceStep& step, bool test);
   std::vector<PredictorTrial> results() const;
   double hit_rate() const { return decode_.hit_rate(); }
@@ -45,7 +46,8 @@ class PredictorTrials {
     uint64_t n_picks = 0, n_caught = 0, n_missing = 0, n_missing_caught = 0;
     double wait_s = 0;
   };
-  void judge(const TraceStep& token, size_t layer);
+  void predict(const TraceStep& step, size_t layer);
+  void judge(const TraceStep& step, size_t layer);
 
   const TraceHeader& header_;
   const TraceTiming& timing_;
@@ -57,7 +59,8 @@ class PredictorTrials {
   CacheStats decode_;
   double wait_s_ = 0;
   uint64_t n_tested_ = 0;
-  std::vector<int32_t> missed_, predicted_;
+  ReplayMisses missed_;
+  std::vector<int32_t> predicted_;
   std::vector<std::vector<int32_t>>
       absent_;  // [predictors] of those predicted, what the cache lacks, as far as in time
 };

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <map>
 
-#include "base/check.h"
+#include "base/error.h"
 #include "flashmoe/machine.h"
 #include "flashmoe/version.h"
 
@@ -47,7 +47,7 @@ TraceHeader trace_header(const TracedRun& run, const ExpertSource& experts, cons
   h.n_layers = table.n_layers;
   h.n_experts = table.n_experts;
   h.n_used = table.n_used;
-  h.has_outcomes = h.has_times = h.has_weights = true;
+  h.has_outcomes = h.has_times = h.has_weights = h.has_sequences = h.has_unasked = true;
   h.has_guesses = options.guesses;
   h.has_scores = options.scores;
   h.classes = slot_classes(table, run.alignment);
@@ -92,7 +92,24 @@ void TraceRecorder::write_step() {
   complete_ = false;
   const auto logits = static_cast<size_t>(Stage::logits);
   step_.logits_ns = since(before_[logits], times()[logits]);
-  writer_.write(step_);
+  if (failure_ != nullptr) return;
+  try {
+    writer_.write(step_);
+  } catch (const Error&) {
+    failure_ = std::current_exception();
+  }
+}
+
+void TraceRecorder::note_runs(const Batch& batch) {
+  step_.runs.clear();
+  for (const Run& run : batch.runs) {
+    auto known = std::find_if(followed_.begin(), followed_.end(),
+                              [&](const Followed& followed) { return followed.sequence == run.sequence; });
+    if (known == followed_.end()) known = followed_.insert(known, {run.sequence, -1, 0});
+    if (known->next_position != run.first_position) known->number = n_sequences_++;
+    known->next_position = run.first_position + run.n_rows;
+    step_.runs.push_back({known->number, static_cast<int>(run.n_rows)});
+  }
 }
 
 void TraceRecorder::began(const Batch& batch) {
@@ -101,10 +118,12 @@ void TraceRecorder::began(const Batch& batch) {
   before_ = times();
   step_.n_rows = static_cast<int>(batch.n());
   step_.decode = std::all_of(batch.runs.begin(), batch.runs.end(), [](const Run& run) { return run.n_rows == 1; });
+  note_runs(batch);
   step_.start_ns = now_ns() - begin_ns_;
   for (TraceLayer& layer : step_.layers) {
     layer.outcomes.clear();
     layer.guesses.clear();
+    layer.n_guessed = layer.n_warmed_up = 0;
   }
 }
 
@@ -150,13 +169,18 @@ void TraceRecorder::routed(int layer, std::span<const int32_t> experts, std::spa
 }
 
 void TraceRecorder::fetched(int layer, std::span<const Outcome> outcomes) {
-  auto& to = step_.layers[static_cast<size_t>(layer)].outcomes;
-  to.insert(to.end(), outcomes.begin(), outcomes.end());
+  TraceLayer& to = step_.layers[static_cast<size_t>(layer)];
+  to.outcomes.insert(to.outcomes.end(), outcomes.begin(), outcomes.end());
+  const UnaskedReads now = experts_.unasked_reads();
+  to.n_warmed_up += now.warm_up - unasked_.warm_up;
+  // What was read for this layer was guessed in the one before.
+  if (layer > 0) step_.layers[static_cast<size_t>(layer) - 1].n_guessed += now.guessed - unasked_.guessed;
+  unasked_ = now;
 }
 
 void TraceRecorder::guessed(int layer, std::span<const int32_t> experts) {
   // A guess for a layer belongs to the one in which it was made.
-  if (header_.has_guesses) step_.layers[static_cast<size_t>(layer) - 1].guesses.assign(experts.begin(), experts.end());
+  step_.layers[static_cast<size_t>(layer) - 1].guesses.assign(experts.begin(), experts.end());
 }
 
 void TraceRecorder::finish() {
@@ -169,6 +193,7 @@ void TraceRecorder::finish() {
   end.wasted_bytes = io.read_ahead.wasted_bytes;
   end.read_busy_ns = io.busy_ns;
   end.read_wait_ns = io.wait_ns;
+  if (failure_ != nullptr) std::rethrow_exception(failure_);
   writer_.finish(end);
 }
 

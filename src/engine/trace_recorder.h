@@ -1,6 +1,7 @@
 // Records what a run's router picks, step by step, into a trace (experts/routing_trace.h).
 #pragma once
 
+#include <exception>
 #include <memory>
 #include <string>
 
@@ -29,7 +30,8 @@ class TraceRecorder final : public Observer {
   // Throws Error{io} when the file cannot be made. Switches the profile on, at every step again.
   TraceRecorder(const TraceOptions& options, const TraceHeader& header, const ExpertSource& experts, Profile& profile);
 
-  // Completes the file. Throws Error{io}, as every step may.
+  // Completes the file. Throws Error{io}, also for what could not be written before: a disk that is full ends the
+  // recording, not the run.
   void finish();
 
   void began(const Batch& batch) override;
@@ -44,6 +46,7 @@ class TraceRecorder final : public Observer {
   using Times = std::array<uint64_t, kStageCount>;  // of all kinds of layers
   Times times() const;
   void write_step();
+  void note_runs(const Batch& batch);
 
   TraceHeader header_;
   const ExpertSource& experts_;
@@ -53,6 +56,16 @@ class TraceRecorder final : public Observer {
   TraceStep step_;
   bool complete_ = false;  // step_ went through all layers
   Times before_{};         // the part of step_ that is being computed
+  UnaskedReads unasked_;   // up to the layer before
+  // Which rows go on with what: a sequence that is not where it was left is another one.
+  struct Followed {
+    const Sequence* sequence;
+    int64_t next_position;
+    uint64_t number;
+  };
+  std::vector<Followed> followed_;
+  uint64_t n_sequences_ = 0;
+  std::exception_ptr failure_;  // nothing is recorded after it
   std::vector<int32_t> count_;
 };
 

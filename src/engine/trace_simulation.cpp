@@ -14,7 +14,7 @@ struct Replay {
   std::vector<SlotClass> classes;
   std::unique_ptr<ReplayCache> cache;
   CacheStats all, decode;
-  std::vector<uint64_t> layers_with;  // [misses] layers of decode steps
+  std::vector<uint64_t> layers_with;  // [misses that were waited for] layers of decode steps
 
   bool is(CachePolicy other, const std::vector<SlotClass>& slots) const {
     return policy == other && slots.size() == classes.size() &&
@@ -22,18 +22,17 @@ struct Replay {
                       [](const SlotClass& a, const SlotClass& b) { return a.n_slots == b.n_slots; });
   }
 
-  void feed(const TraceStep& step, std::vector<int32_t>& missed) {
+  void feed(const TraceStep& step, ReplayMisses& missed) {
     for (size_t l = 0; l < step.layers.size(); ++l) {
-      const TraceLayer& layer = step.layers[l];
-      cache->pick(static_cast<int>(l), layer, step.n_rows, missed);
+      cache->pick(step, l, missed);
       for (CacheStats* stats : {&all, step.decode ? &decode : nullptr}) {
         if (stats == nullptr) continue;
-        stats->misses += missed.size();
-        stats->hits += layer.distinct.size() - missed.size();
+        stats->misses += missed.n();
+        stats->hits += step.layers[l].distinct.size() - missed.n();
       }
       if (!step.decode) continue;
-      if (missed.size() >= layers_with.size()) layers_with.resize(missed.size() + 1);
-      ++layers_with[missed.size()];
+      if (missed.absent.size() >= layers_with.size()) layers_with.resize(missed.absent.size() + 1);
+      ++layers_with[missed.absent.size()];
     }
   }
 };
@@ -96,7 +95,7 @@ std::vector<WhatIfResult> simulate_trace(const TraceQuestion& question, std::spa
   for (const auto& replay : replays) {
     replay->cache = make_replay_cache(replay->policy, header, replay->classes, &future);
   }
-  std::vector<int32_t> missed;
+  ReplayMisses missed;
   passes.pass([&](const TraceStep& step, const TraceStep*) {
     for (const auto& replay : replays) replay->feed(step, missed);
   });

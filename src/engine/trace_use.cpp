@@ -44,10 +44,11 @@ double percentile(std::span<const uint64_t> counts, double part) {
 
 }  // namespace
 
-UseOfExperts::UseOfExperts(int n_layers, int n_experts, int n_used)
-    : n_layers_(static_cast<size_t>(n_layers)),
-      n_experts_(static_cast<size_t>(n_experts)),
-      n_used_(static_cast<size_t>(n_used)) {
+UseOfExperts::UseOfExperts(const TraceHeader& header)
+    : n_layers_(static_cast<size_t>(header.n_layers)),
+      n_experts_(static_cast<size_t>(header.n_experts)),
+      n_used_(static_cast<size_t>(header.n_used)),
+      last_tokens_(header) {
   n_picks_.assign(n_layers_ * n_experts_, 0);
   last_token_.assign(n_layers_ * n_experts_, 0);
   reuse_.assign(n_layers_ * (kLongest + 1), 0);
@@ -56,21 +57,31 @@ UseOfExperts::UseOfExperts(int n_layers, int n_experts, int n_used)
 }
 
 void UseOfExperts::note(const TraceStep& step) {
-  for (size_t row = 0; row < static_cast<size_t>(step.n_rows); ++row) {
-    const uint64_t token = ++n_tokens_;
-    for (size_t l = 0; l < n_layers_; ++l) {
-      const std::span<const int32_t> picks = std::span(step.layers[l].experts).subspan(row * n_used_, n_used_);
-      for (const int32_t expert : picks) {
-        const size_t at = l * n_experts_ + static_cast<size_t>(expert);
-        ++n_picks_[at];
-        const uint64_t before = last_token_[at];
-        last_token_[at] = token;
-        if (before > 0) ++reuse_[l * (kLongest + 1) + std::min<uint64_t>(token - before, kLongest)];
-        again_[l] += before > 0 && before + 1 == token ? 1 : 0;
-        // This token has passed the layer before, but no later one.
-        next_layer_[l] += l > 0 && last_token_[at - n_experts_] == token ? 1 : 0;
+  size_t row = 0;
+  for (const TraceRun& run : step.runs) {
+    for (int i = 0; i < run.n_rows; ++i, ++row) {
+      ++n_tokens_;
+      for (size_t l = 0; l < n_layers_; ++l) {
+        const std::span<const int32_t> all = step.layers[l].experts, picks = all.subspan(row * n_used_, n_used_);
+        note_layer(l, picks, i > 0 ? all.subspan((row - 1) * n_used_, n_used_) : last_tokens_.picks(run.sequence, l));
       }
     }
+  }
+  last_tokens_.passed(step);
+}
+
+// `before`: of the token before in its sequence; empty when that is not known.
+void UseOfExperts::note_layer(size_t layer, std::span<const int32_t> picks, std::span<const int32_t> before) {
+  if (layer == 0 && !before.empty()) ++n_followers_;
+  for (const int32_t expert : picks) {
+    const size_t at = layer * n_experts_ + static_cast<size_t>(expert);
+    ++n_picks_[at];
+    const uint64_t last = last_token_[at];
+    last_token_[at] = n_tokens_;
+    if (last > 0) ++reuse_[layer * (kLongest + 1) + std::min<uint64_t>(n_tokens_ - last, kLongest)];
+    again_[layer] += std::find(before.begin(), before.end(), expert) != before.end() ? 1 : 0;
+    // This token has passed the layer before, but no later one.
+    next_layer_[layer] += layer > 0 && last_token_[at - n_experts_] == n_tokens_ ? 1 : 0;
   }
 }
 
@@ -85,7 +96,7 @@ std::vector<LayerUse> UseOfExperts::layers() const {
     const auto reuse = std::span(reuse_).subspan(l * (kLongest + 1), kLongest + 1);
     use.reuse_p50 = percentile(reuse, 0.5);
     use.reuse_p90 = percentile(reuse, 0.9);
-    use.next_token = share(again_[l], (n_tokens_ - 1) * n_used_);
+    use.next_token = share(again_[l], n_followers_ * n_used_);
     if (l + 1 < n_layers_) use.next_layer = share(next_layer_[l + 1], n_tokens_ * n_used_);
   }
   return all;

@@ -39,6 +39,8 @@ class Fields {
     return static_cast<int>(number(name, static_cast<uint64_t>(least), static_cast<uint64_t>(most)));
   }
   bool flag(const char* name) const { return count(name, 0, 1) == 1; }
+  // One that the first version did not have.
+  bool later_flag(const char* name) const { return json_.contains(name) && flag(name); }
   std::string text(const char* name) const {
     const auto at = json_.find(name);
     return at != json_.end() && at->is_string() ? at->get<std::string>() : std::string();
@@ -98,6 +100,8 @@ std::string header_json(const TraceHeader& h) {
                {"weights", h.has_weights ? 1 : 0},
                {"guesses", h.has_guesses ? 1 : 0},
                {"scores", h.has_scores ? 1 : 0},
+               {"sequences", h.has_sequences ? 1 : 0},
+               {"unasked", h.has_unasked ? 1 : 0},
                {"format", h.format},
                {"values_per_expert", static_cast<uint64_t>(h.values_per_expert)},
                {"trunk_bytes_per_token", h.trunk_bytes_per_token},
@@ -131,6 +135,8 @@ TraceHeader parse_header(std::string_view text, const std::string& path) {
   h.has_weights = fields.flag("weights");
   h.has_guesses = fields.flag("guesses");
   h.has_scores = fields.flag("scores");
+  h.has_sequences = fields.later_flag("sequences");
+  h.has_unasked = fields.later_flag("unasked");
   h.format = fields.text("format");
   h.values_per_expert = static_cast<double>(fields.number("values_per_expert", 0, kMostBytes));
   h.trunk_bytes_per_token = fields.number("trunk_bytes_per_token", 0, kMostBytes);
@@ -172,6 +178,10 @@ void TraceLayer::group(std::vector<int32_t>& count) {
 
 int TraceLayer::n_missed() const {
   return static_cast<int>(std::count_if(outcomes.begin(), outcomes.end(), [](Outcome o) { return o != Outcome::hit; }));
+}
+
+int TraceLayer::n_waited_for() const {
+  return n_missed() - static_cast<int>(std::count(outcomes.begin(), outcomes.end(), Outcome::guessed));
 }
 
 uint64_t TraceStep::fetch_ns() const {

@@ -13,8 +13,10 @@
 
 namespace flashmoe {
 
-// How the bytes of a step are laid out; a version is never changed, only followed.
-inline constexpr std::string_view kTraceMagic = "fmtrc001";
+// How the bytes of a step are laid out; a version is never changed, only followed. The first one knew no sequences and
+// no unasked reads.
+inline constexpr std::string_view kTraceMagic = "fmtrc002";
+inline constexpr std::string_view kFirstTraceMagic = "fmtrc001";
 inline constexpr std::string_view kTraceEndMagic = "fmtrcend";
 
 // Of what the run was. What a trace imported from text does not know stays empty or 0.
@@ -26,7 +28,9 @@ struct TraceHeader {
   bool has_times = false;     // how long stages took,
   bool has_weights = false;   // the picks' weights,
   bool has_guesses = false;   // what the next layer was guessed to pick,
-  bool has_scores = false;    // and every expert's score
+  bool has_scores = false;    // every expert's score,
+  bool has_sequences = false; // whose the rows are,
+  bool has_unasked = false;   // and what was read before it was picked
   // The cache as it was, by records of one size; without slots when it is not known.
   std::vector<SlotClass> classes;
   std::string format;            // that most of the experts' bytes are in
@@ -58,18 +62,28 @@ struct TraceLayer {
   std::vector<int32_t> n_picks;   // [distinct] by how many rows,
   std::vector<Outcome> outcomes;  // [distinct] and how they were found
   std::vector<int32_t> guesses;   // what the next layer would pick, likeliest first
+  uint64_t n_guessed = 0;         // experts of the next layer that were read on a guess
+  uint64_t n_warmed_up = 0;       // experts of UnaskedReads::warm_up that were passed since the layer before
   std::vector<uint8_t> scores;    // [n_rows, n_experts] eighths below the best logit; 255: that or more
   std::array<uint64_t, kLayerStages> stage_ns{};
 
   // distinct and n_picks from experts. `count` [n_experts] is all 0, and stays so.
   void group(std::vector<int32_t>& count);
-  int n_missed() const;
+  int n_missed() const;      // whatever was not a hit
+  int n_waited_for() const;  // of them, those that no guess had begun to read
+};
+
+// Neighbouring rows of one sequence.
+struct TraceRun {
+  uint64_t sequence = 0;  // counted from 0 in the order of their first rows; one that was interrupted is another one
+  int n_rows = 0;
 };
 
 // A pass of a batch through all layers.
 struct TraceStep {
   bool decode = false;  // every row belongs to another sequence
   int n_rows = 0;
+  std::vector<TraceRun> runs = {};  // of all rows, in their order
   uint64_t start_ns = 0;  // since the trace began
   uint64_t busy_ns = 0;   // from there to the end of its last stage
   uint64_t embed_ns = 0, logits_ns = 0;

@@ -73,6 +73,12 @@ enum class Outcome : uint8_t {
   on_its_way  // for another reason, such as warming up
 };
 
+// Reads begun so far that no pick had asked for.
+struct UnaskedReads {
+  uint64_t guessed = 0;  // experts read on a guess
+  uint64_t warm_up = 0;  // experts passed of those that are read while there is nothing else to do, in their order
+};
+
 // How a model's experts were used.
 struct UseRates {
   double n_tokens = 0;
@@ -142,6 +148,7 @@ class ExpertSource {
 
   virtual CacheStats cache_stats() const = 0;
   virtual IoStats io_stats() const = 0;
+  virtual UnaskedReads unasked_reads() const { return {}; }
   // Picks of each expert for a token so far, [n_layers, n_experts], and over how many tokens.
   virtual UseRates use_rates() const { return {}; }
 

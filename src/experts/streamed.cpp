@@ -85,6 +85,10 @@ class StreamedExperts final : public ExpertSource {
     return stats;
   }
   IoStats io_stats() const override;
+  UnaskedReads unasked_reads() const override {
+    const std::lock_guard lock(mutex_);
+    return {guess_stats_.guessed, n_warmed_up_};
+  }
   UseRates use_rates() const override;
 
  protected:

@@ -101,11 +101,25 @@ void decode_layer(const TraceHeader& h, BlockReader& in, size_t n_rows, std::vec
   layer.outcomes.clear();
   layer.guesses.clear();
   layer.scores.clear();
+  layer.n_guessed = layer.n_warmed_up = 0;
   if (h.has_weights) in.weights(n_picks, layer.weights);
   if (h.has_outcomes) in.outcomes(layer.distinct.size(), layer.outcomes);
   for (uint64_t& ns : layer.stage_ns) ns = h.has_times ? in.time_ns() : 0;
-  if (h.has_guesses) in.ids(std::min<uint64_t>(in.varint(), kTraceBlockMost), layer.guesses);
+  if (h.has_guesses || h.has_unasked) in.ids(std::min<uint64_t>(in.varint(), kTraceBlockMost), layer.guesses);
+  if (h.has_unasked) {
+    layer.n_guessed = in.varint();
+    layer.n_warmed_up = in.varint();
+  }
   if (h.has_scores) in.bytes(n_rows * static_cast<size_t>(h.n_experts), layer.scores);
+}
+
+// The runs cover all rows.
+void decode_runs(BlockReader& in, TraceStep& step) {
+  for (int n_left = step.n_rows; n_left > 0; n_left -= step.runs.back().n_rows) {
+    const uint64_t sequence = in.varint(), n = in.varint();
+    if (n == 0 || n > static_cast<uint64_t>(n_left)) in.refuse();
+    step.runs.push_back({sequence, static_cast<int>(n)});
+  }
 }
 
 std::array<uint64_t, kTraceEndCounts> counts_of(const TraceEnd& e) {
@@ -120,6 +134,12 @@ void encode_step(const TraceHeader& h, const TraceStep& step, uint64_t last_star
   const size_t id_bytes = trace_id_bytes(h.n_experts);
   put_varint(out, static_cast<uint64_t>(step.n_rows) << 1 | (step.decode ? 1 : 0));
   put_varint(out, step.start_ns / kTraceTickNs - last_start_ns / kTraceTickNs);
+  if (h.has_sequences) {
+    for (const TraceRun& run : step.runs) {
+      put_varint(out, run.sequence);
+      put_varint(out, static_cast<uint64_t>(run.n_rows));
+    }
+  }
   if (h.has_times) {
     for (const uint64_t ns : {step.busy_ns, step.embed_ns, step.logits_ns}) put_varint(out, ns / kTraceTickNs);
   }
@@ -134,9 +154,13 @@ void encode_step(const TraceHeader& h, const TraceStep& step, uint64_t last_star
     if (h.has_times) {
       for (const uint64_t ns : layer.stage_ns) put_varint(out, ns / kTraceTickNs);
     }
-    if (h.has_guesses) {
+    if (h.has_guesses || h.has_unasked) {
       put_varint(out, layer.guesses.size());
       put_ids(out, layer.guesses, id_bytes);
+    }
+    if (h.has_unasked) {
+      put_varint(out, layer.n_guessed);
+      put_varint(out, layer.n_warmed_up);
     }
     if (h.has_scores) out.append(layer.scores.begin(), layer.scores.end());
   }
@@ -150,6 +174,12 @@ void decode_step(const TraceHeader& h, std::string_view block, const std::string
   if (head < 2 || (head >> 1) > block.size()) in.refuse();
   step.n_rows = static_cast<int>(head >> 1);
   step.start_ns = last_start_ns + in.time_ns();
+  step.runs.clear();
+  if (h.has_sequences) {
+    decode_runs(in, step);
+  } else {
+    step.runs.push_back({0, step.n_rows});
+  }
   step.busy_ns = h.has_times ? in.time_ns() : 0;
   step.embed_ns = h.has_times ? in.time_ns() : 0;
   step.logits_ns = h.has_times ? in.time_ns() : 0;

@@ -21,17 +21,19 @@ class KeyedCache : public ReplayCache {
     held_.assign(key_.size(), false);
   }
 
-  void pick(int layer, const TraceLayer& picks, int n_rows, std::vector<int32_t>& missed) final {
-    missed.clear();
-    if (layer == 0) n_tokens_ += n_rows;
-    const size_t first = static_cast<size_t>(layer) * n_experts_;
+  void pick(const TraceStep& step, size_t layer, ReplayMisses& missed) final {
+    missed.absent.clear();
+    missed.guessed.clear();
+    const TraceLayer& picks = step.layers[layer];
+    if (layer == 0) n_tokens_ += step.n_rows;
+    const size_t first = layer * n_experts_;
     for (const int32_t expert : picks.distinct) {
       const size_t record = first + static_cast<size_t>(expert);
       const double now = key(record);
       if (held_[record]) {
         order_.erase({key_[record], record});
       } else {
-        missed.push_back(expert);
+        missed.absent.push_back(expert);
         if (order_.size() >= n_slots_ && !evict(layer, picks)) continue;
         held_[record] = true;
       }
@@ -53,11 +55,11 @@ class KeyedCache : public ReplayCache {
   size_t n_records() const { return key_.size(); }
 
  private:
-  bool evict(int layer, const TraceLayer& picks) {
+  bool evict(size_t layer, const TraceLayer& picks) {
     for (auto victim = order_.begin(); victim != order_.end(); ++victim) {
       const size_t record = victim->second;
       const auto expert = static_cast<int32_t>(record % n_experts_);
-      if (spares_picks() && record / n_experts_ == static_cast<size_t>(layer) &&
+      if (spares_picks() && record / n_experts_ == layer &&
           std::binary_search(picks.distinct.begin(), picks.distinct.end(), expert)) {
         continue;
       }

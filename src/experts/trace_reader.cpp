@@ -14,19 +14,18 @@ constexpr size_t kReadBytes = 1 << 20;  // at once
 
 class BinaryTrace final : public TraceReader {
  public:
-  explicit BinaryTrace(std::shared_ptr<File> file) : file_(std::move(file)) {
-    read_end();
+  BinaryTrace(std::shared_ptr<File> file, bool unfinished) : file_(std::move(file)) {
+    const bool whole = read_end(unfinished);
     read_header();
     count_.assign(static_cast<size_t>(header_.n_experts), 0);
+    steps_end_ = whole ? file_->size() - kTraceEndBytes : file_->size();
+    if (!whole) count_whole_steps();
   }
 
   bool next(TraceStep& step) override {
-    const auto n = read<uint32_t>();
-    if (n == 0) {
-      if (n_read_ != end_.n_steps || at_ - 4 != file_->size() - kTraceEndBytes) refuse("steps are missing");
-      at_ -= 4;  // asked again, it ends again
-      return false;
-    }
+    if (at_ == steps_end_ && n_read_ == end_.n_steps) return false;
+    const auto n = at_ < steps_end_ ? read<uint32_t>() : 0;
+    if (n == 0) refuse("steps are missing");
     const auto checksum = read<uint32_t>();
     if (n > kTraceBlockMost || n > file_->size() - at_) refuse("a step reaches beyond the end");
     const std::string_view block = take(n);
@@ -47,14 +46,39 @@ class BinaryTrace final : public TraceReader {
     fail(Fault::input, "{}: not a sound routing trace: {}", file_->path(), why);
   }
 
-  void read_end() {
+  // False when there is none, which may be so only if it is `unfinished`.
+  bool read_end(bool unfinished) {
     const uint64_t size = file_->size();
     std::string bytes(kTraceEndBytes, '\0');
     if (size >= kTraceMagic.size() + kTraceEndBytes) {
       file_->read(size - kTraceEndBytes, std::as_writable_bytes(std::span(bytes)));
     }
-    if (decode_end(bytes, end_)) return;
-    fail(Fault::input, "{}: this routing trace has no end: it was cut short, or is still being written", file_->path());
+    if (decode_end(bytes, end_)) return true;
+    if (unfinished) return false;
+    fail(Fault::input,
+         "{}: this routing trace has no end: it was cut short, or is still being written; --unfinished reads what is there",
+         file_->path());
+  }
+
+  // Up to the first one that is not whole: the rest was on its way when the writer ended.
+  void count_whole_steps() {
+    end_.n_steps = UINT64_MAX;
+    TraceEnd counted;
+    TraceStep step;
+    uint64_t whole_until = at_;
+    try {
+      while (next(step)) {
+        whole_until = at_;
+        ++counted.n_steps;
+        counted.n_rows += static_cast<uint64_t>(step.n_rows);
+        if (step.decode) counted.n_decoded += static_cast<uint64_t>(step.n_rows);
+      }
+    } catch (const Error& error) {
+      if (error.fault() != Fault::input) throw;
+    }
+    end_ = counted;
+    steps_end_ = whole_until;
+    rewind();
   }
 
   void read_header() {
@@ -95,27 +119,29 @@ class BinaryTrace final : public TraceReader {
 
   std::shared_ptr<File> file_;
   std::string buffer_;
-  uint64_t buffer_at_ = 0, at_ = 0, first_step_ = 0;
+  uint64_t buffer_at_ = 0, at_ = 0, first_step_ = 0, steps_end_ = 0;
   uint64_t n_read_ = 0, last_start_ns_ = 0;
   std::vector<int32_t> count_;
 };
 
 }  // namespace
 
-std::unique_ptr<TraceReader> open_trace(const std::string& path) { return open_trace(open_file(path)); }
+std::unique_ptr<TraceReader> open_trace(const std::string& path, bool unfinished) {
+  return open_trace(open_file(path), unfinished);
+}
 
-std::unique_ptr<TraceReader> open_trace(std::shared_ptr<File> file) {
+std::unique_ptr<TraceReader> open_trace(std::shared_ptr<File> file, bool unfinished) {
   const std::string path = file->path();
   std::string start(static_cast<size_t>(std::min<uint64_t>(kTraceMagic.size(), file->size())), '\0');
   file->read(0, std::as_writable_bytes(std::span(start)));
   std::unique_ptr<TraceReader> trace;
-  if (start == kTraceMagic) {
-    trace = std::make_unique<BinaryTrace>(std::move(file));
+  if (start == kTraceMagic || start == kFirstTraceMagic) {
+    trace = std::make_unique<BinaryTrace>(std::move(file), unfinished);
   } else if (start.starts_with('{')) {
     trace = open_text_trace(std::move(file));
   } else if (start.starts_with(kTraceMagic.substr(0, 5))) {
-    fail(Fault::unsupported, "{}: a routing trace of version {}; this build reads {}", path, start.substr(5),
-         kTraceMagic.substr(5));
+    fail(Fault::unsupported, "{}: a routing trace of version {}; this build reads {} and {}", path, start.substr(5),
+         kFirstTraceMagic.substr(5), kTraceMagic.substr(5));
   } else {
     fail(Fault::input, "{}: not a routing trace: neither a file of flashmoe run --trace nor JSON lines of picks", path);
   }

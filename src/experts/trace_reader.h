@@ -25,8 +25,9 @@ class TraceReader {
 };
 
 // A trace, or one JSON object a line, {"layers": [[expert ids of layer 0], ...]}, a line for each token in the order of
-// decoding. Throws Error{io}; Error{input} for a file that is neither, is cut short, or has no step.
-std::unique_ptr<TraceReader> open_trace(const std::string& path);
-std::unique_ptr<TraceReader> open_trace(std::shared_ptr<File> file);
+// decoding. `unfinished`: one that is still being written, or whose run was killed, is read as far as its steps are whole.
+// Throws Error{io}; Error{input} for a file that is neither, is cut short (unless unfinished), or has no step.
+std::unique_ptr<TraceReader> open_trace(const std::string& path, bool unfinished = false);
+std::unique_ptr<TraceReader> open_trace(std::shared_ptr<File> file, bool unfinished = false);
 
 }  // namespace flashmoe

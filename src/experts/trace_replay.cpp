@@ -1,72 +1,132 @@
 #include "experts/trace_replay.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "base/check.h"
 #include "base/error.h"
 #include "experts/cache.h"
 #include "experts/trace_policies.h"
+#include "experts/use_record.h"
 
 namespace flashmoe {
 namespace {
 
-// The bookkeeping of StreamedExperts: the same calls of the same cache in the same order, waves and all.
+// The bookkeeping of StreamedExperts: the same calls of the same cache in the same order, waves, guesses and all.
 class EngineReplay final : public ReplayCache {
  public:
   EngineReplay(const TraceHeader& header, const std::vector<SlotClass>& classes)
-      : cache_(header.n_layers, header.n_experts, cache_classes(classes)) {
-    max_picks_ = static_cast<size_t>(header.n_layers) * static_cast<size_t>(header.n_experts);
+      : n_experts_(header.n_experts), reads_unasked_(header.has_unasked), cache_(header.n_layers, header.n_experts, cache_classes(classes)) {
+    const auto n_records = static_cast<size_t>(header.n_layers) * static_cast<size_t>(header.n_experts);
+    max_picks_ = n_records;
     for (const SlotClass& slots : classes) {
       if (slots.n_slots < slots.n_records) max_picks_ = std::min(max_picks_, static_cast<size_t>(slots.n_slots));
     }
+    guessed_.assign(n_records, false);
     if (!header.rates.empty()) cache_.expect(header.rates);
+    if (header.has_unasked) warm_up_ = most_used_first(header.n_layers, header.n_experts, header.rates);
   }
 
-  void pick(int layer, const TraceLayer& picks, int n_rows, std::vector<int32_t>& missed) override {
-    missed.clear();
+  void pick(const TraceStep& step, size_t layer, ReplayMisses& missed) override {
+    missed.absent.clear();
+    missed.guessed.clear();
+    const TraceLayer& picks = step.layers[layer];
+    if (reads_unasked_) warm_up(picks.n_warmed_up);
     first_row_.assign(1, 0);
     for (const int32_t n : picks.n_picks) first_row_.push_back(first_row_.back() + n);
     const size_t n = picks.distinct.size();
     const size_t wave = n <= max_picks_ ? n : std::max<size_t>(1, max_picks_ / 2);
     for (size_t first = 0; first < n; first += wave) {
       if (2 * wave > max_picks_) release(lease_);  // there is no room for two
-      acquire(layer, picks, n_rows, first, std::min(wave, n - first), following_, missed);
+      acquire(static_cast<int>(layer), picks, step.n_rows, first, std::min(wave, n - first), missed);
       release(lease_);  // the wave before
       std::swap(lease_, following_);
     }
+    if (reads_unasked_ && layer + 1 < step.layers.size()) read_ahead(static_cast<int>(layer) + 1, picks);
     release(lease_);
   }
 
   bool holds(int layer, int expert) const override { return cache_.find(layer, expert) != ExpertCache::kNoSlot; }
 
  private:
-  void acquire(int layer, const TraceLayer& picks, int n_rows, size_t first, size_t n, std::vector<int>& slots,
-               std::vector<int32_t>& missed) {
+  // Into following_.
+  void acquire(int layer, const TraceLayer& picks, int n_rows, size_t first, size_t n, ReplayMisses& missed) {
     const auto experts = std::span(picks.distinct).subspan(first, n);
     cache_.use(layer, {experts, std::span(first_row_).subspan(first, n + 1), n_rows});
-    slots.assign(n, ExpertCache::kNoSlot);
+    following_.assign(n, ExpertCache::kNoSlot);
     for (size_t i = 0; i < n; ++i) {
-      slots[i] = cache_.find(layer, experts[i]);
-      if (slots[i] != ExpertCache::kNoSlot) cache_.pin(slots[i]);
+      following_[i] = cache_.find(layer, experts[i]);
+      if (following_[i] == ExpertCache::kNoSlot) continue;
+      cache_.pin(following_[i]);
+      if (guessed_[record(layer, experts[i])]) missed.guessed.push_back(experts[i]);
     }
     for (size_t i = 0; i < n; ++i) {
-      if (slots[i] != ExpertCache::kNoSlot) continue;
-      missed.push_back(experts[i]);
-      slots[i] = cache_.take(layer, experts[i]);
-      CHECK(slots[i] != ExpertCache::kNoSlot);
+      if (following_[i] != ExpertCache::kNoSlot) continue;
+      missed.absent.push_back(experts[i]);
+      following_[i] = take(layer, experts[i]);
+    }
+    drop_guesses();
+  }
+
+  int take(int layer, int expert) {
+    int slot = cache_.take(layer, expert);
+    if (slot == ExpertCache::kNoSlot) {
+      drop_guesses();
+      slot = cache_.take(layer, expert);
+    }
+    CHECK(slot != ExpertCache::kNoSlot);
+    return slot;
+  }
+
+  // As many as the run read, of those that this cache lacks; a prompt's step that picks nearly all guesses all.
+  void read_ahead(int layer, const TraceLayer& from) {
+    const auto n_listed = from.guesses.empty() ? static_cast<size_t>(n_experts_) : from.guesses.size();
+    for (size_t i = 0; i < n_listed && guesses_.size() < from.n_guessed; ++i) {
+      const int32_t expert = from.guesses.empty() ? static_cast<int32_t>(i) : from.guesses[i];
+      if (cache_.find(layer, expert) != ExpertCache::kNoSlot) continue;
+      const int slot = cache_.take(layer, expert);
+      if (slot == ExpertCache::kNoSlot) return;
+      guesses_.push_back(slot);
+      guessed_[record(layer, expert)] = true;
     }
   }
+  void drop_guesses() {
+    for (const int slot : guesses_) {
+      const ExpertId id = cache_.held(slot);
+      guessed_[record(id.layer, id.expert)] = false;
+      cache_.unpin(slot);
+    }
+    guesses_.clear();
+  }
+
+  void warm_up(uint64_t n) {
+    for (const size_t end = std::min<uint64_t>(warm_up_.size(), n_warmed_up_ + n); n_warmed_up_ < end; ++n_warmed_up_) {
+      const ExpertId id = warm_up_[n_warmed_up_];
+      if (holds(id.layer, id.expert)) continue;
+      const int slot = cache_.take_empty(id.layer, id.expert);
+      if (slot == ExpertCache::kNoSlot) return;
+      cache_.unpin(slot);
+    }
+  }
+
   void release(std::vector<int>& slots) {
     for (const int slot : slots) cache_.unpin(slot);
     slots.clear();
   }
+  size_t record(int layer, int expert) const {
+    return static_cast<size_t>(layer) * static_cast<size_t>(n_experts_) + static_cast<size_t>(expert);
+  }
 
+  int n_experts_;
+  bool reads_unasked_;
   ExpertCache cache_;
   size_t max_picks_ = 0;
   std::vector<int32_t> first_row_;
   std::vector<int> lease_, following_;
+  std::vector<int> guesses_;   // slots, pinned until the next layer's picks are known
+  std::vector<bool> guessed_;  // [n_layers, n_experts], of guesses_
+  std::vector<ExpertId> warm_up_;
+  size_t n_warmed_up_ = 0;
 };
 
 }  // namespace

@@ -11,11 +11,18 @@
 
 namespace flashmoe {
 
+// Picks that a layer's cache did not hold.
+struct ReplayMisses {
+  std::vector<int32_t> absent;   // had to be waited for
+  std::vector<int32_t> guessed;  // were read on a guess
+  size_t n() const { return absent.size() + guessed.size(); }
+};
+
 class ReplayCache {
  public:
   virtual ~ReplayCache() = default;
-  // The layer's picks in a step of `n_rows` rows are asked for, and come in; `missed` gets those that were absent.
-  virtual void pick(int layer, const TraceLayer& picks, int n_rows, std::vector<int32_t>& missed) = 0;
+  // The picks of a layer of the step are asked for, and come in. Layers in their order.
+  virtual void pick(const TraceStep& step, size_t layer, ReplayMisses& missed) = 0;
   virtual bool holds(int layer, int expert) const = 0;
 };
 
@@ -35,8 +42,8 @@ class FutureUses {
   std::vector<uint32_t> last_;  // [n_layers, n_experts]
 };
 
-// two_timescale is the engine's own cache (experts/cache.h), with `header`'s rates at the start; the others have as
-// many slots for experts of any layer. Belady needs the future of the whole trace, which must outlive the cache.
+// two_timescale is the engine's own cache (experts/cache.h), with `header`'s rates at the start and, where the trace tells of
+// them, its reads ahead and while idle; the others have as many slots for experts of any layer, and read what is picked. Belady needs the future of the whole trace, which must outlive the cache.
 std::unique_ptr<ReplayCache> make_replay_cache(CachePolicy policy, const TraceHeader& header,
                                                const std::vector<SlotClass>& classes, const FutureUses* future);
 

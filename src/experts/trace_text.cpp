@@ -38,7 +38,7 @@ class TextTrace final : public TraceReader {
     if (layers.size() != static_cast<size_t>(header_.n_layers)) {
       refuse(fmt::format("{} layers, but the first line has {}", layers.size(), header_.n_layers));
     }
-    step = {.decode = true, .n_rows = 1, .layers = std::move(step.layers)};
+    step = {.decode = true, .n_rows = 1, .runs = {{0, 1}}, .layers = std::move(step.layers)};
     step.layers.resize(layers.size());
     for (size_t i = 0; i < layers.size(); ++i) read_picks(layers[i], step.layers[i]);
     return true;

@@ -7,13 +7,15 @@
 #include <cstring>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "experts/trace_encoding.h"
 
 namespace flashmoe {
 namespace {
 
-constexpr size_t kWaitingBytes = 256 << 10;  // written together
+constexpr size_t kWaitingBytes = 256 << 10;     // written together,
+constexpr uint64_t kWaitingNs = 1'000'000'000;  // or what has waited so long
 
 [[noreturn]] void fail_to_write(const std::string& path, int error) {
   fail(Fault::io, "cannot write {}: {}", path, std::strerror(error));
@@ -33,6 +35,7 @@ TraceWriter::TraceWriter(const std::string& path, const TraceHeader& header, uin
   for (const float rate : header.rates) put(waiting_, rate);
   put(waiting_, trace_checksum(std::string_view(waiting_).substr(kTraceMagic.size() + 4)));
   bytes_ = waiting_.size() + kTraceEndBytes;
+  flushed_ns_ = now_ns();
 }
 
 TraceWriter::~TraceWriter() {
@@ -55,7 +58,7 @@ void TraceWriter::write(const TraceStep& step) {
   put(waiting_, static_cast<uint32_t>(block_.size()));
   put(waiting_, trace_checksum(block_));
   waiting_ += block_;
-  if (waiting_.size() >= kWaitingBytes) flush();
+  if (waiting_.size() >= kWaitingBytes || now_ns() - flushed_ns_ >= kWaitingNs) flush();
 }
 
 void TraceWriter::finish(TraceEnd end) {
@@ -77,6 +80,7 @@ void TraceWriter::flush() {
     left.remove_prefix(static_cast<size_t>(written));
   }
   waiting_.clear();
+  flushed_ns_ = now_ns();
 }
 
 }  // namespace flashmoe

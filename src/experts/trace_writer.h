@@ -7,8 +7,9 @@
 
 namespace flashmoe {
 
-// The file is whole once finish() has returned; before that it has no end mark, and readers refuse it. It takes at most
-// `limit_bytes`: steps that come later are left out, and the end says so.
+// The file is whole once finish() has returned; before that it has no end mark, and its last steps may be missing: what
+// less than a second before the last step was written. It takes at most `limit_bytes`: steps that come later are left
+// out, and the end says so.
 class TraceWriter {
  public:
   // Throws Error{io} when the file cannot be made.
@@ -33,6 +34,7 @@ class TraceWriter {
   std::string block_, waiting_;  // the step that is being encoded; blocks on their way to the file
   uint64_t bytes_ = 0;           // of the file, what waits included
   uint64_t last_start_ns_ = 0;
+  uint64_t flushed_ns_ = 0;  // when
   TraceEnd counts_;
 };
 

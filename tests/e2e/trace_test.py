@@ -1,11 +1,14 @@
-"""flashmoe run --trace, trace, simulate, report: the figures hang together, and what is no trace is refused."""
+"""flashmoe run and serve --trace, trace, simulate, report: the figures hang together, and what is no trace is refused."""
 import html.parser
 import json
 import subprocess
 import sys
+import threading
+import time
 import unittest
 
 from flashmoe_cli import SOURCE_DIR, Case, flashmoe, smallest_ram
+from flashmoe_server import Server
 
 VOID = {"meta"}
 
@@ -53,6 +56,35 @@ class Trace(Case):
         for page in (flashmoe("trace", path), flashmoe("simulate", path)):
             self.assertLessEqual(max(map(len, self.assert_done(page).out.splitlines())), 80, page.out)
             self.assertEqual(page.err, "")
+
+    def test_of_a_service(self):
+        path = self.folder / "served.trace"
+        server = Server("--trace", path, "--parallel", 2, "--experts", "streamed", "--ctx", 1024)
+        self.addCleanup(server.process.kill)
+
+        def ask(text):
+            body = {"messages": [{"role": "user", "content": text}], "max_tokens": 40}
+            self.assertEqual(server.post("/v1/chat/completions", body)[0], 200)
+
+        askers = [threading.Thread(target=ask, args=(text,)) for text in ("Explain quantum computing.", "Who are you?")]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+        time.sleep(1.1)
+        ask("What is a cat?")  # what waited for more than a second is written with the next step
+        self.assert_fails(flashmoe("trace", path), 1, "still being written", "--unfinished")
+        live = json.loads(self.assert_done(flashmoe("trace", path, "--unfinished", "--json")).out)
+        self.assertGreaterEqual(live["sequences"], 2)
+        self.assertEqual(server.stop(), 0)  # by Ctrl-C
+        whole = json.loads(self.assert_done(flashmoe("trace", path, "--json")).out)
+        self.assertEqual(whole["sequences"], 3)
+        self.assertGreaterEqual(whole["tokens"], live["tokens"])
+        simulated = json.loads(self.assert_done(flashmoe("simulate", path, "--json")).out)[0]
+        self.assertAlmostEqual(simulated["hit_rate"], whole["recorded_hit_rate"], delta=0.01)
+        self.assert_done(flashmoe("report", path, "-o", self.folder / "x.html"))
+        self.assert_fails(flashmoe("serve", "--trace-scores"), 2, "--trace FILE")
+        self.assert_fails(flashmoe("serve", "--trace", self.folder / "no" / "t"), 1, "no/t")
 
     def test_report(self):
         path, _ = self.record("<a & b>.trace", "-n", 60)

@@ -60,10 +60,10 @@ bool reads(std::string bytes) {
     const auto cache =
         h.classes.empty() ? nullptr : make_replay_cache(CachePolicy::two_timescale, h, h.classes, nullptr);
     TraceStep step;
-    std::vector<int32_t> missed;
+    ReplayMisses missed;
     while (trace->next(step)) {
       for (size_t l = 0; l < step.layers.size() && cache != nullptr; ++l) {
-        cache->pick(static_cast<int>(l), step.layers[l], step.n_rows, missed);
+        cache->pick(step, l, missed);
       }
     }
     return true;

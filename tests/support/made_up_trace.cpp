@@ -13,6 +13,7 @@ TraceHeader made_up_header() {
   h.n_experts = 12;
   h.n_used = 2;
   h.has_outcomes = h.has_times = h.has_weights = h.has_guesses = h.has_scores = true;
+  h.has_sequences = h.has_unasked = true;
   h.classes = {{.layers = {0, 2}, .slot_bytes = 1000, .n_records = 24, .n_slots = 6},
                {.layers = {1}, .slot_bytes = 3000, .n_records = 12, .n_slots = 4}};
   h.format = "Q4_K";
@@ -27,6 +28,7 @@ TraceHeader made_up_header() {
 TraceStep made_up_step(const TraceHeader& h, uint64_t number, int n_rows, bool decode) {
   Random random(number + 1);
   TraceStep step{.decode = decode, .n_rows = n_rows, .start_ns = number * 5'000'000, .busy_ns = 4'000'000};
+  step.runs = {{number, n_rows}};
   step.embed_ns = 1'000;
   step.logits_ns = 100'000;
   std::vector<int32_t> count(static_cast<size_t>(h.n_experts));
@@ -42,6 +44,8 @@ TraceStep made_up_step(const TraceHeader& h, uint64_t number, int n_rows, bool d
     layer.group(count);
     for (size_t i = 0; i < layer.distinct.size(); ++i) layer.outcomes.push_back(static_cast<Outcome>(below(4)));
     if (l + 1 < h.n_layers && decode) layer.guesses = {below(h.n_experts), below(h.n_experts)};
+    layer.n_guessed = layer.guesses.empty() ? 0 : number % 3;
+    layer.n_warmed_up = number % 2;
     for (uint64_t& ns : layer.stage_ns) ns = static_cast<uint64_t>(below(1000)) * 100;
   }
   return step;

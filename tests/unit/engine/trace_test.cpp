@@ -82,6 +82,28 @@ TEST_F(TraceTest, TheSimulatorHitsWhatTheEngineHit) {
   }
 }
 
+// What was read on a guess pushes others out, which the replay does alike.
+TEST_F(TraceTest, TheSimulatorReadsAheadAsTheEngineDid) {
+  options_.read_ahead = ReadAheadChoice::on;
+  for (const uint64_t bytes : {1'000'000u, 4'000'000u}) {
+    const Stats stats = run(bytes);
+    ASSERT_GT(stats.io.read_ahead.guessed, 100u);
+    const WhatIfResult again = simulate({});
+    EXPECT_EQ(again.all.hits + again.all.misses, stats.cache.hits + stats.cache.misses) << bytes;
+    EXPECT_NEAR(again.all.hit_rate(), stats.cache.hit_rate(), 0.01) << bytes;
+    EXPECT_NEAR(*again.tok_per_s, analyse_trace({.path = options_.trace.path}).summary.tok_per_s,
+                0.1 * *again.tok_per_s);
+  }
+}
+
+// A start that knows what earlier runs used reads it while there is nothing else to do.
+TEST_F(TraceTest, TheSimulatorWarmsUpAsTheEngineDid) {
+  options_.learn = true;
+  const Stats first = run(4'000'000), again = run(4'000'000);
+  ASSERT_GT(again.io.warm_up_bytes, 0u);
+  EXPECT_NEAR(simulate({}).all.hit_rate(), again.cache.hit_rate(), 0.01);
+}
+
 TEST_F(TraceTest, TheSimulatorHitsWhatAnotherCacheWouldHit) {
   const Stats small = run(1'000'000);
   const std::string recorded = options_.trace.path;

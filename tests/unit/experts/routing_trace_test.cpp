@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "experts/trace_encoding.h"
 #include "experts/trace_reader.h"
 #include "experts/trace_writer.h"
 #include "support/expect_error.h"
@@ -19,6 +20,11 @@ void expect_same(const TraceStep& a, const TraceStep& b) {
   EXPECT_EQ(a.decode, b.decode);
   EXPECT_EQ(a.n_rows, b.n_rows);
   EXPECT_EQ(a.start_ns, b.start_ns);
+  ASSERT_EQ(a.runs.size(), b.runs.size());
+  for (size_t r = 0; r < a.runs.size(); ++r) {
+    EXPECT_EQ(a.runs[r].sequence, b.runs[r].sequence);
+    EXPECT_EQ(a.runs[r].n_rows, b.runs[r].n_rows);
+  }
   EXPECT_EQ(a.busy_ns, b.busy_ns);
   EXPECT_EQ(a.embed_ns, b.embed_ns);
   EXPECT_EQ(a.logits_ns, b.logits_ns);
@@ -30,6 +36,8 @@ void expect_same(const TraceStep& a, const TraceStep& b) {
     EXPECT_EQ(x.n_picks, y.n_picks);
     EXPECT_EQ(x.outcomes, y.outcomes);
     EXPECT_EQ(x.guesses, y.guesses);
+    EXPECT_EQ(x.n_guessed, y.n_guessed);
+    EXPECT_EQ(x.n_warmed_up, y.n_warmed_up);
     EXPECT_EQ(x.scores, y.scores);
     EXPECT_EQ(x.stage_ns, y.stage_ns);
     ASSERT_EQ(x.weights.size(), y.weights.size());
@@ -99,6 +107,51 @@ TEST(RoutingTrace, RefusesEveryCut) {
   }
 }
 
+// Whatever the moment at which a run was killed.
+TEST(RoutingTrace, ReadsWhatIsWholeOfAnUnfinishedOne) {
+  const TempDir dir;
+  const std::string bytes = read_bytes(made_up_trace(dir / "a.trace", 5));
+  uint64_t n_before = 0;
+  for (size_t n = 8; n < bytes.size() - kTraceEndBytes; ++n) {
+    uint64_t n_read = 0;
+    try {
+      const auto trace = open_trace(std::make_shared<MemoryFile>(bytes.substr(0, n)), true);
+      for (TraceStep step; trace->next(step); ++n_read) {
+        expect_same(step, made_up_step(made_up_header(), n_read, n_read == 0 ? 5 : 1, n_read > 0));
+      }
+      EXPECT_EQ(trace->end().n_steps, n_read);
+      EXPECT_EQ(trace->end().n_decoded, n_read - 1);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::input);
+      EXPECT_EQ(n_before, 0u) << n;
+    }
+    EXPECT_GE(n_read, n_before);
+    EXPECT_LE(n_read, n_before + 1);
+    n_before = n_read;
+  }
+  EXPECT_EQ(n_before, 6u - 1);
+}
+
+// Two answers side by side, and a prompt beside one of them.
+TEST(RoutingTrace, KnowsWhoseTheRowsAre) {
+  const TempDir dir;
+  const TraceHeader header = made_up_header();
+  TraceWriter writer(dir / "a.trace", header, 1 << 20);
+  TraceStep two = made_up_step(header, 1, 2, true), mixed = made_up_step(header, 2, 4, false);
+  two.runs = {{7, 1}, {1'000'000'007, 1}};
+  mixed.runs = {{7, 1}, {9, 3}};
+  writer.write(two);
+  writer.write(mixed);
+  writer.finish({});
+  const auto trace = open_trace(dir / "a.trace");
+  EXPECT_EQ(trace->end().n_decoded, 2u);
+  TraceStep step;
+  for (const TraceStep& expected : {two, mixed}) {
+    ASSERT_TRUE(trace->next(step));
+    expect_same(step, expected);
+  }
+}
+
 TEST(RoutingTrace, RefusesDamageAnywhere) {
   const TempDir dir;
   const std::string bytes = read_bytes(made_up_trace(dir / "a.trace", 5));
@@ -115,7 +168,7 @@ TEST(RoutingTrace, RefusesWhatIsNone) {
     expect_error([&] { read_all(std::string(bytes)); }, fault, parts);
   };
   refused("GGUF and so on", Fault::input, {"not a routing trace"});
-  refused("fmtrc999, some other bytes", Fault::unsupported, {"version 999", "001"});
+  refused("fmtrc999, some other bytes", Fault::unsupported, {"version 999", "001 and 002"});
   refused("{\"layers\": [[1, 2], [0]]}\n", Fault::input, {"line 1", "2 picks"});
   refused("{\"layers\": [[1, 2]]}\n{\"layers\": [[1, 2], [3, 4]]}\n", Fault::input, {"line 2", "layers"});
   refused("{\"layers\": [[1, 1]]}\n", Fault::input, {"line 1", "twice"});
