@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "experts/cache.h"
 #include "experts/cache_size.h"
+#include "experts/guess_record.h"
 #include "experts/lease_table.h"
 #include "experts/read_ahead.h"
 #include "experts/slot_layout.h"
@@ -25,8 +26,9 @@ namespace flashmoe {
 namespace {
 
 // Records that are read at once because nobody asked for anything: few beside a token, for what is wrong or not asked
-// for yet stands in the way of what is.
-constexpr int kGuessesAtOnce = 2;
+// for yet stands in the way of what is. Four guesses keep the disk busy through a mixer, as far as they are mostly right:
+// docs/experiments/0013.
+constexpr int kGuessesAtOnce = 4;
 constexpr int kSureGuessesAtOnce = 64;  // of a prompt's step that will pick nearly every expert
 constexpr int kWarmUpsBesideToken = 1;
 constexpr int kWarmUpsAtOnce = 8;
@@ -45,6 +47,7 @@ class StreamedExperts final : public ExpertSource {
         size_(classes, slot_classes(table_, options.alignment), slot_places(classes, memory_.span())),
         cache_(table_.n_layers, table_.n_experts, cache_classes(classes)),
         read_ahead_(options.read_ahead),
+        guess_record_(table_.n_used),
         use_(table_),
         reader_(table_, std::move(files), std::move(queue), {options.direct, options.alignment, options.verify},
                 slot_places(classes, memory_.span())) {
@@ -117,6 +120,7 @@ class StreamedExperts final : public ExpertSource {
   CacheSize size_;
   ExpertCache cache_;
   ReadAhead read_ahead_;
+  GuessRecord guess_record_;
   int max_picks_ = 0;
   bool holds_all_ = false;  // every expert has a slot
 
@@ -188,6 +192,7 @@ void StreamedExperts::note_use(int layer, const Picks& picks) {
   ++n_calls_;
   cache_.use(layer, picks);
   use_.note(layer, picks);
+  if (picks.n_rows == 1) guess_record_.settle(layer, picks.experts);
   if (layer != 0) return;
   read_ahead_.begin_token(now_ns(), picks.n_rows == 1);
 }
@@ -284,8 +289,10 @@ void StreamedExperts::guess(int layer, std::span<const int32_t> experts) {
   drop_guesses();
   const bool sure = experts.size() > static_cast<size_t>(table_.n_used);
   guesses_at_once_ = sure ? std::clamp(max_picks_ / 4, kGuessesAtOnce, kSureGuessesAtOnce) : kGuessesAtOnce;
-  for (const int32_t expert : experts) {
-    if (cache_.find(layer, expert) == ExpertCache::kNoSlot) guesses_.push_back({layer, expert});
+  if (!sure) guess_record_.note(layer, experts);
+  for (size_t rank = 0; rank < experts.size(); ++rank) {
+    const bool wanted = sure || guess_record_.worth_reading(rank);
+    if (wanted && cache_.find(layer, experts[rank]) == ExpertCache::kNoSlot) guesses_.push_back({layer, experts[rank]});
   }
   take_arrivals(false);
   read_ahead_of_demand(false);
