@@ -26,9 +26,11 @@ namespace flashmoe {
 namespace {
 
 // Records that are read at once because nobody asked for anything: few beside a token, for what is wrong or not asked
-// for yet stands in the way of what is. Four guesses keep the disk busy through a mixer, as far as they are mostly right:
-// docs/experiments/0013.
+// for yet stands in the way of what is. Four guesses keep the disk busy through a mixer, as far as they are mostly
+// right; where demand does that already, two are enough: docs/experiments/0013.
 constexpr int kGuessesAtOnce = 4;
+constexpr int kGuessesBesideDemand = 2;
+constexpr uint64_t kBusyMisses = 2;     // of a layer, on average over the token before
 constexpr int kSureGuessesAtOnce = 64;  // of a prompt's step that will pick nearly every expert
 constexpr int kWarmUpsBesideToken = 1;
 constexpr int kWarmUpsAtOnce = 8;
@@ -121,6 +123,7 @@ class StreamedExperts final : public ExpertSource {
   ExpertCache cache_;
   ReadAhead read_ahead_;
   GuessRecord guess_record_;
+  uint64_t misses_before_ = 0, misses_of_token_ = 0;  // up to the token that runs; of the one before
   int max_picks_ = 0;
   bool holds_all_ = false;  // every expert has a slot
 
@@ -194,6 +197,7 @@ void StreamedExperts::note_use(int layer, const Picks& picks) {
   use_.note(layer, picks);
   if (picks.n_rows == 1) guess_record_.settle(layer, picks.experts);
   if (layer != 0) return;
+  misses_of_token_ = stats_.misses - std::exchange(misses_before_, stats_.misses);
   read_ahead_.begin_token(now_ns(), picks.n_rows == 1);
 }
 
@@ -288,7 +292,10 @@ void StreamedExperts::guess(int layer, std::span<const int32_t> experts) {
   const std::lock_guard lock(mutex_);
   drop_guesses();
   const bool sure = experts.size() > static_cast<size_t>(table_.n_used);
-  guesses_at_once_ = sure ? std::clamp(max_picks_ / 4, kGuessesAtOnce, kSureGuessesAtOnce) : kGuessesAtOnce;
+  const bool busy = misses_of_token_ >= kBusyMisses * static_cast<uint64_t>(table_.n_layers);
+  guesses_at_once_ = sure   ? std::clamp(max_picks_ / 4, kGuessesAtOnce, kSureGuessesAtOnce)
+                     : busy ? kGuessesBesideDemand
+                            : kGuessesAtOnce;
   if (!sure) guess_record_.note(layer, experts);
   for (size_t rank = 0; rank < experts.size(); ++rank) {
     const bool wanted = sure || guess_record_.worth_reading(rank);
