@@ -50,6 +50,11 @@ void RunningAnswer::begin(std::unique_ptr<Sequence> sequence) {
   tell_reading(0, 0);
 }
 
+void RunningAnswer::begin_again(std::unique_ptr<Sequence> sequence) {
+  sequence_ = std::move(sequence);
+  ++n_begun_again_;
+}
+
 int64_t RunningAnswer::next_stop() const {
   const auto next = std::upper_bound(prompt_.stops.begin(), prompt_.stops.end(), sequence_->n_tokens());
   return next == prompt_.stops.end() ? usage_.prompt_tokens : *next;
@@ -63,6 +68,7 @@ void RunningAnswer::tell_waiting(size_t n_before) {
 
 void RunningAnswer::tell_reading(int64_t rows, double share) {
   const uint64_t now = now_ns();
+  if (!ids_.empty()) return;  // read again
   if (share > 0 && share < 1 && now - told_ns_ < kTellEvery_ns) return;
   told_ns_ = now;
   AnswerEvent event = event_of(AnswerEvent::Kind::reading);

@@ -19,6 +19,13 @@ class RunningAnswer {
   void begin(std::unique_ptr<Sequence> sequence);
   std::unique_ptr<Sequence> give_up_sequence() { return std::move(sequence_); }
   Sequence& sequence() { return *sequence_; }
+  // Goes on in another sequence, which holds a beginning of the prompt: what is missing is read, and what was sampled is
+  // fed, again.
+  void begin_again(std::unique_ptr<Sequence> sequence);
+  int n_begun_again() const { return n_begun_again_; }
+  // Up to this many tokens it is to be alone in its steps: one of those that it shared failed.
+  int64_t alone_until() const { return alone_until_; }
+  void set_alone_until(int64_t n_tokens) { alone_until_ = n_tokens; }
 
   const Prompt& prompt() const { return prompt_; }
   // Where the sequence is to be remembered next, or the prompt's end.
@@ -33,8 +40,9 @@ class RunningAnswer {
 
   // Samples from the logits [vocab_size] behind the last token, which it may overwrite. False when the answer is over.
   bool take(std::span<float> logits);
-  int32_t last_id() const { return ids_.back(); }  // to be fed next
-  const std::vector<int32_t>& ids() const { return ids_; }
+  // The sampled token that is to be fed next, and whether there is one.
+  int32_t unfed_id() const { return ids_[static_cast<size_t>(sequence_->n_tokens() - usage_.prompt_tokens)]; }
+  bool has_unfed() const { return sequence_->n_tokens() < usage_.prompt_tokens + usage_.answer_tokens; }
   void fail(const std::exception_ptr& error) { channel_->fail(error); }
   bool cancelled() const { return channel_->cancelled(); }
   const Usage& usage() const { return usage_; }
@@ -44,6 +52,7 @@ class RunningAnswer {
     std::string id, name, arguments;
   };
   const std::vector<Call>& calls() const { return calls_; }
+  nlohmann::ordered_json take_chat() { return std::move(prompt_.chat); }
   bool ended_turn() const { return reason_ == StopReason::end_of_turn; }
 
  private:
@@ -67,6 +76,8 @@ class RunningAnswer {
   std::vector<SampledToken> unsent_;
   SampledToken sampled_;
   bool closed_thinking_ = false;
+  int n_begun_again_ = 0;
+  int64_t alone_until_ = 0;
   std::string thinking_, content_;
   std::vector<Call> calls_;
   StopReason reason_ = StopReason::interrupted;

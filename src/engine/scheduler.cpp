@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kShortChunk = kDeltaChunk;  // of a prompt that is read while others are answered
 constexpr int64_t kLatelySeconds = 5;
+constexpr int kMostBeginnings = 8;  // of one answer, on a drive that fails again and again
 
 // Sessions are taken over only where they would be computed to the same bits.
 std::string identity_of(const EngineParts& parts) {
@@ -30,7 +31,8 @@ std::unique_ptr<SessionFolder> open_folder(const EngineParts& parts, const Servi
 }  // namespace
 
 Scheduler::Scheduler(const EngineParts& parts, const ServiceOptions& options)
-    : parts_(parts), options_(options), store_(parts.session.budget, open_folder(parts, options)) {
+    : parts_(parts), options_(options), store_(parts.session.budget, open_folder(parts, options)),
+      settler_(parts_) {
   const auto n = static_cast<size_t>(options.n_parallel);
   tokens_.reserve(static_cast<size_t>(parts_.session.forward.max_rows()));
   runs_.reserve(n + 1);
@@ -59,6 +61,7 @@ void Scheduler::add(std::unique_ptr<RunningAnswer> answer) {
   ++stats_.n_requests;
   answer->tell_waiting(waiting_.size());
   waiting_.push_back(std::move(answer));
+  wanted_ = true;
   stats_.n_waiting = static_cast<int>(waiting_.size());
   changed_.notify_all();
 }
@@ -92,8 +95,13 @@ void Scheduler::run() {
     }
     try {
       step();
-    } catch (const Error&) {
-      if (!stopping_) fail_all(std::current_exception());  // else the step was cut short on purpose: told below
+    } catch (const Error& error) {
+      if (stopping_) continue;  // the step was cut short on purpose: told below
+      if (error.fault() == Fault::interrupted) {
+        fail_all(std::current_exception());
+      } else {
+        recover(std::current_exception());
+      }
     }
     publish();
   }
@@ -104,9 +112,19 @@ void Scheduler::run() {
 
 // A piece of what can wait until nobody does. False when there is nothing.
 bool Scheduler::idle_work() {
-  const bool saved = store_.save_one();
-  if (saved) publish();
-  return saved;
+  if (!settle() && !store_.save_one()) return false;
+  publish();
+  return true;
+}
+
+bool Scheduler::settle() {
+  if (settler_.idle()) return false;
+  std::unique_ptr<Sequence> sequence = empty_sequence();
+  const int64_t n = settler_.settle(*sequence, store_);
+  free_sequences_.push_back(std::move(sequence));
+  const std::lock_guard lock(mutex_);
+  stats_.settled_tokens += static_cast<uint64_t>(n);
+  return true;
 }
 
 void Scheduler::drop_cancelled() {
@@ -133,6 +151,7 @@ void Scheduler::admit() {
     std::unique_ptr<RunningAnswer> answer;
     {
       const std::lock_guard lock(mutex_);
+      wanted_ = !waiting_.empty();
       if (waiting_.empty()) return;
       answer = std::move(waiting_.front());
       waiting_.pop_front();
@@ -189,17 +208,26 @@ int64_t Scheduler::add_prefill(RunningAnswer& reader) {
   return n;
 }
 
+// One whose last step failed beside others: who has passed that place alone is among them again.
+RunningAnswer* Scheduler::next_suspect() {
+  for (const auto& answer : running_) {
+    if (answer->sequence().n_tokens() < answer->alone_until()) return answer.get();
+  }
+  return nullptr;
+}
+
 void Scheduler::step() {
   tokens_.clear();
   runs_.clear();
   decoding_.clear();
+  RunningAnswer* const alone = next_suspect();
   for (const auto& answer : running_) {
-    if (answer->reading()) continue;
+    if (answer->reading() || (alone != nullptr && answer.get() != alone)) continue;
     runs_.push_back({&answer->sequence(), static_cast<int64_t>(tokens_.size()), 1, answer->sequence().n_tokens()});
-    tokens_.push_back(answer->last_id());
+    tokens_.push_back(answer->unfed_id());
     decoding_.push_back(answer.get());
   }
-  reader_ = next_reader();
+  reader_ = alone == nullptr ? next_reader() : alone->reading() ? alone : nullptr;
   reader_rows_ = reader_ == nullptr ? 0 : add_prefill(*reader_);
   const uint64_t start_ns = now_ns();
   parts_.session.forward.step(Batch{tokens_, runs_});
@@ -229,23 +257,56 @@ void Scheduler::take_rows(int64_t first_row, std::span<RunningAnswer* const> ans
   const auto logits = forward.logits(first_row, static_cast<int64_t>(answers.size()));
   for (size_t i = 0; i < answers.size(); ++i) {
     const auto row = logits.subspan(i * vocab_size, vocab_size);
+    if (answers[i]->has_unfed()) continue;  // it was sampled before
     // The workspace is ours between two steps: a constraint may mask the row where it lies.
     if (!answers[i]->take({const_cast<float*>(row.data()), vocab_size})) ended_.push_back(answers[i]);
   }
 }
 
-void Scheduler::end(RunningAnswer& answer) {
-  const auto at = std::find_if(running_.begin(), running_.end(), [&](const auto& a) { return a.get() == &answer; });
-  const Usage usage = answer.usage();
+void Scheduler::remove(RunningAnswer& answer) {
   free_sequences_.push_back(answer.give_up_sequence());
-  running_.erase(at);
+  std::erase_if(running_, [&](const auto& a) { return a.get() == &answer; });
+}
+
+void Scheduler::end(RunningAnswer& answer) {
+  const Usage usage = answer.usage();
+  settler_.add(answer);
+  remove(answer);
   const std::lock_guard lock(mutex_);
   stats_.prompt_tokens += static_cast<uint64_t>(usage.prompt_tokens);
   stats_.cached_tokens += static_cast<uint64_t>(usage.cached_tokens);
   stats_.answer_tokens += static_cast<uint64_t>(usage.answer_tokens);
 }
 
-// A step that failed leaves every sequence in it undefined.
+void Scheduler::fail_one(RunningAnswer& answer, const std::exception_ptr& error) {
+  answer.fail(error);
+  remove(answer);
+  const std::lock_guard lock(mutex_);
+  ++stats_.n_failed;
+}
+
+// A step that failed leaves every sequence in it undefined. They begin again, each alone up to where it was; only who
+// fails there once more ends.
+void Scheduler::recover(const std::exception_ptr& error) {
+  reader_ = nullptr;
+  reader_rows_ = 0;
+  for (const Run& run : runs_) {
+    const auto at = std::find_if(running_.begin(), running_.end(),
+                                 [&](const auto& answer) { return &answer->sequence() == run.sequence; });
+    RunningAnswer& answer = **at;
+    const int64_t reached = run.first_position + run.n_rows;
+    if (answer.alone_until() >= reached || answer.n_begun_again() == kMostBeginnings) {
+      fail_one(answer, error);
+      continue;
+    }
+    answer.set_alone_until(reached);
+    free_sequences_.push_back(answer.give_up_sequence());
+    std::unique_ptr<Sequence> sequence = empty_sequence();
+    store_.resume(answer.prompt().ids, *sequence);
+    answer.begin_again(std::move(sequence));
+  }
+}
+
 void Scheduler::fail_all(const std::exception_ptr& error) {
   reader_ = nullptr;
   for (auto& answer : running_) {
@@ -265,6 +326,7 @@ void Scheduler::fail_all(const std::exception_ptr& error) {
 void Scheduler::before_layer(int layer) {
   const auto& keep_going = parts_.session.keep_going;
   if (stopping_ || (keep_going && !keep_going())) fail(Fault::interrupted, "the service was interrupted");
+  if (settler_.working() && wanted_) fail(Fault::interrupted, "somebody waits");
   if (reader_ == nullptr) return;
   reader_->tell_reading(reader_rows_, static_cast<double>(layer) / parts_.session.forward.config().n_layers);
 }

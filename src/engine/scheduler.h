@@ -5,6 +5,7 @@
 
 #include "engine/running_answer.h"
 #include "engine/session_store.h"
+#include "engine/settler.h"
 
 namespace flashmoe {
 
@@ -25,6 +26,7 @@ class Scheduler {
  private:
   using Answers = std::vector<std::unique_ptr<RunningAnswer>>;
   bool idle_work();
+  bool settle();
   void admit();
   std::unique_ptr<Sequence> empty_sequence();
   void remember(RunningAnswer& reader);
@@ -33,9 +35,13 @@ class Scheduler {
   void step();
   int64_t add_prefill(RunningAnswer& reader);
   RunningAnswer* next_reader();
+  RunningAnswer* next_suspect();
   void take_results(RunningAnswer* reader, int64_t n_read);
   void take_rows(int64_t first_row, std::span<RunningAnswer* const> answers);
   void end(RunningAnswer& answer);
+  void remove(RunningAnswer& answer);
+  void fail_one(RunningAnswer& answer, const std::exception_ptr& error);
+  void recover(const std::exception_ptr& error);
   void fail_all(const std::exception_ptr& error);
   void before_layer(int layer);
   void count(double seconds, int64_t n_decoded, int64_t n_read);
@@ -44,6 +50,7 @@ class Scheduler {
   EngineParts parts_;
   const ServiceOptions options_;
   SessionStore store_;
+  Settler settler_;
   std::vector<std::unique_ptr<Sequence>> free_sequences_;
   Answers running_;
 
@@ -62,6 +69,7 @@ class Scheduler {
   std::deque<std::unique_ptr<RunningAnswer>> waiting_;
   ServiceStats stats_;
   std::atomic<bool> stopping_ = false;
+  std::atomic<bool> wanted_ = false;  // somebody waits
 };
 
 }  // namespace flashmoe

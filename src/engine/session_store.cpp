@@ -108,6 +108,12 @@ SessionRecord SessionStore::record_of(Stretch& stretch, SessionPart part) const 
   return record;
 }
 
+bool SessionStore::knows(std::span<const int32_t> ids) const {
+  const auto n = static_cast<int64_t>(ids.size());
+  const Stretch* last = longest(ids, nullptr, n, true);
+  return last != nullptr && last->end() == n;
+}
+
 int64_t SessionStore::resume(std::span<const int32_t> ids, Sequence& sequence) {
   // What turns out to be unreadable is forgotten, and the next best taken.
   while (Stretch* last = longest(ids, nullptr, static_cast<int64_t>(ids.size()) - 1, true)) {

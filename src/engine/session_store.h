@@ -28,6 +28,8 @@ class SessionStore {
   // Makes an empty sequence what it is after the longest known beginning of `ids` that leaves some to be read. Returns
   // how many tokens that is.
   int64_t resume(std::span<const int32_t> ids, Sequence& sequence);
+  // Whether resume would find all of `ids`, were there more behind them.
+  bool knows(std::span<const int32_t> ids) const;
   // Remembers a sequence of exactly `ids`, a multiple of kDeltaChunk of them, if there is room.
   void keep(std::span<const int32_t> ids, Sequence& sequence);
   // Writes one part that is in memory alone to the folder. False when there is none, or the folder takes none now.

@@ -5,7 +5,8 @@ import time
 import unittest
 
 from fake_chat_server import FakeChatServer, call_chunks, text_chunks
-from flashmoe_cli import BINARY, Case, flashmoe
+from flashmoe_cli import BINARY, QUESTION, Case, flashmoe
+from flashmoe_server import Server
 from terminal_session import TerminalSession
 
 ANSWER = "## Tides\n\nThe **moon** pulls the sea.\n\n- high\n- low\n"
@@ -292,6 +293,51 @@ class Pipes(Connected):
         self.assertEqual((run.code, run.out), (1, "one\n\n"))
         self.assertIn("the server answered 500: broken", run.err)
         self.assertEqual(len(server.requests), 2)
+
+
+class RealServer(Connected):
+    """The built-in model, served."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = Server("--threads", 2, "--api-key", "secret")
+        self.addCleanup(self.server.stop)
+
+    def test_a_pipe_has_the_answer_of_run(self):
+        run = flashmoe("chat", "--connect", self.server.url, "--api-key", "secret", "--no-think", stdin=QUESTION.encode())
+        self.assert_done(run)
+        self.assertEqual(run.out, self.ask("-p", QUESTION, "--no-think"))
+        self.assert_fails(flashmoe("chat", "--connect", self.server.url, "--api-key", "wrong", stdin=b"x\n"), 1, "key")
+
+    def test_two_turns_and_a_tool(self):
+        tools = self.folder / "tools.json"
+        tools.write_text(json.dumps({"tools": [{
+            "name": "close_order", "description": "Use this to close an order.", "command": "cat > call.json; echo closed",
+            "parameters": {"type": "object", "properties": {"id": {"type": "string", "description": "Id of the order"}}, "required": ["id"]}}]}))
+        chat = self.chat(self.server, "--no-think", "--api-key", "secret", "--tools-file", tools, "--tools-dir", self.folder, "--yes")
+        chat.line("Close order BB668296004UL.")
+        chat.prompt(60)
+        self.assertEqual(json.loads((self.folder / "call.json").read_text()), {"id": "BB668296004UL"})
+        chat.line("Thank you. What is a monsoon?")
+        self.assertRegex(chat.prompt(60), r"prompt [\d,]+\s+\([1-9][\d,]*\s+known\)")
+        chat.line("/stats")
+        self.assertIn("hit", chat.prompt())
+        chat.line("/quit")
+        self.assertEqual(chat.end(), 0)
+        roles = [message["role"] for message in self.transcripts()[0]["messages"]]
+        self.assertEqual(roles, ["user", "assistant", "tool", "assistant", "user", "assistant"])
+
+    def test_the_server_goes_away(self):
+        chat = self.chat(self.server, "--api-key", "secret")
+        chat.line("Count to ten thousand.")
+        chat.expect(re.compile("thinking|reading|[Cc]ount"))
+        self.server.process.kill()
+        shown = chat.prompt(30)
+        self.assertRegex(shown, "error|answer|server")
+        chat.line("Hello?")
+        self.assertIn("error: no answer from", chat.prompt(30))
+        chat.line("/quit")
+        self.assertEqual(chat.end(), 0)
 
 
 if __name__ == "__main__":

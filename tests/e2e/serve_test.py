@@ -104,6 +104,29 @@ class Chat(Served):
         self.assertEqual(parts[0]["function"]["name"], "close_order")
         self.assertEqual(json.loads("".join(p["function"]["arguments"] for p in parts)), {"id": "BB668296004UL"})
 
+    def settled(self):
+        _, _, body = self.server.ask("GET", "/metrics")
+        return float(re.search(rb"^flashmoe_settled_tokens_total (\S+)", body, re.M).group(1))
+
+    def test_the_next_turn_finds_the_answer_known(self):
+        ask = lambda n: [{"role": "user", "content": "Tell me about the sea." + " sea" * n}]
+        n_tokens = self.ok(self.PATH, messages=ask(0), max_tokens=1, reasoning_effort="none")["usage"]["prompt_tokens"]
+        messages = ask((56 - n_tokens) % 64)  # so that even a short answer reaches the next multiple of 64
+        before = self.settled()
+        first = self.ok(self.PATH, messages=messages, reasoning_effort="none")
+        self.assertEqual(first["choices"][0]["finish_reason"], "stop")
+        self.assertGreater(first["usage"]["completion_tokens"], 20)
+        deadline = time.monotonic() + 10
+        while self.settled() == before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        messages += [first["choices"][0]["message"], {"role": "user", "content": "And the mountains?"}]
+        second = self.ok(self.PATH, messages=messages, max_tokens=4, reasoning_effort="none")
+        cached = second["usage"]["prompt_tokens_details"]["cached_tokens"]
+        self.assertGreater(cached, first["usage"]["prompt_tokens"] - 8)
+        self.assertGreaterEqual(cached, first["usage"]["total_tokens"] - 64 - 8)
+        fork = self.ok(self.PATH, messages=[*messages[:2], {"role": "user", "content": "Thanks!"}], max_tokens=4, reasoning_effort="none")
+        self.assertEqual(fork["usage"]["prompt_tokens_details"]["cached_tokens"], cached)
+
     def test_tool_choice(self):
         tools = [{"type": "function", "function": TOOL}]
         ask = dict(messages=USER, tools=tools, reasoning_effort="none", max_tokens=60)

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "flashmoe/error.h"
 #include "support/expect_error.h"
@@ -210,6 +211,59 @@ TEST_F(ServiceTest, StopTextsEndTheContent) {
   EXPECT_EQ(cut.done.reason, StopReason::stop_text);
   EXPECT_EQ(cut.done.stop_text, request.generate.stop.front());
   EXPECT_EQ(cut.content, whole.content.substr(0, whole.content.find(request.generate.stop.front())));
+}
+
+// Thinking is not part of what a later prompt repeats, and calls are written anew by the template: both are read as
+// history before the next turn comes.
+TEST_F(ServiceTest, TheNextTurnFindsTheAnswerKnown) {
+  const auto service = start();
+  const auto expect_known = [&](const std::string& tools, const nlohmann::json& question, const nlohmann::json& next) {
+    nlohmann::json messages = {question};
+    const auto request = [&] {
+      Request made;
+      made.chat_json = nlohmann::json{{"messages", messages}}.dump();
+      if (!tools.empty()) made.chat_json.insert(1, "\"tools\":" + tools + ",");
+      made.generate.max_tokens = 300;
+      return made;
+    };
+    const auto settled_before = service->stats().settled_tokens;
+    const Told first = read_all(*service->submit(request()));
+    ASSERT_EQ(first.done.reason, StopReason::end_of_turn);
+    nlohmann::json reply = {{"role", "assistant"}, {"content", first.content}};
+    if (!first.name.empty()) {
+      reply["tool_calls"] = {{{"id", first.call_id},
+                              {"type", "function"},
+                              {"function", {{"name", first.name}, {"arguments", first.arguments}}}}};
+    }
+    messages.push_back(reply);
+    const int64_t history = service->count_tokens(request());
+    messages.push_back(next);
+    for (int i = 0; i < 600 && service->stats().settled_tokens == settled_before; ++i) {
+      std::this_thread::sleep_for(milliseconds(10));
+    }
+    const Told second = read_all(*service->submit(request()));
+    EXPECT_GE(second.done.usage.cached_tokens, history - 63 - 8);  // 8: the opening of an answer that history lacks
+    const Told fresh = read_all(*start()->submit(request()));
+    EXPECT_EQ(fresh.done.usage.cached_tokens, 0);
+    EXPECT_EQ(second.thinking + second.content, fresh.thinking + fresh.content);
+  };
+  expect_known("", {{"role", "user"}, {"content", "Write a long text about the sea, please. " + std::string(150, 'x')}},
+               {{"role", "user"}, {"content", "Now one about the mountains."}});
+  expect_known(kTools, {{"role", "user"}, {"content", kCloseOrder}},
+               {{"role", "tool"}, {"tool_call_id", "call_1"}, {"content", "closed"}});
+}
+
+TEST_F(ServiceTest, WhoComesWhileAnAnswerIsSettledDoesNotWaitForIt) {
+  const auto service = start();
+  const Request long_one = chat("Describe this: " + std::string(2500, 'x'), 300);
+  const Told whole = read_all(*service->submit(long_one));
+  for (int i = 0; i < 4; ++i) {
+    const Told other = read_all(*service->submit(chat("Hello! " + std::to_string(i), 8)));
+    EXPECT_EQ(other.done.usage.answer_tokens, 8);
+  }
+  const Told again = read_all(*service->submit(long_one));
+  EXPECT_EQ(again.content, whole.content);
+  EXPECT_EQ(service->stats().n_failed, 0U);
 }
 
 TEST_F(ServiceTest, TheEndInterruptsWhatIsRunning) {

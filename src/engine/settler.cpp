@@ -1,0 +1,91 @@
+#include "engine/settler.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace flashmoe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kMostWaiting = 8;
+
+// Clients that send reasoning back do so for every answer.
+bool sends_reasoning(const Json& messages) {
+  return std::any_of(messages.begin(), messages.end(), [](const Json& message) {
+    return message.is_object() && message.contains("reasoning_content");
+  });
+}
+
+Json message_of(const RunningAnswer& answer, bool with_reasoning) {
+  Json message = {{"role", "assistant"}, {"content", answer.content()}};
+  if (with_reasoning && !answer.thinking().empty()) message["reasoning_content"] = answer.thinking();
+  for (const RunningAnswer::Call& call : answer.calls()) {
+    Json arguments = Json::parse(call.arguments, nullptr, false);
+    if (!arguments.is_object()) arguments = Json::object();
+    message["tool_calls"].push_back(
+        {{"id", call.id}, {"type", "function"}, {"function", {{"name", call.name}, {"arguments", std::move(arguments)}}}});
+  }
+  return message;
+}
+
+}  // namespace
+
+void Settler::add(RunningAnswer& answer) {
+  Json chat = answer.take_chat();
+  if (!chat.is_object() || !answer.ended_turn()) return;
+  Json& messages = chat["messages"];
+  messages.push_back(message_of(answer, sends_reasoning(messages)));
+  waiting_.push_back({std::move(chat), !answer.calls().empty()});
+  if (waiting_.size() > kMostWaiting) waiting_.pop_front();
+}
+
+// What two prompts that go on in different ways have in common.
+std::vector<int32_t> Settler::beginning_of_next(const Answered& answered) const {
+  std::vector<int32_t> prompts[2];
+  for (size_t i = 0; i < 2; ++i) {
+    Json chat = answered.chat;
+    const char* text = i == 0 ? "a" : "1";
+    if (answered.called_tools) {
+      chat["messages"].push_back(
+          {{"role", "tool"}, {"tool_call_id", chat["messages"].back()["tool_calls"][0]["id"]}, {"content", text}});
+    } else {
+      chat["messages"].push_back({{"role", "user"}, {"content", text}});
+    }
+    prompts[i] = parts_.chat_template->encode(chat, *parts_.session.tokenizer);
+  }
+  const auto [end, other] = std::mismatch(prompts[0].begin(), prompts[0].end(), prompts[1].begin(), prompts[1].end());
+  const int64_t n = (end - prompts[0].begin()) / kDeltaChunk * kDeltaChunk;
+  prompts[0].resize(static_cast<size_t>(std::min(n, parts_.session.context_tokens)));
+  return std::move(prompts[0]);
+}
+
+int64_t Settler::read(std::span<const int32_t> ids, Sequence& sequence, SessionStore& store) {
+  const auto n = static_cast<int64_t>(ids.size());
+  if (n == 0 || n % kDeltaChunk != 0 || store.knows(ids)) return 0;
+  const int64_t known = store.resume(ids, sequence);
+  for (int64_t done = known; done < n;) {
+    const int64_t rows = std::min(n - done, parts_.session.prefill_chunk - done % kDeltaChunk);
+    parts_.session.forward.step(ids.subspan(static_cast<size_t>(done), static_cast<size_t>(rows)), sequence);
+    done += rows;
+  }
+  store.keep(ids, sequence);
+  return n - known;
+}
+
+int64_t Settler::settle(Sequence& sequence, SessionStore& store) {
+  Answered answered = std::move(waiting_.back());
+  waiting_.pop_back();
+  working_ = true;
+  int64_t n_read = 0;
+  try {
+    n_read = read(beginning_of_next(answered), sequence, store);
+  } catch (const Error& error) {
+    if (error.fault() == Fault::interrupted) waiting_.push_front(std::move(answered));
+  }
+  working_ = false;
+  return n_read;
+}
+
+}  // namespace flashmoe
