@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kDefaultRam = 512 * kMiB;
-constexpr uint64_t kMostAtOnce = 32 * kMiB;  // of a chunk's source
+constexpr uint64_t kMostAtOnce = 16 * kMiB;  // of a chunk's source: what the start and the end of a layer wait for
 
 void refuse_same_place(const PackOptions& options) {
   if (options.destination.empty()) fail(Fault::usage, "the folder to pack into is missing");
