@@ -14,7 +14,7 @@ constexpr uint64_t kStepNs = 150'000'000;
 TraceHeader large_header() {
   TraceHeader h;
   h.model = "large-made-up.gguf";
-  h.version = "0";
+  h.version = std::string("0");  // GCC 12 sees an overlap in assigning a literal
   h.n_layers = kLayers;
   h.n_experts = kExperts;
   h.n_used = kUsed;
