@@ -27,7 +27,7 @@ namespace {
 
 // Records that are read at once because nobody asked for anything: few beside a token, for what is wrong or not asked
 // for yet stands in the way of what is. Four guesses keep the disk busy through a mixer, as far as they are mostly
-// right; where demand does that already, two are enough: docs/experiments/0013.
+// right; where demand does that already, two are enough: docs/experiments/0011.
 constexpr int kGuessesAtOnce = 4;
 constexpr int kGuessesBesideDemand = 2;
 constexpr uint64_t kBusyMisses = 2;     // of a layer, on average over the token before

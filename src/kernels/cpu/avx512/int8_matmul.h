@@ -7,7 +7,7 @@
 
 namespace flashmoe::avx512 {
 
-// From how many activation rows on a panel is worth its unpacking (docs/experiments/0008-where-a-prompts-time-goes.md).
+// From how many activation rows on a panel is worth its unpacking (docs/experiments/0010-where-a-prompts-time-goes.md).
 // With fewer, weights are unpacked into registers for each four of them, which costs more for codebooks.
 template <typename Source>
 inline constexpr int64_t kMinGemmRows = Source::kForm.has_planes() || UnpacksColumns<Source> ? 5 : 9;
