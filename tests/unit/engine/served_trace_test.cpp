@@ -1,9 +1,11 @@
 // The trace of a service: rows of several answers in one batch, each knowing its sequence.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "experts/trace_reader.h"
 #include "flashmoe/engine.h"
@@ -56,9 +58,20 @@ class ServedTrace : public testing::Test {
         if (event->kind == AnswerEvent::Kind::done) usages.push_back(event->usage);
       }
     }
-    stats_ = service->stats().engine;
+    stats_ = stats_at_rest(*service);
     service->stop();
     return usages;
+  }
+
+  // A service reads answers as history while nobody waits: its stats once that is over.
+  static Stats stats_at_rest(const Service& service) {
+    Stats before, now = service.stats().engine;
+    do {
+      before = now;
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      now = service.stats().engine;
+    } while (now.cache.hits + now.cache.misses != before.cache.hits + before.cache.misses);
+    return now;
   }
 
   TempDir dir_;
