@@ -114,8 +114,8 @@ TEST_P(ServiceProperty, ARestartedServiceGoesOnWithTheSameBits) {
   std::vector<std::vector<int32_t>> prompts = {prompt_of(300, 1)};
   prompts.push_back({prompts[0].begin(), prompts[0].begin() + 200});
   const auto more = prompt_of(90, 2);
-  for (std::vector<int32_t>* prompt : {&prompts[0], &prompts[1]}) {
-    prompts.push_back(*prompt);
+  for (const size_t i : {0, 1}) {
+    prompts.push_back(std::vector<int32_t>(prompts[i]));
     prompts.back().insert(prompts.back().end(), more.begin(), more.end());
   }
   std::vector<Result> fresh;
