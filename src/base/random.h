@@ -16,6 +16,7 @@ class SplitMix {
   }
   // From 0 to n - 1, n far below 2^64.
   uint64_t below(uint64_t n) { return next() % n; }
+  double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }  // [0, 1)
 
  private:
   uint64_t state_;

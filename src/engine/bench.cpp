@@ -175,7 +175,9 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
                    .compute_s = 1 / result.decode.tok_per_s - result.decode.disk_wait_s,
                    .machine = machine_of(result.stats.n_threads, result.stats.kernels, result.stats.exact)});
   }
-  if (result.decode.bytes_missed > 0 && result.roofs.disk_gb_per_s > 0) result.disk_roof_share = median_of(all, disk_share);
+  if (result.decode.bytes_missed > 0 && result.roofs.disk_gb_per_s > 0) {
+    result.disk_roof_share = median_of(all, disk_share);
+  }
   return result;
 }
 

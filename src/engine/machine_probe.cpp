@@ -6,9 +6,9 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "engine/compute_choice.h"
 #include "engine/forecast.h"
 #include "engine/model_speeds.h"
-#include "engine/compute_choice.h"
 #include "engine/roof_probe.h"
 #include "model/kv_cache.h"
 

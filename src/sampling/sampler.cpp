@@ -34,7 +34,7 @@ void validate(const SamplingOptions& o) {
 
 }  // namespace
 
-Sampler::Sampler(const SamplingOptions& options, int64_t vocab_size) : options_(options), state_(options.seed) {
+Sampler::Sampler(const SamplingOptions& options, int64_t vocab_size) : options_(options), random_(options.seed) {
   validate(options);
   CHECK(vocab_size > 0 && vocab_size <= std::numeric_limits<int32_t>::max());
   const auto n = static_cast<size_t>(vocab_size);
@@ -118,17 +118,7 @@ int32_t Sampler::draw(std::span<const float> logits) {
   auto candidates = collect(logits);
   if (options_.top_p < 1) candidates = keep_top_p(candidates, double{options_.top_p});
   if (options_.min_p > 0) candidates = keep_min_p(candidates, double{options_.min_p});
-  return pick(candidates, next_uniform());
-}
-
-// splitmix64: the same numbers on every machine and with every standard library.
-double Sampler::next_uniform() {
-  state_ += 0x9E3779B97F4A7C15u;
-  uint64_t z = state_;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  z ^= z >> 31;
-  return static_cast<double>(z >> 11) * 0x1p-53;
+  return pick(candidates, random_.uniform());
 }
 
 }  // namespace flashmoe

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "base/random.h"
 #include "flashmoe/options.h"
 #include "sampling/filters.h"
 
@@ -29,10 +30,9 @@ class Sampler {
   int32_t largest(std::span<const float> logits) const;
   std::span<Candidate> collect(std::span<const float> logits);
   int32_t draw(std::span<const float> logits);
-  double next_uniform();
 
   SamplingOptions options_;
-  uint64_t state_;                     // of the generator
+  SplitMix random_;
   std::vector<uint8_t> in_prompt_;     // [vocab_size]
   std::vector<uint32_t> generated_;    // [vocab_size] times each token was sampled
   std::vector<Candidate> candidates_;  // [vocab_size]; empty when greedy

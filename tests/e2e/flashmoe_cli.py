@@ -2,8 +2,10 @@
 import functools
 import json
 import os
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -60,6 +62,15 @@ class Case(unittest.TestCase):
         self.assertTrue(lines[0].startswith("flashmoe: "), run.err)
         for part in parts:
             self.assertIn(str(part), lines[0])
+
+    def assert_interrupted(self, process, after):
+        """Ctrl-C after so many seconds: says so, exits with 1 and leaves standard output empty."""
+        self.addCleanup(process.kill)
+        time.sleep(after)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        self.assertEqual((process.returncode, out), (1, b""))
+        self.assertIn(b"interrupted", err)
 
     def ask(self, *arguments):
         """Text of an answer of the built-in model."""

@@ -1,7 +1,5 @@
 """flashmoe moe-bench: the figures hang together, parts of a model are told, a trace is replayed."""
 import json
-import signal
-import time
 import unittest
 
 from flashmoe_cli import QUESTION, Case, flashmoe, smallest_ram, start
@@ -69,13 +67,7 @@ class MoeBench(Case):
         self.assert_fails(flashmoe("moe-bench", "--trace", self.folder / "absent"), 1, "absent")
 
     def test_interrupt(self):
-        process = start("moe-bench", "--tokens", 100000, "--repeat", 1000)
-        self.addCleanup(process.kill)
-        time.sleep(1.5)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-        self.assertEqual((process.returncode, out), (1, b""))
-        self.assertIn(b"interrupted", err)
+        self.assert_interrupted(start("moe-bench", "--tokens", 100000, "--repeat", 1000), after=1.5)
 
 
 if __name__ == "__main__":

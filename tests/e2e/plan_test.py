@@ -1,8 +1,6 @@
 """flashmoe plan and doctor: nothing is loaded, the figures hang together, pages fit."""
 import json
 import shutil
-import signal
-import time
 import unittest
 
 from flashmoe_cli import MODEL, Case, flashmoe, start
@@ -42,13 +40,7 @@ class Plan(Case):
         self.assertIn("at least", run.err)
 
     def test_interrupt(self):
-        process = start("plan", "--experts", "streamed")
-        self.addCleanup(process.kill)
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-        self.assertEqual((process.returncode, out), (1, b""))
-        self.assertIn(b"interrupted", err)
+        self.assert_interrupted(start("plan", "--experts", "streamed"), after=0.3)
 
     def test_values(self):
         self.assert_fails(flashmoe("plan", "--hit-rate", 101), 2, "--hit-rate")
