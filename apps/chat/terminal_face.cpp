@@ -187,8 +187,8 @@ void TerminalFace::call(const std::string& text) {
 Permission TerminalFace::confirm(const std::string& always_means) {
   status_.erase();
   const std::string question = fmt::format("  run it? y: yes, n: no, a: always ({}) ", always_means);
+  const KeyMode mode;  // before the question is seen: whatever is typed after it counts
   write_out("\033[1m" + question + "\033[0m");
-  const KeyMode mode;
   while (true) {
     const char key = read_key();
     const auto answer = [](const char* word, Permission given) {
