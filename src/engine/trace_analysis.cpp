@@ -1,3 +1,7 @@
+#include <memory>
+#include <utility>
+#include <vector>
+
 #include "engine/trace_pass.h"
 #include "engine/trace_predictors.h"
 #include "engine/trace_settings.h"
@@ -11,9 +15,20 @@ constexpr double kUsualShare = 0.2;  // of the experts, where a trace tells of n
 }  // namespace
 
 TraceAnalysis analyse_trace(const TraceQuestion& question, double cache_share, double disk_gb_per_s) {
-  TracePasses passes(question, "reading the trace", 3);
+  TracePasses passes(question, "reading the trace", 2);
   const TraceHeader& header = passes.header();
-  const TraceTiming timing = learn_timing(question, passes);
+  uint64_t n_seen = 0;
+  const auto in_second_half = [&](const TraceStep& step) {
+    if (step.decode) n_seen += static_cast<uint64_t>(step.n_rows);
+    return n_seen * 2 > passes.end().n_decoded;
+  };
+  UseOfExperts use(header);
+  std::vector<std::unique_ptr<Predictor>> predictors = all_predictors(header);
+  const TraceTiming timing = learn_timing(question, passes, [&](const TraceStep& step) {
+    use.note(step);
+    if (in_second_half(step) || !step.decode) return;
+    for (const auto& predictor : predictors) predictor->learn(step);
+  });
   TraceAnalysis a;
   a.summary = summarise(question, passes, timing);
   a.disk_gb_per_s = disk_gb_per_s > 0 ? disk_gb_per_s : timing.disk_gb_per_s;
@@ -24,17 +39,7 @@ TraceAnalysis analyse_trace(const TraceQuestion& question, double cache_share, d
   const std::vector<SlotClass> classes = slots_of(header, setting, timing.expert_bytes);
   a.cache_share = share_of(header, classes);
 
-  PredictorTrials trials(header, timing, classes, a.disk_gb_per_s);
-  UseOfExperts use(header);
-  uint64_t n_seen = 0;
-  const auto in_second_half = [&](const TraceStep& step) {
-    if (step.decode) n_seen += static_cast<uint64_t>(step.n_rows);
-    return n_seen * 2 > a.summary.n_decoded;
-  };
-  passes.pass([&](const TraceStep& step, const TraceStep*) {
-    use.note(step);
-    if (!in_second_half(step) && step.decode) trials.learn(step);
-  });
+  PredictorTrials trials(header, timing, classes, a.disk_gb_per_s, std::move(predictors));
   n_seen = 0;
   passes.pass([&](const TraceStep& step, const TraceStep*) { trials.feed(step, in_second_half(step)); });
   a.layers = use.layers();

@@ -85,7 +85,8 @@ double TraceTiming::wait(size_t n, double gb_per_s, double bytes) const {
   return std::max(wait_s.empty() ? 0.0 : wait_s[0], now + transfer - transfer_then);
 }
 
-TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes) {
+TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes,
+                         const std::function<void(const TraceStep&)>& on_step) {
   TraceTiming timing;
   timing.expert_bytes =
       static_cast<double>(question.expert_bytes > 0 ? question.expert_bytes : passes.header().expert_bytes());
@@ -93,6 +94,7 @@ TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes) {
   const bool tells = passes.header().has_outcomes, timed = passes.header().has_times;
   WaitSums sums;
   passes.pass([&](const TraceStep& step, const TraceStep* next) {
+    if (on_step) on_step(step);
     for (const TraceRun& run : step.runs) timing.n_sequences = std::max(timing.n_sequences, run.sequence + 1);
     for (const TraceLayer& layer : step.layers) {
       if (!tells) break;

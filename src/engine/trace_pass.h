@@ -48,8 +48,9 @@ struct TraceTiming {
   // Seconds that a layer stands still which misses `n` experts, with another disk or smaller experts.
   double wait(size_t n, double gb_per_s, double bytes) const;
 };
-// The recorded times, or what the question says.
-TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes);
+// The recorded times, or what the question says; takes one pass, which `on_step` sees too.
+TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes,
+                         const std::function<void(const TraceStep& step)>& on_step = {});
 
 TraceSummary summarise(const TraceQuestion& question, const TracePasses& passes, const TraceTiming& timing);
 

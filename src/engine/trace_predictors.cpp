@@ -1,8 +1,9 @@
 #include "engine/trace_predictors.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <numeric>
+#include <functional>
 
 namespace flashmoe {
 namespace {
@@ -35,7 +36,7 @@ class CoOccurrence final : public Predictor {
     together_.assign(n_layers_ * n_experts_ * n_experts_, 0);
     alone_.assign(n_layers_ * n_experts_, 0);
     score_.resize(n_experts_);
-    order_.resize(n_experts_);
+    ranked_.resize(n_experts_);
   }
   const char* name() const override { return "co-occurrence"; }
   bool known() const override { return known_; }
@@ -58,23 +59,21 @@ class CoOccurrence final : public Predictor {
   void predict(const TraceStep& step, size_t token, size_t layer, std::vector<int32_t>& experts) override {
     experts.clear();
     if (layer == 0 || !known_) return;
-    std::fill(score_.begin(), score_.end(), 0.0F);
+    rows_.clear();
     for (const int32_t from : picks_of(step, token, layer - 1)) {
       const size_t row = (layer - 1) * n_experts_ + static_cast<size_t>(from);
-      if (alone_[row] == 0) continue;
-      const float scale = 1.0F / static_cast<float>(alone_[row]);
-      const uint16_t* counts = &together_[row * n_experts_];
-      for (size_t e = 0; e < n_experts_; ++e) score_[e] += scale * static_cast<float>(counts[e]);
+      if (alone_[row] > 0) rows_.push_back({&together_[row * n_experts_], 1.0F / static_cast<float>(alone_[row])});
     }
-    std::iota(order_.begin(), order_.end(), 0);
-    const auto better = [&](int32_t a, int32_t b) {
-      const float x = score_[static_cast<size_t>(a)], y = score_[static_cast<size_t>(b)];
-      return x != y ? x > y : a < b;
-    };
-    const auto end = order_.begin() + static_cast<std::ptrdiff_t>(n_used_);
-    std::nth_element(order_.begin(), end - 1, order_.end(), better);
-    std::sort(order_.begin(), end, better);
-    experts.assign(order_.begin(), end);
+    add_rows();
+    // Scores are not negative: their bits are in their order. Among equals the lower number comes first.
+    for (size_t e = 0; e < n_experts_; ++e) {
+      ranked_[e] = uint64_t{std::bit_cast<uint32_t>(score_[e])} << 32 | (UINT32_MAX - static_cast<uint32_t>(e));
+    }
+    const auto end = ranked_.begin() + static_cast<std::ptrdiff_t>(n_used_);
+    std::partial_sort(ranked_.begin(), end, ranked_.end(), std::greater<>());
+    for (auto rank = ranked_.begin(); rank != end; ++rank) {
+      experts.push_back(static_cast<int32_t>(UINT32_MAX - static_cast<uint32_t>(*rank)));
+    }
   }
 
  private:
@@ -82,12 +81,29 @@ class CoOccurrence final : public Predictor {
     return std::span(step.layers[layer].experts).subspan(row * n_used_, n_used_);
   }
 
+  struct Row {
+    const uint16_t* counts;  // [n_experts]
+    float scale;
+  };
+  // score_ from rows_, which come from far: all are asked for before the first is added.
+  void add_rows() {
+    constexpr size_t kLine = 64 / sizeof(uint16_t);
+    for (const Row& row : rows_) {
+      for (size_t e = 0; e < n_experts_; e += kLine) __builtin_prefetch(row.counts + e);
+    }
+    std::fill(score_.begin(), score_.end(), 0.0F);
+    for (const Row& row : rows_) {
+      for (size_t e = 0; e < n_experts_; ++e) score_[e] += row.scale * static_cast<float>(row.counts[e]);
+    }
+  }
+
   size_t n_layers_, n_experts_, n_used_;
   bool known_;
+  std::vector<Row> rows_;
   std::vector<uint16_t> together_;  // [n_layers, n_experts, n_experts] tokens that picked both, here and a layer on
   std::vector<uint16_t> alone_;     // [n_layers, n_experts]
   std::vector<float> score_;
-  std::vector<int32_t> order_;
+  std::vector<uint64_t> ranked_;  // [n_experts]
 };
 
 class NextRouter final : public Predictor {
@@ -129,12 +145,13 @@ std::vector<std::unique_ptr<Predictor>> all_predictors(const TraceHeader& header
 }
 
 PredictorTrials::PredictorTrials(const TraceHeader& header, const TraceTiming& timing,
-                                 const std::vector<SlotClass>& classes, double disk_gb_per_s)
+                                 const std::vector<SlotClass>& classes, double disk_gb_per_s,
+                                 std::vector<std::unique_ptr<Predictor>> predictors)
     : header_(header),
       timing_(timing),
       disk_gb_per_s_(disk_gb_per_s),
       cache_(make_replay_cache(CachePolicy::two_timescale, without_read_ahead(header), classes, nullptr)),
-      predictors_(all_predictors(header)),
+      predictors_(std::move(predictors)),
       scores_(predictors_.size()),
       absent_(predictors_.size()) {
   if (disk_gb_per_s <= 0 || timing.expert_bytes <= 0 || !timing.known() || timing.n_decoded == 0) {
@@ -143,10 +160,6 @@ PredictorTrials::PredictorTrials(const TraceHeader& header, const TraceTiming& t
   }
   const double layer_s = timing.compute_s / static_cast<double>(timing.n_decoded) / header.n_layers;
   n_in_time_ = static_cast<size_t>(std::lround(layer_s * disk_gb_per_s * 1e9 / timing.expert_bytes));
-}
-
-void PredictorTrials::learn(const TraceStep& step) {
-  for (const auto& predictor : predictors_) predictor->learn(step);
 }
 
 void PredictorTrials::feed(const TraceStep& step, bool test) {

@@ -31,11 +31,10 @@ std::vector<std::unique_ptr<Predictor>> all_predictors(const TraceHeader& header
 // Read-ahead by one predictor beside a cache: which misses it foresees in time.
 class PredictorTrials {
  public:
-  // `disk_gb_per_s` 0: only what is caught is told.
+  // `disk_gb_per_s` 0: only what is caught is told. Predictors have learnt.
   PredictorTrials(const TraceHeader& header, const TraceTiming& timing, const std::vector<SlotClass>& classes,
-                  double disk_gb_per_s);
+                  double disk_gb_per_s, std::vector<std::unique_ptr<Predictor>> predictors);
 
-  void learn(const TraceStep& step);
   // Feeds the cache with every step; decoded ones are put to the test when `test`.
   void feed(const TraceStep& step, bool test);
   std::vector<PredictorTrial> results() const;

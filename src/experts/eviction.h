@@ -36,6 +36,8 @@ struct EvictionRates {
 // A step of many rows counts as that many passes, up to kMostRows, in each of which an expert was picked as often as in
 // the mean of the rows: a prompt that picks nearly every expert once leaves those in place that it picks often.
 //
+// Within a layer forecasts differ only in n_layers / p, so that it is all that is kept for an expert, and compared.
+//
 // Cost: use() O(n_experts), plain loops over arrays; set_candidate() O(1); victim() O(layers asked + n_experts of each
 // layer that changed since).
 class Eviction {
@@ -64,15 +66,24 @@ class Eviction {
     float fast = 1, slow = 1;
   };
 
+  struct Last {
+    int expert;       // the candidate needed last, kNone, or kUnknown
+    double expected;  // its next use; -infinity: there is none
+  };
+  double expected(int layer, float distance) const {
+    return static_cast<double>(passed_[static_cast<size_t>(layer)]) + static_cast<double>(distance);
+  }
+
   int n_layers_, n_experts_;
   EvictionRates rates_;
   std::array<Keep, kMostRows + 1> keep_;  // what is left of the averages after so many passes
   int64_t passes_ = 0;                    // layers passed so far: the time
   int current_layer_ = -1;
   std::vector<float> fast_, slow_;  // [n_layers, n_experts]
-  std::vector<double> forecast_;    // [n_layers, n_experts], time of the expected next use
-  std::vector<double> key_;         // [n_layers, n_experts], the forecast of candidates, -infinity for the others
-  std::vector<int> last_;           // [n_layers], the candidate with the largest key, kNone, or kUnknown
+  std::vector<int64_t> passed_;     // [n_layers] when
+  std::vector<float> distance_;     // [n_layers, n_experts] from there to the expected next use
+  std::vector<float> candidates_;   // [n_layers, n_experts] the distance of candidates, kNever for the others
+  std::vector<Last> last_;          // [n_layers]
 };
 
 }  // namespace flashmoe

@@ -122,24 +122,30 @@ class PlainPolicy {
   std::vector<Expert> experts_;
 };
 
-TEST(Eviction, ChoosesWhatThePlainPolicyChooses) {
-  constexpr int kLayers = 5, kExperts = 12;
-  Eviction eviction(kLayers, kExperts);
-  PlainPolicy plain(kLayers, kExperts);
+// Fewer experts than are looked at side by side, and a number that is no multiple of them.
+class EvictionOf : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Experts, EvictionOf, testing::Values(12, 75));
+
+TEST_P(EvictionOf, ChoosesWhatThePlainPolicyChooses) {
+  constexpr int kLayers = 5;
+  const int n_experts = GetParam();
+  Eviction eviction(kLayers, n_experts);
+  PlainPolicy plain(kLayers, n_experts);
   std::mt19937 random(3);
+  const auto n = static_cast<unsigned>(n_experts);
   const std::vector<int> layers = {0, 1, 2, 3, 4};
   EXPECT_FALSE(eviction.victim(layers).has_value());
   for (int step = 0; step < 5000; ++step) {
     const int layer = step % kLayers;
     std::vector<int32_t> picks;
     for (int i = 0; i < 3; ++i)
-      picks.push_back(static_cast<int32_t>(random() % kExperts * (random() % kExperts) / kExperts));
+      picks.push_back(static_cast<int32_t>(random() % n * (random() % n) / n));
     std::sort(picks.begin(), picks.end());
     picks.erase(std::unique(picks.begin(), picks.end()), picks.end());
     eviction.use(layer, Picks(picks));
     plain.use(layer, picks);
     for (int change = 0; change < 4; ++change) {
-      const int l = static_cast<int>(random() % kLayers), e = static_cast<int>(random() % kExperts);
+      const int l = static_cast<int>(random() % kLayers), e = static_cast<int>(random() % n);
       const bool on = random() % 2 == 0;
       eviction.set_candidate(l, e, on);
       plain.at(l, e).candidate = on;
@@ -150,6 +156,25 @@ TEST(Eviction, ChoosesWhatThePlainPolicyChooses) {
     if (!victim) continue;
     ASSERT_TRUE(plain.at(victim->layer, victim->expert).candidate);
     ASSERT_NEAR(plain.at(victim->layer, victim->expert).forecast, latest, 1e-4 * latest);
+  }
+}
+
+TEST_P(EvictionOf, TakesTheFirstAmongEquals) {
+  const int n_experts = GetParam();
+  Eviction eviction(2, n_experts);
+  const std::vector<int> layers = {0, 1};
+  for (const int layer : layers) eviction.use(layer, Picks(ids({})));
+  for (int e = n_experts - 1; e >= 0; --e) {
+    for (const int layer : layers) eviction.set_candidate(layer, e, true);
+  }
+  for (const int layer : {1, 0}) {  // layer 0 was passed before
+    for (int e = 0; e < n_experts; ++e) {
+      const auto victim = eviction.victim(layers);
+      ASSERT_TRUE(victim);
+      EXPECT_EQ(victim->layer, layer);
+      EXPECT_EQ(victim->expert, e);
+      eviction.set_candidate(victim->layer, victim->expert, false);
+    }
   }
 }
 
