@@ -30,6 +30,8 @@ struct TensorInfo {
   uint64_t stride = 0;         // from a matrix of a stack to the next, its scales and biases alike; 0: no gaps
   // Of a packed folder's experts, [n_experts]: of the records that the stack's matrices are in.
   std::shared_ptr<const std::vector<uint64_t>> checksums = {};
+  // Of a tensor of a packed folder's trunk: XXH3 of its bytes, then its scales, then its biases.
+  std::optional<uint64_t> checksum = {};
 
   int64_t n_values() const;
   uint64_t all_bytes() const { return bytes + scales.bytes + biases.bytes; }

@@ -61,7 +61,14 @@ class ManifestReader {
     const Json& trunk = member(root_, "trunk");
     if (text(trunk, "file") != kTrunkName) bad("names another trunk than trunk.gguf");
     manifest.trunk_bytes = static_cast<uint64_t>(number(trunk, "bytes", 0, INT64_MAX));
-    manifest.trunk_checksum = checksum(member(trunk, "xxh3"));
+    manifest.trunk_checksums.header_bytes =
+        static_cast<uint64_t>(number(trunk, "header_bytes", 0, static_cast<int64_t>(manifest.trunk_bytes)));
+    manifest.trunk_checksums.header = checksum(member(trunk, "header_xxh3"));
+    const Json& tensors = member(trunk, "tensors");
+    if (!tensors.is_object()) bad("'tensors' is not an object");
+    for (const auto& [name, value] : tensors.items()) {
+      if (!manifest.trunk_checksums.tensors.emplace(name, checksum(value)).second) bad("a tensor is there twice");
+    }
     for (const Json& item : list(trunk, "apart")) manifest.apart.push_back(read_tensor(item));
     manifest.n_experts = number(root_, "n_experts", 1, kMaxExperts);
     const Json& layers = list(root_, "layers");
@@ -216,9 +223,13 @@ std::string Manifest::to_json() const {
     item.update(show(tensor.matrix));
     apart_list.push_back(std::move(item));
   }
+  Json tensors = Json::object();
+  for (const auto& [name, value] : trunk_checksums.tensors) tensors.emplace(name, show_checksum(value));
   json["trunk"] = {{"file", kTrunkName},
                    {"bytes", trunk_bytes},
-                   {"xxh3", show_checksum(trunk_checksum)},
+                   {"header_bytes", trunk_checksums.header_bytes},
+                   {"header_xxh3", show_checksum(trunk_checksums.header)},
+                   {"tensors", std::move(tensors)},
                    {"apart", std::move(apart_list)}};
   json["n_experts"] = n_experts;
   json["layers"] = Json::array();

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -16,7 +17,7 @@ namespace flashmoe {
 inline constexpr std::string_view kManifestName = "manifest.json";
 inline constexpr std::string_view kUnfinishedManifestName = "manifest.unfinished.json";
 inline constexpr std::string_view kTrunkName = "trunk.gguf";
-inline constexpr int kManifestVersion = 1;
+inline constexpr int kManifestVersion = 2;
 inline constexpr uint64_t kRecordAlignment = 4096;
 
 // One of the three matrices that every record of a layer holds, in the order gate, up, down.
@@ -46,9 +47,17 @@ struct PackedTensor {
   std::vector<int64_t> shape;  // outermost first
 };
 
+// XXH3 of all that trunk.gguf holds.
+struct TrunkChecksums {
+  uint64_t header_bytes = 0;  // before the first tensor
+  uint64_t header = 0;
+  std::map<std::string, uint64_t, std::less<>> tensors;  // of the weights, then the scales, then the biases
+  bool operator==(const TrunkChecksums&) const = default;
+};
+
 struct Manifest {
   uint64_t trunk_bytes = 0;  // 0: not packed yet
-  uint64_t trunk_checksum = 0;
+  TrunkChecksums trunk_checksums;
   std::vector<PackedTensor> apart;
   int64_t n_experts = 0;
   std::vector<PackedLayer> layers;

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "checkpoint/contents.h"
 #include "checkpoint/gguf.h"
+#include "checkpoint/trunk_checksums.h"
 
 namespace flashmoe {
 namespace {
@@ -99,11 +100,19 @@ std::unique_ptr<Checkpoint> open_packed_folder(const std::string& folder) {
   contents.path = folder;
   std::shared_ptr<File> trunk = open_file((base / kTrunkName).string());
   check_size(*trunk, manifest.trunk_bytes);
+  check_trunk_header(*trunk, manifest);
   GgufHeader header = read_gguf_header(*trunk);
   contents.container = "packed folder";
   contents.metadata = std::move(header.metadata);
   add_file(contents, std::move(trunk), std::move(header.tensors));
   for (const PackedTensor& tensor : manifest.apart) join_apart(contents, tensor);
+  for (auto& [name, tensor] : contents.tensors) {
+    const auto known = manifest.trunk_checksums.tensors.find(name);
+    if (known == manifest.trunk_checksums.tensors.end()) {
+      fail(Fault::input, "{}: manifest.json has no checksum for tensor {}: pack anew", folder, in_quotes(name));
+    }
+    tensor.checksum = known->second;
+  }
   for (size_t i = 0; i < manifest.layers.size(); ++i) {
     if (manifest.layers[i].checksums.empty()) {
       fail(Fault::input, "{}: layer {} is not packed: manifest.json is damaged, pack anew", folder, i);

@@ -206,7 +206,8 @@ void CheckpointEngine::load_weights(Reading& reading) {
   LoadProgress progress(options_, report_.trunk_bytes + (fill ? report_.expert_bytes : 0));
   auto queue = resident ? reading.loading_queue() : reading.streaming_queue(model_.experts, budget_);
   const bool direct = reading.direct();
-  trunk_.load(*model_.binder, checkpoint, *queue, direct, budget_, progress.part());
+  trunk_.load(*model_.binder, checkpoint,
+              {*queue, *pool_, direct, options_.verify_reads != VerifyChoice::never}, budget_, progress.part());
   if (!resident && !direct) {
     for (const auto& file : checkpoint.files()) file->drop_page_cache();
   }

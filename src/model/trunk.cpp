@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/checksum.h"
 #include "base/error.h"
+#include "checkpoint/trunk_checksums.h"
 
 namespace flashmoe {
 namespace {
@@ -64,11 +66,22 @@ float transformed(float value, Transform transform) {
   return value;
 }
 
-std::span<const float> load_vector(const Binder::VectorRequest& request, const Checkpoint& checkpoint,
+[[noreturn]] void fail_damaged(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  fail(Fault::io,
+       "{}: tensor {}: its checksum is not the one in manifest.json (2 tries); the file is damaged: restore it or pack "
+       "the model anew",
+       checkpoint.files()[tensor.file]->path(), tensor.name);
+}
+
+std::span<const float> load_vector(const Binder::VectorRequest& request, const Checkpoint& checkpoint, bool verify,
                                    std::byte* dest) {
   const TensorInfo& tensor = *request.tensor;
   std::vector<std::byte> raw(tensor.bytes);
-  checkpoint.files()[tensor.file]->read(tensor.offset, raw);
+  for (int n_tries = 0;; ++n_tries) {
+    if (n_tries == 2) fail_damaged(checkpoint, tensor);
+    checkpoint.files()[tensor.file]->read(tensor.offset, raw);
+    if (!verify || !tensor.checksum || checksum_of(raw) == *tensor.checksum) break;
+  }
   float* values = reinterpret_cast<float*>(dest);
   const int64_t n = tensor.n_values();
   format_info(tensor.format).decode({raw.data()}, 0, n, values);
@@ -159,10 +172,53 @@ uint64_t Trunk::bytes(const Binder& binder) {
   return total;
 }
 
-void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, ReadQueue& queue, bool direct, Budget& budget,
+// Whether memory holds what was packed. Of a matrix that was put together from pieces the file is asked.
+bool Trunk::is_right(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) const {
+  const TensorInfo& tensor = *request.tensor;
+  if (!tensor.checksum) return true;
+  if (!request.pieces.empty()) return checksum_of_tensor(checkpoint, tensor) == *tensor.checksum;
+  const std::array<const std::byte*, 3> memory = {request.target->data, request.target->scales, request.target->biases};
+  const std::array<Part, 3> parts = parts_of(request);
+  Checksum checksum;
+  for (size_t p = 0; p < parts.size(); ++p) {
+    if (parts[p].bytes > 0) checksum.add({memory[p], static_cast<size_t>(parts[p].stored.bytes)});
+  }
+  return checksum.value() == *tensor.checksum;
+}
+
+void Trunk::read_anew(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) {
+  if (!request.pieces.empty()) return;
+  const std::array<const std::byte*, 3> memory = {request.target->data, request.target->scales, request.target->biases};
+  const std::array<Part, 3> parts = parts_of(request);
+  for (size_t p = 0; p < parts.size(); ++p) {
+    if (parts[p].bytes == 0) continue;
+    const Extent& stored = parts[p].stored;
+    std::byte* at = buffer_.data() + (memory[p] - buffer_.data());
+    checkpoint.files()[stored.file]->read(stored.offset, {at, static_cast<size_t>(stored.bytes)});
+  }
+}
+
+// Memory and cables err, too: what differs is read once more.
+void Trunk::verify_matrices(const Binder& binder, const Checkpoint& checkpoint, ThreadPool& pool) {
+  const auto& requests = binder.matrices();
+  std::vector<char> right(requests.size());
+  pool.parallel_for(static_cast<int64_t>(requests.size()), 1, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      right[i] = is_right(requests[i], checkpoint) ? 1 : 0;
+    }
+  });
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (right[i] == 1) continue;
+    read_anew(requests[i], checkpoint);
+    if (!is_right(requests[i], checkpoint)) fail_damaged(checkpoint, *requests[i].tensor);
+  }
+}
+
+void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, const Reading& how, Budget& budget,
                  const std::function<void(uint64_t)>& on_bytes) {
+  ReadQueue& queue = how.queue;
   buffer_ = Buffer(budget, Allotted::trunk, bytes(binder));
-  MatrixReads matrices(checkpoint, direct, buffer_.data());
+  MatrixReads matrices(checkpoint, how.direct, buffer_.data());
   for (const auto& request : binder.matrices()) matrices.add(request);
   const std::span<const ReadRequest> reads = matrices.requests();
   uint64_t done_bytes = 0;
@@ -181,9 +237,10 @@ void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, ReadQueue& 
   }
   std::byte* at = matrices.end();
   for (const auto& request : binder.vectors()) {
-    *request.target = load_vector(request, checkpoint, at);
+    *request.target = load_vector(request, checkpoint, how.verify, at);
     at += vector_span(*request.tensor);
   }
+  if (how.verify) verify_matrices(binder, checkpoint, how.pool);
 }
 
 }  // namespace flashmoe

@@ -5,6 +5,7 @@
 #include <functional>
 #include <span>
 
+#include "base/thread_pool.h"
 #include "io/read_queue.h"
 #include "memory/buffer.h"
 #include "model/binder.h"
@@ -16,14 +17,25 @@ class Trunk {
   // Bytes of Allotted::trunk that load() takes.
   static uint64_t bytes(const Binder& binder);
 
+  struct Reading {
+    ReadQueue& queue;
+    ThreadPool& pool;
+    bool direct = false;  // use O_DIRECT where a file allows it
+    bool verify = true;   // compare tensors with their checksums, where the checkpoint has any
+  };
   // Reads every tensor the binder matched and fills the binder's targets, which borrow from this Trunk.
-  // `direct`: use O_DIRECT where a file allows it. `on_bytes` gets the bytes read so far. Throws Error{io, input}.
-  void load(const Binder& binder, const Checkpoint& checkpoint, ReadQueue& queue, bool direct, Budget& budget,
+  // `on_bytes` gets the bytes read so far. Throws Error{io, input}. A tensor with another checksum than was packed is
+  // read once more.
+  void load(const Binder& binder, const Checkpoint& checkpoint, const Reading& how, Budget& budget,
             const std::function<void(uint64_t)>& on_bytes);
 
   std::span<const std::byte> memory() const { return buffer_.span(); }  // empty before load()
 
  private:
+  void verify_matrices(const Binder& binder, const Checkpoint& checkpoint, ThreadPool& pool);
+  bool is_right(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) const;
+  void read_anew(const Binder::MatrixRequest& request, const Checkpoint& checkpoint);
+
   Buffer buffer_;
 };
 

@@ -9,8 +9,8 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "checkpoint/contents.h"
+#include "checkpoint/file_checksum.h"
 #include "checkpoint/safetensors.h"
-#include "pack/verify.h"
 
 namespace flashmoe {
 
@@ -66,7 +66,7 @@ void Importance::read(const Extent& extent, std::span<float> out) const {
 
 nlohmann::ordered_json Importance::identity() const {
   if (!known()) return nullptr;
-  return {{"bytes", file_->size()}, {"xxh3", show_checksum(file_checksum(*file_, {}))}};
+  return {{"bytes", file_->size()}, {"xxh3", show_checksum(checksum_of_file(*file_))}};
 }
 
 }  // namespace flashmoe

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "checkpoint/contents.h"
 #include "checkpoint/pack.h"
+#include "checkpoint/trunk_checksums.h"
 #include "flashmoe/pack.h"
 #include "pack/pipeline.h"
 #include "pack/plan_lines.h"
@@ -223,9 +224,8 @@ bool Packer::is_whole(size_t layer) const {
 void Packer::check_what_is_there() {
   std::error_code error;
   if (manifest_.trunk_bytes > 0) {
-    const bool whole = fs::file_size(path(kTrunkName), error) == manifest_.trunk_bytes && !error &&
-                       file_checksum(*open_file(path(kTrunkName)), {}) == manifest_.trunk_checksum;
-    if (!whole) manifest_.trunk_bytes = 0;
+    const bool there = fs::exists(path(kTrunkName), error);
+    if (!there || damage_of_trunk(*open_file(path(kTrunkName)), manifest_, {})) manifest_.trunk_bytes = 0;
   }
   for (size_t i = 0; i < manifest_.layers.size(); ++i) {
     if (manifest_.layers[i].checksums.empty()) continue;
@@ -262,7 +262,7 @@ void Packer::pack_trunk() {
     if (task_checksum(*written, tasks[i]) != sums[i])
       fail(Fault::io, "{}: reads otherwise than it was written: is the disk sound?", written->path());
   }
-  manifest_.trunk_checksum = file_checksum(*written, {});
+  manifest_.trunk_checksums = checksums_of_trunk(*written, manifest_, {});
   pipeline_->times().write_s += seconds_since(began_ns);
   pipeline_->times().total_s += seconds_since(began_ns);
   manifest_.trunk_bytes = trunk_.bytes;

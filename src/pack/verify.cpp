@@ -7,6 +7,7 @@
 #include "base/checksum.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "checkpoint/trunk_checksums.h"
 #include "flashmoe/pack.h"
 
 namespace flashmoe {
@@ -16,7 +17,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kIdentityBytes = kMiB;  // of the head of each source file
-constexpr uint64_t kVerifyBytes = 4 * kMiB;
 
 }  // namespace
 
@@ -30,19 +30,6 @@ Json identity_of(const Checkpoint& checkpoint) {
                      {"xxh3_of_first_mib", show_checksum(checksum_of(head))}});
   }
   return {{"container", checkpoint.container()}, {"files", std::move(files)}};
-}
-
-uint64_t file_checksum(const File& file, const std::function<void(uint64_t)>& on_bytes) {
-  Checksum checksum;
-  std::vector<std::byte> buffer(static_cast<size_t>(std::min(kVerifyBytes, std::max<uint64_t>(file.size(), 1))));
-  for (uint64_t at = 0; at < file.size();) {
-    const auto n = static_cast<size_t>(std::min<uint64_t>(buffer.size(), file.size() - at));
-    file.read(at, std::span(buffer).first(n));
-    checksum.add(std::span<const std::byte>(buffer).first(n));
-    at += n;
-    if (on_bytes) on_bytes(n);
-  }
-  return checksum.value();
 }
 
 uint64_t task_checksum(const File& file, const Task& task) {
@@ -82,8 +69,8 @@ uint64_t verify_pack(const PackOptions& options) {
   };
   const auto trunk = open_file((folder / kTrunkName).string());
   trunk->drop_page_cache();
-  if (trunk->size() != manifest.trunk_bytes || file_checksum(*trunk, note) != manifest.trunk_checksum) {
-    fail(Fault::io, "{}: its checksum is not the one in manifest.json: it is damaged, pack anew", trunk->path());
+  if (const auto damage = damage_of_trunk(*trunk, manifest, note)) {
+    fail(Fault::io, "{}: {} is damaged: not what manifest.json says; pack anew", trunk->path(), *damage);
   }
   for (size_t i = 0; i < manifest.layers.size(); ++i) {
     const auto bank = open_file((folder / manifest.bank_name(i)).string());

@@ -11,9 +11,7 @@
 
 namespace flashmoe {
 
-// `on_bytes` gets the bytes of each step and may be empty.
-uint64_t file_checksum(const File& file, const std::function<void(uint64_t)>& on_bytes);
-// The first expert whose record differs; nothing: none.
+// The first expert whose record differs; nothing: none. `on_bytes` gets the bytes of each step and may be empty.
 std::optional<size_t> first_difference(const File& bank, const PackedLayer& layer,
                                        const std::function<void(uint64_t)>& on_bytes);
 

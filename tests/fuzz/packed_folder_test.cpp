@@ -14,7 +14,7 @@ constexpr int kManifests = 10'000;
 Manifest small_manifest() {
   Manifest manifest;
   manifest.trunk_bytes = 12345;
-  manifest.trunk_checksum = 0x0123456789abcdef;
+  manifest.trunk_checksums = {9000, 0x0123456789abcdef, {{"output.weight", 7}, {"output_norm.weight", 8}}};
   manifest.n_experts = 2;
   const PackedMatrix apart = {Format::affine4, {ScaleType::bf16, 1, 64, 0}, 64, 128};
   manifest.apart.push_back({"output.weight", apart, {64, 128}});

@@ -12,7 +12,7 @@ LoadedModel::LoadedModel(const std::string& path, const LoadOptions& options)
   for (int i = 0; i < kAllottedCount; ++i) budget_.allot(static_cast<Allotted>(i), options.allotment_bytes);
   const auto make_queue = options.queue ? options.queue : [] { return make_pread_queue(2); };
   const auto trunk_queue = make_pread_queue(2);
-  trunk_.load(*bound_.binder, *bound_.checkpoint, *trunk_queue, false, budget_, {});
+  trunk_.load(*bound_.binder, *bound_.checkpoint, {*trunk_queue, pool_}, budget_, {});
   const ExpertTable& table = bound_.experts;
   const auto& files = bound_.checkpoint->files();
   const uint32_t alignment = options.direct ? 4096 : 1;
