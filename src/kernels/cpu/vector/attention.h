@@ -13,19 +13,12 @@ inline constexpr int64_t kPositions = 64;  // of one block: its keys and values 
 inline constexpr int64_t kTile = 16;       // kKvTile
 inline constexpr int kTwo = 2;             // vectors worked on together: with kGroup queries, half of the registers
 
-// Fetches what comes after keys[at]: the same place of the tile's values, which are passed row by row in narrow strips,
-// and of the keys two vectors on. Without it decode waits for memory at each: 9 GB/s of 40.
-struct Ahead {
-  const std::byte* values;
-  const std::byte* keys;
-  Ahead(const AttentionSpan& span, int64_t position)
-      : values(span.values + position / kTile * span.value_stride),
-        keys(span.keys + (position + kTwo * kLanes) / kTile * span.key_stride) {}
-  void fetch(int64_t at) const {
-    __builtin_prefetch(values + at);
-    __builtin_prefetch(keys + at);
-  }
-};
+// Asks for what lies where the present key or value does, a block of positions further on, into L2. A block's values
+// are passed row by row in narrow strips, which no hardware prefetcher follows; and requests for a whole block at once
+// would wait for each other.
+inline void ask_for_next_block(const void* at, int64_t stride) {
+  __builtin_prefetch(static_cast<const std::byte*>(at) + kPositions / kTile * stride, 0, 2);
+}
 
 // A span's keys and values in f16 or f32.
 template <typename Stored>
@@ -45,13 +38,12 @@ struct FloatCache {
       const int64_t p = first + v * kLanes;
       keys[v] = reinterpret_cast<const Stored*>(span.keys + p / kTile * span.key_stride) + p % kTile;
     }
-    const Ahead ahead[kTwo] = {{span, first}, {span, first + kLanes}};
     const float* q = span.q + query * span.d_head;
     for (int64_t j = 0; j < span.d_head; ++j) {
       Vec key[kTwo];
       for (int v = 0; v < kTwo; ++v) {
         key[v] = load(keys[v] + j * kTile);
-        ahead[v].fetch(j * kTile * static_cast<int64_t>(sizeof(Stored)));
+        ask_for_next_block(keys[v] + j * kTile, span.key_stride);
       }
       for (int h = 0; h < kQueries; ++h) {
         const Vec factor = broadcast(q[h * span.d_head + j]);
@@ -72,6 +64,7 @@ struct FloatCache {
       const int64_t at = first + p;
       const auto* value =
           reinterpret_cast<const Stored*>(span.values + at / kTile * span.value_stride) + at % kTile * span.d_head + c;
+      ask_for_next_block(value, span.value_stride);
       Vec values[kWidth];
       for (int v = 0; v < kWidth; ++v) values[v] = load(value + v * kLanes, lanes);
       for (int h = 0; h < kQueries; ++h) {
@@ -118,7 +111,6 @@ struct Int8Cache {
       keys[v] = tile + p % kTile * 4;
       scales[v] = reinterpret_cast<const float*>(tile + kTile * span.d_head) + p % kTile;
     }
-    const Ahead ahead[kTwo] = {{span, first}, {span, first + kLanes}};
     const int8_t* q = span.q8 + query * span.d_head;
     const int64_t n_blocks = span.d_head / kScaleDims;
     for (int64_t b = 0; b < n_blocks; ++b) {
@@ -130,7 +122,7 @@ struct Int8Cache {
         Keys key[kTwo];
         for (int v = 0; v < kTwo; ++v) {
           key[v] = load_keys(keys[v] + j * kTile);
-          ahead[v].fetch(j * kTile);
+          ask_for_next_block(keys[v] + j * kTile, span.key_stride);
         }
         for (int h = 0; h < kQueries; ++h) {
           const FourOfQuery four = load_four(q + h * span.d_head + j);
@@ -138,7 +130,10 @@ struct Int8Cache {
         }
       }
       Vec scale[kTwo];
-      for (int v = 0; v < kTwo; ++v) scale[v] = load(scales[v] + b * kTile);
+      for (int v = 0; v < kTwo; ++v) {
+        scale[v] = load(scales[v] + b * kTile);
+        ask_for_next_block(scales[v] + b * kTile, span.key_stride);
+      }
       for (int h = 0; h < kQueries; ++h) {
         const Vec of_query = broadcast(span.q8_scale[(query + h) * n_blocks + b]);
         for (int v = 0; v < kTwo; ++v) sums[h][v] = fma(to_float(dots[h][v]), scale[v] * of_query, sums[h][v]);
@@ -153,6 +148,7 @@ struct Int8Cache {
     for (int64_t p = 0; p < kPositions; ++p) {
       const int64_t at = first + p;
       const std::byte* tile = span.values + at / kTile * span.value_stride;
+      if (p % kTile == 0) ask_for_next_block(tile + kTile * span.d_head, span.value_stride);
       scales[p] = p < n ? reinterpret_cast<const float*>(tile + kTile * span.d_head)[at % kTile] : 0.0f;
     }
     for (int h = 0; h < kQueries; ++h) {
@@ -178,6 +174,7 @@ struct Int8Cache {
       const int64_t at = first + p;
       const auto* pair = reinterpret_cast<const int8_t*>(span.values + at / kTile * span.value_stride) +
                          (at % kTile * span.d_head + 2 * c);
+      ask_for_next_block(pair, span.value_stride);
       Pairs pairs[kWidth];
       for (int v = 0; v < kWidth; ++v) pairs[v] = load_pairs(pair + v * 2 * kLanes);
       for (int h = 0; h < kQueries; ++h) {
