@@ -16,7 +16,7 @@ struct Bytes {
   operator __m128i() const { return _mm_load_si128(reinterpret_cast<const __m128i*>(values)); }
 };
 
-// Sums of 16 values come in lanes 4 l + g (Form::piece), those of planes in order.
+// Sums of 16 values come in lanes 4 l + g (Form::piece), those of planes and fours in order.
 consteval Bytes piece_of_lane(Form form) {
   Bytes bytes = {};
   for (int k = 0; k < 16; ++k) bytes.values[k] = static_cast<int8_t>(form.piece_of_sum(k));
@@ -48,16 +48,16 @@ inline __m512i add_halves(__m512i a, __m512i b) {
 }
 
 // Dot products of four registers; `w` are unsigned bytes. A lane: sums of 16 values, or of halved forms two for a
-// block.
+// block. Upright forms add to `before`.
 template <Form kForm>
-inline __m512i lane_sums(const __m512i w[4], const int8_t* x) {
+inline __m512i lane_sums(const __m512i w[4], const int8_t* x, __m512i before = _mm512_setzero_si512()) {
   __m512i dots[4];
   for (int g = 0; g < 4; ++g) {
-    const bool goes_on = kForm.has_planes() ? g > 0 : kForm.is_halved() && g % 2 == 1;
-    const __m512i start = goes_on ? dots[g - 1] : _mm512_setzero_si512();
+    const bool goes_on = kForm.is_upright() ? g > 0 : kForm.is_halved() && g % 2 == 1;
+    const __m512i start = goes_on ? dots[g - 1] : kForm.is_upright() ? before : _mm512_setzero_si512();
     dots[g] = _mm512_dpbusd_epi32(start, w[g], _mm512_loadu_si512(x + 64 * g));
   }
-  if constexpr (kForm.has_planes()) return dots[3];
+  if constexpr (kForm.is_upright()) return dots[3];
   if constexpr (kForm.is_halved()) return add_halves(dots[1], dots[3]);
   const auto halve = [](__m512i a, __m512i b) {
     return _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
@@ -69,7 +69,7 @@ template <Form kForm>
 inline __m512i fine_lanes(__m128i of_groups) {
   static constexpr Bytes kPieces = piece_of_lane(kForm);
   static constexpr Lanes kShifts = fine_shifts(kForm);
-  if constexpr (kForm.has_planes()) return _mm512_cvtepi8_epi32(of_groups);
+  if constexpr (kForm.is_in_order()) return _mm512_cvtepi8_epi32(of_groups);
   const __m512i factors = _mm512_cvtepi8_epi32(_mm_shuffle_epi8(of_groups, kPieces));
   return kForm.steps[3] == 0 ? factors : _mm512_sllv_epi32(factors, kShifts);
 }
@@ -82,9 +82,11 @@ inline __m256i block_sums(__m512i lanes) {
 }
 
 // What a form needs of the activations alone, for each 256 values: the offset times their sums (of 8 blocks, or for
-// fine forms of 16 values in lanes), or the sums of 16 values in 16 bits.
+// fine and upright forms of 16 values in lanes), or the sums of 16 values in 16 bits. Of upright forms they are
+// negative: what the products are added to.
 constexpr bool needs_sums(Form form) { return form.offset != 0 || form.has_fine_minimum(); }
-constexpr int sums_per_superblock(Form form) { return !needs_sums(form) ? 0 : form.kind == Kind::kFine ? 16 : 8; }
+constexpr bool sums_are_in_lanes(Form form) { return form.offset != 0 && (form.has_fine() || form.is_upright()); }
+constexpr int sums_per_superblock(Form form) { return !needs_sums(form) ? 0 : sums_are_in_lanes(form) ? 16 : 8; }
 
 template <Form kForm>
 inline void store_sums(const int8_t* q8, int32_t* to) {
@@ -99,6 +101,8 @@ inline void store_sums(const int8_t* q8, int32_t* to) {
     static constexpr Lanes kLanes16 = lane_of_piece(kForm);
     const __m256i totals = _mm512_cvtepi32_epi16(_mm512_permutexvar_epi32(kLanes16, lanes));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), totals);
+  } else if constexpr (kForm.is_upright()) {
+    _mm512_storeu_si512(to, _mm512_sub_epi32(_mm512_setzero_si512(), lanes));
   } else if constexpr (kForm.has_fine()) {
     _mm512_storeu_si512(to, lanes);
   } else {
@@ -112,6 +116,13 @@ inline __m512i in_planes(__m512i values) {
   return _mm512_shuffle_epi8(values, _mm512_broadcast_i32x4(order));
 }
 
+// Which of the 32 words of its half of the values is in each word of register g, of upright forms.
+consteval Lanes words_of(Form form, int g) {
+  Lanes lanes = {};
+  for (int k = 0; k < 16; ++k) lanes.values[k] = (4 * form.piece_of_word(g, k) + form.four_of_word(g, k)) % 32;
+  return lanes;
+}
+
 // 8 blocks of activations in the order of a form.
 template <Form kForm>
 inline void copy_whole(const int8_t* q8, int8_t* to) {
@@ -121,13 +132,13 @@ inline void copy_whole(const int8_t* q8, int8_t* to) {
     for (int g = 0; g < 4; ++g) store(g, load(g));
   } else if constexpr (kForm.order == Order::kRuns) {
     for (int g = 0; g < 4; ++g) store(g, pair(load32(q8 + 32 * g), load32(q8 + 32 * g + 128)));
-  } else if constexpr (kForm.has_planes()) {
-    const __m512i fours = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-    for (int p = 0; p < 4; ++p) {
-      const __m512i index = _mm512_add_epi32(fours, _mm512_set1_epi32(p));
-      const __m512i low = _mm512_permutex2var_epi32(in_planes(load(0)), index, in_planes(load(1)));
-      const __m512i high = _mm512_permutex2var_epi32(in_planes(load(2)), index, in_planes(load(3)));
-      store(p, _mm512_mask_blend_epi32(0xff00, low, high));
+  } else if constexpr (kForm.is_upright()) {
+    const auto part = [&](int g) { return kForm.has_planes() ? in_planes(load(g)) : load(g); };
+    static constexpr Lanes kWords[4] = {words_of(kForm, 0), words_of(kForm, 1), words_of(kForm, 2), words_of(kForm, 3)};
+    for (int g = 0; g < 4; ++g) {
+      const __m512i low = _mm512_permutex2var_epi32(part(0), kWords[g], part(1));
+      const __m512i high = _mm512_permutex2var_epi32(part(2), kWords[g], part(3));
+      store(g, _mm512_mask_blend_epi32(0xff00, low, high));
     }
   } else {
     for (int part = 0; part < 2; ++part) {  // first halves of blocks, then second halves

@@ -22,13 +22,19 @@ struct Values {
 
 template <Form kForm>
 inline __m256 add_superblock(const Unpacked& w, const Values& x, __m256 total) {
-  __m512i lanes = lane_sums<kForm>(w.q, x.q8);
+  constexpr bool kStartsBelow = kForm.is_upright() && kForm.offset != 0;
+  __m512i lanes;
+  if constexpr (kStartsBelow) {
+    lanes = lane_sums<kForm>(w.q, x.q8, _mm512_load_si512(x.sums));
+  } else {
+    lanes = lane_sums<kForm>(w.q, x.q8);
+  }
   if constexpr (kForm.has_fine()) {
-    if constexpr (kForm.offset != 0) lanes = _mm512_sub_epi32(lanes, _mm512_load_si512(x.sums));
+    if constexpr (kForm.offset != 0 && !kStartsBelow) lanes = _mm512_sub_epi32(lanes, _mm512_load_si512(x.sums));
     lanes = _mm512_mullo_epi32(lanes, fine_lanes<kForm>(w.fine));
   }
   __m256i sums = block_sums<kForm>(lanes);
-  if constexpr (!kForm.has_fine() && kForm.offset != 0) sums = _mm256_sub_epi32(sums, load32(x.sums));
+  if constexpr (!kForm.has_fine() && kForm.offset != 0 && !kStartsBelow) sums = _mm256_sub_epi32(sums, load32(x.sums));
   const __m256 x_scale = _mm256_loadu_ps(x.scale);
   total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(w.scale, x_scale), total);
   if constexpr (kForm.has_minimum()) total = _mm256_fnmadd_ps(w.min, _mm256_loadu_ps(x.sum), total);

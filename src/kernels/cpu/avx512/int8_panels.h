@@ -87,6 +87,14 @@ inline void fill_panel(const MatrixView& w, int64_t first, int n_rows, BlockOrde
   }
 }
 
+// What the products of 16 values are added to.
+template <Form kForm>
+inline int32_t start_of(const int32_t* sums, int piece) {
+  static constexpr Lanes kLanes16 = lane_of_piece(kForm);
+  const int32_t in_lane = sums[kLanes16.values[piece]];
+  return kForm.is_upright() ? in_lane : -in_lane;
+}
+
 // 32 activations of row m of a group of n_rows, and what goes with them.
 template <Form kForm>
 inline void pack_block(const int8_t* q8, float scale, float sum, const int32_t* sums, int block, int m, int n_rows,
@@ -96,12 +104,13 @@ inline void pack_block(const int8_t* q8, float scale, float sum, const int32_t* 
   put(kScaleAt * n_rows + 4 * m, scale);
   if constexpr (kForm.has_minimum()) put(kRestAt * n_rows + 4 * m, sum);
   if constexpr (!kForm.has_fine() && kForm.offset != 0) {
-    put((kRestAt + (kForm.has_minimum() ? 4 : 0)) * n_rows + 4 * m, -sums[block]);
+    int32_t start = -sums[block];
+    if constexpr (kForm.is_upright()) start = start_of<kForm>(sums, 2 * block) + start_of<kForm>(sums, 2 * block + 1);
+    put((kRestAt + (kForm.has_minimum() ? 4 : 0)) * n_rows + 4 * m, start);
   }
   if constexpr (kForm.kind == Kind::kFine) {
-    static constexpr Lanes kLanes16 = lane_of_piece(kForm);
-    put(kRestAt * n_rows + 4 * m, -sums[kLanes16.values[2 * block]]);
-    put(kRestAt * n_rows + 4 * (n_rows + m), -sums[kLanes16.values[2 * block + 1]]);
+    put(kRestAt * n_rows + 4 * m, start_of<kForm>(sums, 2 * block));
+    put(kRestAt * n_rows + 4 * (n_rows + m), start_of<kForm>(sums, 2 * block + 1));
   }
   if constexpr (kForm.has_fine_minimum()) put(kRestAt * n_rows + 4 * m, sums[block]);
 }

@@ -19,26 +19,26 @@ class GroupScales {
   GroupScales(ScaleType type, int32_t group_cols)
       : type_(type),
         shift_(__builtin_ctz(static_cast<unsigned>(group_cols)) - 5),
-        spread_(_mm256_srl_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm_cvtsi32_si128(shift_))) {}
+        spread_(_mm256_srl_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm_cvtsi32_si128(shift_))),
+        // To the upper half of each word, the bytes of its bf16.
+        bytes_(_mm256_add_epi8(_mm256_slli_epi32(_mm256_mullo_epi32(spread_, _mm256_set1_epi32(0x0202)), 16),
+                               _mm256_set1_epi32(0x01000000))) {}
 
   // Of n blocks of 32 from value 256 s on; the others are of no meaning.
   __m256 load(const std::byte* scales, int64_t s, int n) const {
     const int n_scales = (n + (1 << shift_) - 1) >> shift_;
     const std::byte* from = scales + (8 * s >> shift_) * scale_bytes(type_);
-    return _mm256_permutevar8x32_ps(values(from, static_cast<__mmask8>((1 << n_scales) - 1)), spread_);
+    const auto there = static_cast<__mmask8>((1 << n_scales) - 1);
+    if (type_ == ScaleType::f32) return _mm256_permutevar8x32_ps(_mm256_maskz_loadu_ps(there, from), spread_);
+    const __m128i halves = _mm_maskz_loadu_epi16(there, from);
+    if (type_ == ScaleType::f16) return _mm256_permutevar8x32_ps(_mm256_cvtph_ps(halves), spread_);
+    return _mm256_castsi256_ps(_mm256_maskz_permutexvar_epi8(0xcccccccc, bytes_, _mm256_castsi128_si256(halves)));
   }
 
  private:
-  __m256 values(const std::byte* from, __mmask8 there) const {
-    if (type_ == ScaleType::f32) return _mm256_maskz_loadu_ps(there, from);
-    const __m128i halves = _mm_maskz_loadu_epi16(there, from);
-    if (type_ == ScaleType::f16) return _mm256_cvtph_ps(halves);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
-  }
-
   ScaleType type_;
   int shift_;  // 1 << shift_ blocks of 32 share a scale
-  __m256i spread_;
+  __m256i spread_, bytes_;
 };
 
 // For vpermb: the kBits bytes of each 8 values to the front of 8 bytes; for vpmultishiftqb: each value to its byte.
@@ -55,6 +55,45 @@ consteval Spread<kBits> spread_of() {
     spread.shifts[j] = static_cast<uint8_t>(j % 8 * kBits);
   }
   return spread;
+}
+
+// Pairs of bits, to planes: those of plane p are at bit 2 p of the bytes.
+inline void unpack_pairs(const std::byte* from, int n, __m512i q[4]) {
+  const __m512i packed = first_bytes(from, n * 8);
+  q[0] = _mm512_and_si512(packed, _mm512_set1_epi8(3));
+  q[1] = _mm512_and_si512(_mm512_srli_epi16(packed, 2), _mm512_set1_epi8(3));
+  q[2] = _mm512_and_si512(_mm512_srli_epi16(packed, 4), _mm512_set1_epi8(3));
+  q[3] = _mm512_and_si512(_mm512_srli_epi16(packed, 6), _mm512_set1_epi8(3));
+}
+
+// Threes of bits, to fours: each 16 values are 6 bytes, and four of them end within two bytes. For vpermi2b out of two
+// registers that hold bytes 0 to 63 and 32 to 95, and vpmultishiftqb.
+struct SpreadFours {
+  alignas(64) uint8_t bytes[4][64];
+  alignas(64) uint8_t shifts[4][64];
+};
+consteval SpreadFours spread_of_threes() {
+  SpreadFours spread = {};
+  for (int g = 0; g < 4; ++g) {
+    for (int j = 0; j < 64; ++j) {
+      // Bytes 0, 1 of each four, of words 2 i and 2 i + 1, become bytes 0 to 3 of 8.
+      const int word = j / 8 * 2 + j % 4 / 2, byte = 6 * word + 3 * g / 2 + j % 2;
+      spread.bytes[g][j] = static_cast<uint8_t>(j % 8 >= 4 ? 0 : byte < 64 ? byte : byte + 32);
+      spread.shifts[g][j] = static_cast<uint8_t>(j % 8 / 4 * 16 + 12 * g % 8 + j % 4 * 3);
+    }
+  }
+  return spread;
+}
+inline void unpack_threes(const std::byte* from, int n, __m512i q[4]) {
+  static constexpr SpreadFours kSpread = spread_of_threes();
+  const int n_bytes = n * 12;
+  const __m512i front = first_bytes(from, n_bytes);
+  const __m512i back = n_bytes > 32 ? first_bytes(from + 32, n_bytes - 32) : _mm512_setzero_si512();
+  for (int g = 0; g < 4; ++g) {
+    const __m512i words = _mm512_permutex2var_epi8(front, _mm512_load_si512(kSpread.bytes[g]), back);
+    const __m512i values = _mm512_multishift_epi64_epi8(_mm512_load_si512(kSpread.shifts[g]), words);
+    q[g] = _mm512_and_si512(values, _mm512_set1_epi8(7));
+  }
 }
 
 // 256 values of which the first 32 n are there.
@@ -126,7 +165,11 @@ class ScaledRow {
 template <int kBits>
 class AffineRow : public ScaledRow<kBits> {
  public:
-  static constexpr Form kForm = {Kind::kMinimum, 0, kBits == 4 ? Order::kHalves : Order::kStraight};
+  static constexpr Form kForm = {Kind::kMinimum, 0,
+                                 kBits == 2   ? Order::kPlanes
+                                 : kBits == 3 ? Order::kFours
+                                 : kBits == 4 ? Order::kHalves
+                                              : Order::kStraight};
 
   AffineRow(const MatrixView& w, int64_t row) : ScaledRow<kBits>(w, row), groups_(w.grid.type, w.grid.group_cols) {}
 
@@ -137,7 +180,11 @@ class AffineRow : public ScaledRow<kBits> {
     to.scale = _mm256_maskz_mov_ps(there, groups_.load(this->scales_, s, n));
     // The minimum is subtracted, the bias added.
     to.min = _mm256_maskz_sub_ps(there, _mm256_setzero_ps(), groups_.load(this->biases_, s, n));
-    if constexpr (kBits == 4) {
+    if constexpr (kBits == 2) {
+      unpack_pairs(this->quants(s), n, to.q);
+    } else if constexpr (kBits == 3) {
+      unpack_threes(this->quants(s), n, to.q);
+    } else if constexpr (kBits == 4) {
       unpack_neighbours(this->quants(s), n, to.q);
     } else {
       unpack_quants<kBits>(this->quants(s), n, to.q);

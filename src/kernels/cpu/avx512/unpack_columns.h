@@ -116,7 +116,7 @@ template <Form kForm, Form kPanel>
 inline void fine_columns(const __m512i factors[4], const PanelPlaces<kPanel>& to) {
 #pragma GCC unroll 8
   for (int b = 0; b < 8; ++b) {
-    const int step = kForm.order == Order::kRuns ? kForm.steps[3] - kForm.steps[b % 4] : 0;
+    const int step = kForm.steps[3] - kForm.steps[b % 4];
 #pragma GCC unroll 2
     for (int part = 0; part < 2; ++part) {
       const auto above = static_cast<unsigned>(24 - 8 * (b % 2 * 2 + part));

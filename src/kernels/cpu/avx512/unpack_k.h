@@ -14,7 +14,7 @@ constexpr Form form_of(const BlockQ4_K*) { return {Kind::kMinimum, 0, Order::kEv
 constexpr Form form_of(const BlockQ5_K*) { return {Kind::kMinimum, 0, Order::kEvenHalves}; }
 constexpr Form form_of(const BlockQ6_K*) { return {Kind::kFine, 32}; }
 constexpr Form form_of(const BlockQ3_K*) { return {Kind::kFine, 4, Order::kRuns, {0, 2, 4, 4}}; }
-constexpr Form form_of(const BlockQ2_K*) { return {Kind::kFineMinimum, 0, Order::kRuns, {0, 2, 4, 6}}; }
+constexpr Form form_of(const BlockQ2_K*) { return {Kind::kFineMinimum, 0, Order::kDiagonals, {0, 2, 4, 6}}; }
 
 inline __m512i every(int byte) { return _mm512_set1_epi8(static_cast<char>(byte)); }
 
@@ -26,17 +26,18 @@ inline __m512i by_lane(int a, int b, int c, int d) {
 }
 
 // The 6-bit scales and minimums of Q4_K and Q5_K: quant/q4_k.h has their layout.
-inline void unpack_scales(const uint8_t* d, const uint8_t* dmin, const uint8_t packed[12], Unpacked& to) {
+template <typename Block>
+inline void unpack_scales(const Block* block, Unpacked& to) {
+  static_assert(offsetof(Block, dmin) == offsetof(Block, d) + 2);
+  const uint8_t* packed = block->scales;
+  const TwoHalves factors(block->d);
   const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8);
   const uint64_t scales = (a & 0x3f3f3f3fu) | static_cast<uint64_t>((c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u)) << 32;
   const uint64_t mins = (b & 0x3f3f3f3fu) | static_cast<uint64_t>((c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u))
                                                 << 32;
-  const auto widen = [](uint64_t bytes, const uint8_t* factor) {
-    const __m256i wide = _mm256_cvtepu8_epi32(eight_bytes(bytes));
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(wide), _mm256_set1_ps(half_at(factor)));
-  };
-  to.scale = widen(scales, d);
-  to.min = widen(mins, dmin);
+  const auto widen = [](uint64_t bytes) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight_bytes(bytes))); };
+  to.scale = _mm256_mul_ps(widen(scales), factors.first);
+  to.min = _mm256_mul_ps(widen(mins), factors.second);
 }
 
 // The first and the second halves of four pieces of 32 bytes: low nibbles are even blocks, high nibbles odd ones.
@@ -51,7 +52,7 @@ struct NibbleHalves {
 
 inline Unpacked unpack(const BlockQ4_K* block) {
   Unpacked to = {};
-  unpack_scales(block->d, block->dmin, block->scales, to);
+  unpack_scales(block, to);
   // High nibbles stay where they are, sixteen times as large.
   to.scale = _mm256_mul_ps(to.scale, _mm256_setr_ps(1, 0.0625f, 1, 0.0625f, 1, 0.0625f, 1, 0.0625f));
   const NibbleHalves both(block->q);
@@ -64,7 +65,7 @@ inline Unpacked unpack(const BlockQ4_K* block) {
 
 inline Unpacked unpack(const BlockQ5_K* block) {
   Unpacked to = {};
-  unpack_scales(block->d, block->dmin, block->scales, to);
+  unpack_scales(block, to);
   const NibbleHalves both(block->q);
   const __m512i bytes[2] = {both.first, both.second};
   // Bit 2 l of a byte to bit 4 in lane l for the even blocks, and bit 2 l + 1 for the odd ones.
@@ -82,7 +83,7 @@ inline Unpacked unpack(const BlockQ5_K* block) {
 inline Unpacked unpack(const BlockQ6_K* block) {
   Unpacked to = {};
   to.fine = load16(block->scales);
-  to.scale = _mm256_set1_ps(half_at(block->d));
+  to.scale = half_everywhere(block->d);
   for (int half = 0; half < 2; ++half) {
     const __m512i low = _mm512_loadu_si512(block->low + 64 * half);
     const __m512i high = _mm512_broadcast_i64x4(load32(block->high + 32 * half));
@@ -102,7 +103,7 @@ inline Unpacked unpack(const BlockQ3_K* block) {
   const __m128i steps = sixteen_bytes((low & kNibbles) | ((high | high << 30) & kBits) << 4,
                                       (low >> 4 & kNibbles) | ((high >> 4 | high >> 6 << 32) & kBits) << 4);
   to.fine = _mm_sub_epi8(steps, _mm_set1_epi8(32));
-  to.scale = _mm256_set1_ps(half_at(block->d) * 0.0625f);
+  to.scale = _mm256_mul_ps(half_everywhere(block->d), _mm256_set1_ps(0.0625f));
   const __m512i pairs = _mm512_loadu_si512(block->q);
   // Bit r of the lower half and bit r + 4 of the upper belong to run r: both to bit 2 r + 2, of run 3 to bit 6.
   const __m512i thirds = _mm512_broadcast_i64x4(load32(block->high));
@@ -120,10 +121,16 @@ inline Unpacked unpack(const BlockQ2_K* block) {
   const __m128i steps = load16(block->scales), nibble = _mm_set1_epi8(15);
   to.fine = _mm_and_si128(steps, nibble);
   to.fine_min = _mm_and_si128(_mm_srli_epi16(steps, 4), nibble);
-  to.scale = _mm256_set1_ps(half_at(block->d) * 0.015625f);
-  to.min = _mm256_set1_ps(half_at(block->dmin));
+  static_assert(offsetof(BlockQ2_K, dmin) == offsetof(BlockQ2_K, d) + 2);
+  const TwoHalves factors(block->d);
+  to.scale = _mm256_mul_ps(factors.first, _mm256_set1_ps(0.015625f));
+  to.min = factors.second;
   const __m512i pairs = _mm512_loadu_si512(block->q);
-  for (int r = 0; r < 4; ++r) to.q[r] = _mm512_and_si512(pairs, every(3 << 2 * r));
+  const __m512i runs = _mm512_set4_epi32(static_cast<int>(0xc0c0c0c0), 0x30303030, 0x0c0c0c0c, 0x03030303);
+  to.q[0] = _mm512_and_si512(pairs, runs);
+  to.q[1] = _mm512_and_si512(_mm512_shuffle_epi32(pairs, _MM_PERM_ADCB), runs);
+  to.q[2] = _mm512_and_si512(_mm512_shuffle_epi32(pairs, _MM_PERM_BADC), runs);
+  to.q[3] = _mm512_and_si512(_mm512_shuffle_epi32(pairs, _MM_PERM_CBAD), runs);
   return to;
 }
 

@@ -27,16 +27,19 @@ enum class Order {
   kHalves,      // block 4 (g / 2) + l: registers 2 k and 2 k + 1 have the halves of
                 // the same blocks
   kEvenHalves,  // block 2 l + g / 2: likewise
-  kPlanes,      // none: word k of register g has values 16 k + g, 16 k + g + 4, + 8
-                // and + 12
+  // Of the upright ones word k of all four registers is of the same 16 values, so that products add up in place and
+  // no sum needs a shuffle:
+  kPlanes,     // 16 k + g, 16 k + g + 4, + 8 and + 12
+  kFours,      // 16 k + 4 g to 16 k + 4 g + 3
+  kDiagonals,  // kRuns with what is in word k of register g there in word g of the same lane, of register (k - g) mod 4
 };
 
 struct Form {
   Kind kind = Kind::kPlain;
   int offset = 0;  // a weight is q - offset, 0..255
   Order order = Order::kStraight;
-  // Register g holds q << steps[g], and the scales are divided by 1 << steps[3]: bits need not be moved to where they
-  // are all worth the same. For fine forms only.
+  // Register g (kDiagonals: word g of each lane) holds q << steps[g], and the scales are divided by 1 << steps[3]: bits
+  // need not be moved to where they are all worth the same. For fine forms only.
   int steps[4] = {0, 0, 0, 0};
 
   constexpr bool has_minimum() const { return kind == Kind::kMinimum; }
@@ -44,18 +47,22 @@ struct Form {
   constexpr bool has_fine_minimum() const { return kind == Kind::kFineMinimum; }
   constexpr bool is_halved() const { return order == Order::kHalves || order == Order::kEvenHalves; }
   constexpr bool has_planes() const { return order == Order::kPlanes; }
+  constexpr bool is_in_order() const { return order == Order::kPlanes || order == Order::kFours; }  // word k: piece k
+  constexpr bool is_upright() const { return is_in_order() || order == Order::kDiagonals; }
   // The 16 values in lane l of register g: piece 2 b of the 16 is the first half of block b.
   constexpr int piece(int g, int l) const {
-    return order == Order::kStraight ? 4 * g + l
-           : order == Order::kRuns   ? 2 * (g + l / 2 * 4) + l % 2
-           : order == Order::kHalves ? 2 * (g / 2 * 4 + l) + g % 2
-                                     : 2 * (2 * l + g / 2) + g % 2;
+    return order == Order::kStraight                             ? 4 * g + l
+           : order == Order::kRuns || order == Order::kDiagonals ? 2 * (g + l / 2 * 4) + l % 2
+           : order == Order::kHalves                             ? 2 * (g / 2 * 4 + l) + g % 2
+                                                                 : 2 * (2 * l + g / 2) + g % 2;
   }
   // The 16 values, and which four of them, in word k of register g.
-  constexpr int piece_of_word(int g, int k) const { return has_planes() ? k : piece(g, k / 4); }
-  constexpr int four_of_word(int g, int k) const { return has_planes() ? g : k % 4; }
+  constexpr int piece_of_word(int g, int k) const { return is_upright() ? piece_of_sum(k) : piece(g, k / 4); }
+  constexpr int four_of_word(int g, int k) const {
+    return is_in_order() ? g : order == Order::kDiagonals ? (g + k) % 4 : k % 4;
+  }
   // The 16 values whose sum comes to be in lane k: block_sums.h.
-  constexpr int piece_of_sum(int k) const { return has_planes() ? k : piece(k % 4, k / 4); }
+  constexpr int piece_of_sum(int k) const { return is_in_order() ? k : piece(k % 4, k / 4); }
 };
 
 // 256 weights: scale * fine * (q - offset) - min * fine_min, without the parts that the form does not have.
@@ -71,16 +78,22 @@ inline __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const 
 inline __m256i load32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline __m512i pair(__m256i low, __m256i high) { return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1); }
 inline __m256i pair(__m128i low, __m128i high) { return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1); }
-inline float half_at(const uint8_t* p) {
-  uint16_t half;
-  __builtin_memcpy(&half, p, sizeof(half));
-  return _cvtsh_ss(half);
-}
 inline __m256 half_everywhere(const uint8_t* p) {
   int16_t half;
   __builtin_memcpy(&half, p, sizeof(half));
   return _mm256_cvtph_ps(_mm_set1_epi16(half));
 }
+// Two f16 that are side by side, each in all lanes.
+struct TwoHalves {
+  __m256 first, second;
+  explicit TwoHalves(const uint8_t* p) {
+    int32_t both;
+    __builtin_memcpy(&both, p, sizeof(both));
+    const __m256 in_turn = _mm256_cvtph_ps(_mm_set1_epi32(both));
+    first = _mm256_moveldup_ps(in_turn);
+    second = _mm256_movehdup_ps(in_turn);
+  }
+};
 inline uint32_t word_at(const uint8_t* p) {
   uint32_t word;
   __builtin_memcpy(&word, p, sizeof(word));

@@ -68,6 +68,25 @@ inline Vec load_e4m3(const void* p) {
   const __m256i carried = _mm256_add_epi16(magnitude, _mm256_set1_epi16(0x0080));
   return {_mm512_cvtph_ps(_mm256_ternarylogic_epi32(_mm256_set1_epi16(0x4000), carried, moved, 0xca))};
 }
+// The same of 32 values, whose bytes come into the upper halves of words at once.
+struct UpperBytes {
+  alignas(64) uint8_t of[64];
+};
+consteval UpperBytes upper_bytes() {
+  UpperBytes bytes = {};
+  for (int j = 0; j < 64; ++j) bytes.of[j] = static_cast<uint8_t>(j / 2);
+  return bytes;
+}
+inline void load_e4m3(const void* p, Vec out[2]) {
+  static constexpr UpperBytes kUpper = upper_bytes();
+  const __m512i bytes = _mm512_castsi256_si512(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+  const __m512i words = _mm512_maskz_permutexvar_epi8(0xaaaaaaaaaaaaaaaa, _mm512_load_si512(kUpper.of), bytes);
+  const __m512i moved = _mm512_srai_epi16(words, 1);
+  const __m512i carried = _mm512_add_epi16(_mm512_and_si512(moved, _mm512_set1_epi16(0x3f80)), _mm512_set1_epi16(0x80));
+  const __m512i halves = _mm512_ternarylogic_epi32(_mm512_set1_epi16(0x4000), carried, moved, 0xca);
+  out[0].v = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
+  out[1].v = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1));
+}
 
 inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }

@@ -64,6 +64,10 @@ inline Vec load_e4m3(const void* p) {
   }
   return load(half);
 }
+inline void load_e4m3(const void* p, Vec out[2]) {
+  out[0] = load_e4m3(p);
+  out[1] = load_e4m3(static_cast<const char*>(p) + kLanes);
+}
 
 inline Vec operator+(Vec a, Vec b) { return {vaddq_f32(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {vsubq_f32(a.v, b.v)}; }

@@ -9,22 +9,46 @@
 
 namespace flashmoe::FLASHMOE_ISA {
 
-// sums[i] += weights [n] times columns [first, first + n) of row i, for N rows; load(j, lanes) gives weights from j on.
-template <int N, typename Load>
-inline void add_products(const float* rows, int64_t stride, int64_t n, Load load_weights, Vec (&sums)[N][2]) {
+// sums[i] += weights [n] times columns [first, first + n) of row i, for N rows. `from` gives those from j on: two(j,
+// out) as many as two vectors hold, some(j, lanes) of one vector.
+template <int N, typename Weights>
+inline void add_products(const float* rows, int64_t stride, int64_t n, const Weights& from, Vec (&sums)[N][2]) {
   int64_t j = 0;
   for (; j + 2 * kLanes <= n; j += 2 * kLanes) {
-    const Vec even = load_weights(j, All{}), odd = load_weights(j + kLanes, All{});
+    Vec weights[2];
+    from.two(j, weights);
     for (int i = 0; i < N; ++i) {
-      sums[i][0] = fma(even, load(rows + i * stride + j), sums[i][0]);
-      sums[i][1] = fma(odd, load(rows + i * stride + j + kLanes), sums[i][1]);
+      sums[i][0] = fma(weights[0], load(rows + i * stride + j), sums[i][0]);
+      sums[i][1] = fma(weights[1], load(rows + i * stride + j + kLanes), sums[i][1]);
     }
   }
   over_lanes(n - j, [&](int64_t k, auto lanes) {
-    const Vec weights = load_weights(j + k, lanes);
+    const Vec weights = from.some(j + k, lanes);
     for (int i = 0; i < N; ++i) sums[i][0] = fma(weights, load(rows + i * stride + j + k, lanes), sums[i][0]);
   });
 }
+
+struct FloatWeights {
+  const float* values;
+  void two(int64_t j, Vec out[2]) const {
+    out[0] = load(values + j);
+    out[1] = load(values + j + kLanes);
+  }
+  template <typename Lanes>
+  Vec some(int64_t j, Lanes lanes) const {
+    return load(values + j, lanes);
+  }
+};
+struct E4m3Weights {
+  const std::byte* values;
+  void two(int64_t j, Vec out[2]) const { load_e4m3(values + j, out); }
+  Vec some(int64_t j, All) const { return load_e4m3(values + j); }
+  Vec some(int64_t j, First lanes) const {
+    std::byte padded[kLanes] = {};
+    for (int64_t k = 0; k < lanes.n; ++k) padded[k] = values[j + k];
+    return load_e4m3(padded);
+  }
+};
 
 // By the format's definition: a piece of weights is decoded once for all activation rows of the group.
 template <typename Block, void (*kDecode)(const PackedRow&, int64_t, int64_t, float*) noexcept>
@@ -41,8 +65,7 @@ struct ScaledDot {
       const int64_t n = x.cols - c < kPiece ? x.cols - c : kPiece;
       float weights[kPiece];
       kDecode(w, c, n, weights);
-      add_products<N>(
-          x.f32 + first * x.cols + c, x.cols, n, [&](int64_t j, auto lanes) { return load(weights + j, lanes); }, sums);
+      add_products<N>(x.f32 + first * x.cols + c, x.cols, n, FloatWeights{weights}, sums);
     }
     for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes(sums[i][0] + sums[i][1]);
   }
@@ -53,13 +76,6 @@ struct Fp8Dot {
   static constexpr bool kScalesApart = true;
   static constexpr int64_t kBlockValues = 1, kBlockBytes = 1;
 
-  static Vec weights(const std::byte* p, All) { return load_e4m3(p); }
-  static Vec weights(const std::byte* p, First lanes) {
-    std::byte padded[kLanes] = {};
-    for (int64_t k = 0; k < lanes.n; ++k) padded[k] = p[k];
-    return load_e4m3(padded);
-  }
-
   template <int N>
   static void run(const PackedRow& w, const Activations& x, int64_t first, float* y, int64_t y_stride) {
     Vec totals[N];
@@ -68,9 +84,7 @@ struct Fp8Dot {
       const int64_t n = x.cols - c < w.group_cols ? x.cols - c : w.group_cols;
       Vec sums[N][2];
       for (int i = 0; i < N; ++i) sums[i][0] = sums[i][1] = zero();
-      add_products<N>(
-          x.f32 + first * x.cols + c, x.cols, n, [&](int64_t j, auto lanes) { return weights(w.data + c + j, lanes); },
-          sums);
+      add_products<N>(x.f32 + first * x.cols + c, x.cols, n, E4m3Weights{w.data + c}, sums);
       const Vec scale = broadcast(load_scale(w.type, w.scales, group) * 256.0f);
       for (int i = 0; i < N; ++i) totals[i] = fma(scale, sums[i][0] + sums[i][1], totals[i]);
     }
