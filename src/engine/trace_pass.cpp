@@ -18,13 +18,27 @@ constexpr double kBytesPerGb = 1e9;
 // Sums over layers by how many experts they missed.
 struct WaitSums {
   std::vector<double> seconds, n;
-  void add(size_t misses, double wait_s) {
+  // Of layers that a guess was read for.
+  double guessed_s = 0, n_guessed = 0;
+  std::vector<double> n_with_guess;  // [misses]
+
+  void add(const TraceLayer& layer) {
+    const auto misses = static_cast<size_t>(layer.n_waited_for());
+    const auto guessed = static_cast<double>(layer.n_missed()) - static_cast<double>(misses);
+    const double wait_s = 1e-9 * static_cast<double>(layer.stage_ns[kFetchStage]);
     if (misses >= n.size()) {
       n.resize(misses + 1);
       seconds.resize(misses + 1);
+      n_with_guess.resize(misses + 1);
     }
-    seconds[misses] += wait_s;
-    ++n[misses];
+    if (guessed > 0) {
+      guessed_s += wait_s;
+      n_guessed += guessed;
+      ++n_with_guess[misses];
+    } else {
+      seconds[misses] += wait_s;
+      ++n[misses];
+    }
   }
 };
 
@@ -43,6 +57,17 @@ void fit_line(const WaitSums& sums, TraceTiming& timing) {
   const double spread = n * xx - x * x;
   timing.wait_per_miss_s = spread > 0 ? std::max(0.0, (n * xy - x * y) / spread) : y / x;
   timing.first_wait_s = std::max(0.0, (y - timing.wait_per_miss_s * x) / n);
+}
+
+void learn_waits(const WaitSums& sums, TraceTiming& timing) {
+  fit_line(sums, timing);
+  for (size_t m = 0; m < sums.n.size(); ++m) {
+    const bool enough = sums.n[m] >= static_cast<double>(m == 0 ? 1 : kEnoughSamples);
+    timing.wait_s.push_back(enough ? sums.seconds[m] / sums.n[m] : m == 0 ? 0 : -1);
+  }
+  double without_s = 0;
+  for (size_t m = 0; m < sums.n_with_guess.size(); ++m) without_s += sums.n_with_guess[m] * timing.wait(m);
+  if (sums.n_guessed > 0) timing.wait_per_guess_s = (sums.guessed_s - without_s) / sums.n_guessed;
 }
 
 }  // namespace
@@ -75,14 +100,18 @@ void TracePasses::pass(const std::function<void(const TraceStep&, const TraceSte
   }
 }
 
-double TraceTiming::wait(size_t n, double gb_per_s, double bytes) const {
-  if (n == 0) return wait_s.empty() ? 0 : wait_s[0];
-  const auto misses = static_cast<double>(n);
-  const double now = n < wait_s.size() && wait_s[n] >= 0 ? wait_s[n] : first_wait_s + misses * wait_per_miss_s;
-  if (gb_per_s <= 0 || bytes <= 0) return now;
-  const double transfer = misses * bytes / (gb_per_s * kBytesPerGb);
-  const double transfer_then = disk_gb_per_s > 0 ? misses * expert_bytes / (disk_gb_per_s * kBytesPerGb) : 0;
-  return std::max(wait_s.empty() ? 0.0 : wait_s[0], now + transfer - transfer_then);
+double TraceTiming::wait(size_t n) const {
+  if (n < wait_s.size() && wait_s[n] >= 0) return wait_s[n];
+  return n == 0 ? 0 : first_wait_s + static_cast<double>(n) * wait_per_miss_s;
+}
+
+double TraceTiming::wait(size_t n, size_t n_guessed, double gb_per_s, double bytes) const {
+  const auto read = static_cast<double>(n + n_guessed);
+  const double now = wait(n) + static_cast<double>(n_guessed) * wait_per_guess_s;
+  if (read == 0 || gb_per_s <= 0 || bytes <= 0) return now;
+  const double transfer = read * bytes / (gb_per_s * kBytesPerGb);
+  const double transfer_then = disk_gb_per_s > 0 ? read * expert_bytes / (disk_gb_per_s * kBytesPerGb) : 0;
+  return std::max(wait(0), now + transfer - transfer_then);
 }
 
 TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes,
@@ -104,7 +133,7 @@ TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes,
         stats->misses += missed;
         stats->hits += layer.outcomes.size() - missed;
       }
-      if (timed && step.decode) sums.add(static_cast<size_t>(layer.n_waited_for()), 1e-9 * static_cast<double>(layer.stage_ns[kFetchStage]));
+      if (timed && step.decode) sums.add(layer);
       if (step.decode) timing.experts_s += 1e-9 * static_cast<double>(layer.stage_ns[kExpertsStage]);
     }
     if (!step.decode) return;
@@ -113,10 +142,11 @@ TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes,
     timing.decode_s += all_s;
     timing.compute_s += std::max(0.0, all_s - 1e-9 * static_cast<double>(step.fetch_ns()));
   });
-  fit_line(sums, timing);
-  for (size_t m = 0; m < sums.n.size(); ++m) {
-    const bool enough = sums.n[m] >= static_cast<double>(m == 0 ? 1 : kEnoughSamples);
-    timing.wait_s.push_back(enough ? sums.seconds[m] / sums.n[m] : m == 0 ? 0 : -1);
+  learn_waits(sums, timing);
+  if (timing.disk_gb_per_s > 0 && timing.decode_s > 0) {
+    // Reading a prompt may have met a slower disk, or a colder page cache, than decoding did.
+    const double missed_bytes = static_cast<double>(timing.recorded_decode.misses) * timing.expert_bytes;
+    timing.disk_gb_per_s = std::max(timing.disk_gb_per_s, missed_bytes / timing.decode_s / kBytesPerGb);
   }
   if (question.compute_s > 0) timing.compute_s = question.compute_s * static_cast<double>(timing.n_decoded);
   if (timing.first_wait_s == 0 && timing.wait_per_miss_s == 0) {  // nothing was read: latency, then the disk's rate

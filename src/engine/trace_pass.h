@@ -37,16 +37,20 @@ struct TraceTiming {
   uint64_t n_sequences = 0;
   double compute_s = 0;                          // all decode steps together, without waiting; 0: not known
   double experts_s = 0;                          // of that, routed experts
-  std::vector<double> wait_s;                    // [misses no guess had read] of a layer, as far as they occurred
+  std::vector<double> wait_s;                    // [misses] of a layer that no guess was read for, as far as they occurred
   double first_wait_s = 0, wait_per_miss_s = 0;  // a line through them, for counts that did not
+  double wait_per_guess_s = 0;                   // more, for a pick that a guess had begun to read
   double disk_gb_per_s = 0;
   double expert_bytes = 0;
   CacheStats recorded, recorded_decode;
   double decode_s = 0;  // all decode steps, waiting included
 
   bool known() const { return compute_s > 0; }
-  // Seconds that a layer stands still which misses `n` experts, with another disk or smaller experts.
-  double wait(size_t n, double gb_per_s, double bytes) const;
+  // Seconds that a layer stands still which misses `n` experts and had `n_guessed` begun, with another disk or smaller
+  // experts.
+  double wait(size_t n, size_t n_guessed, double gb_per_s, double bytes) const;
+  // The same with those of the run.
+  double wait(size_t n) const;
 };
 // The recorded times, or what the question says; takes one pass, which `on_step` sees too.
 TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes,

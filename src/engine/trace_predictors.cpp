@@ -198,7 +198,7 @@ void PredictorTrials::predict(const TraceStep& step, size_t layer) {
 // Likeliest first, as many as can be read while the layer before is computed.
 void PredictorTrials::judge(const TraceStep& step, size_t layer) {
   const size_t n_missed = missed_.absent.size();
-  wait_s_ += timing_.wait(n_missed, disk_gb_per_s_, timing_.expert_bytes);
+  wait_s_ += timing_.wait(n_missed, 0, disk_gb_per_s_, timing_.expert_bytes);
   for (size_t p = 0; p < predictors_.size(); ++p) {
     Score& score = scores_[p];
     score.n_picks += step.layers[layer].experts.size();
@@ -210,7 +210,7 @@ void PredictorTrials::judge(const TraceStep& step, size_t layer) {
       n_in_time += missing && n_seen < n_in_time_ ? 1 : 0;
       ++n_seen;
     }
-    score.wait_s += timing_.wait(n_missed - n_in_time, disk_gb_per_s_, timing_.expert_bytes);
+    score.wait_s += timing_.wait(n_missed - n_in_time, 0, disk_gb_per_s_, timing_.expert_bytes);
   }
 }
 

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <utility>
 
 #include "engine/trace_pass.h"
 #include "engine/trace_settings.h"
@@ -14,7 +16,7 @@ struct Replay {
   std::vector<SlotClass> classes;
   std::unique_ptr<ReplayCache> cache;
   CacheStats all, decode;
-  std::vector<uint64_t> layers_with;  // [misses that were waited for] layers of decode steps
+  std::map<std::pair<size_t, size_t>, uint64_t> layers_with;  // misses waited for, and guessed: layers of decode steps
 
   bool is(CachePolicy other, const std::vector<SlotClass>& slots) const {
     return policy == other && slots.size() == classes.size() &&
@@ -31,8 +33,7 @@ struct Replay {
         stats->hits += step.layers[l].distinct.size() - missed.n();
       }
       if (!step.decode) continue;
-      if (missed.absent.size() >= layers_with.size()) layers_with.resize(missed.absent.size() + 1);
-      ++layers_with[missed.absent.size()];
+      ++layers_with[{missed.absent.size(), missed.guessed.size()}];
     }
   }
 };
@@ -64,8 +65,8 @@ WhatIfResult result_of(const WhatIf& setting, const Replay& replay, double bytes
   // Experts are limited by the bytes they read from memory, as is the rest.
   const double smaller = timing.expert_bytes > 0 ? bytes / timing.expert_bytes : 1;
   double seconds = (timing.compute_s - timing.experts_s + timing.experts_s * smaller) / setting.ram_speed;
-  for (size_t m = 0; m < replay.layers_with.size(); ++m) {
-    seconds += static_cast<double>(replay.layers_with[m]) * timing.wait(m, r.disk_gb_per_s, bytes);
+  for (const auto& [missed, n_layers] : replay.layers_with) {
+    seconds += static_cast<double>(n_layers) * timing.wait(missed.first, missed.second, r.disk_gb_per_s, bytes);
   }
   r.tok_per_s = n_decoded / seconds;
   return r;
