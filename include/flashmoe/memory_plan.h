@@ -22,6 +22,7 @@ struct MemoryPlan {
   uint64_t experts_total_bytes = 0;
 
   uint64_t budget_bytes() const;  // sum of what was given
+  uint64_t spare_bytes() const;   // of the limit, that nothing was given
   double cached_share() const;    // of the routed experts, that the expert_cache holds
   std::string table() const;      // for people, several lines
 };

@@ -12,13 +12,15 @@ namespace {
 constexpr double kPeriodSeconds = 0.5;
 constexpr uint64_t kShrinkShare = 16;  // of the cache, at least, each time
 constexpr uint64_t kGrowShare = 32;    // of the plan
+constexpr uint64_t kAmple = 8;         // times the headroom to keep
 
 }  // namespace
 
 bool MemoryGovernor::pressed(const MemoryPressure& now, double elapsed) const {
   const auto new_faults = static_cast<double>(now.major_faults - std::min(now.major_faults, before_.major_faults));
-  return now.headroom_bytes < sizes_.low_bytes || new_faults > kFaultsPerSecond * elapsed ||
-         now.stalled_percent > kStalledPercent || now.swapped_bytes > before_.swapped_bytes;
+  const bool stalled = now.stalled_percent > kStalledPercent && now.headroom_bytes < kAmple * sizes_.low_bytes;
+  return now.headroom_bytes < sizes_.low_bytes || new_faults > kFaultsPerSecond * elapsed || stalled ||
+         now.swapped_bytes > before_.swapped_bytes;
 }
 
 uint64_t MemoryGovernor::decide(const MemoryPressure& now, double seconds) {

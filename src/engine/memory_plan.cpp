@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/bytes.h"
 
 namespace flashmoe {
@@ -11,6 +13,8 @@ uint64_t MemoryPlan::budget_bytes() const {
   for (const Allotment& a : allotments) total += a.bytes;
   return total;
 }
+
+uint64_t MemoryPlan::spare_bytes() const { return limit_bytes - std::min(limit_bytes, budget_bytes()); }
 
 double MemoryPlan::cached_share() const {
   for (const Allotment& a : allotments) {

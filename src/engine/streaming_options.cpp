@@ -28,6 +28,8 @@ StreamedOptions streaming_options(const EngineOptions& options, const Placement&
   how.cache_bytes = governed_cache({.full_bytes = cache_bytes_of(placement.plan),
                                     .floor_bytes = streamed_sizes(experts, 1).floor_bytes,
                                     .low_bytes = headroom_to_keep(placement.plan.limit_bytes)});
+  // Where memory cannot hold the model twice, each record copied would push out others, not copied yet.
+  how.drop_behind = resident && !direct && placement.plan.spare_bytes() < cache_bytes_of(placement.plan);
   // Where the page cache has the file, memory taken too early would push it out.
   if (!resident && direct) how.prefault_threads = n_threads;
   if (direct) how.alignment = resident ? reading.loading_alignment() : reading.alignment();

@@ -25,6 +25,7 @@ SlotReader::SlotReader(const ExpertTable& table, std::vector<std::shared_ptr<Fil
       direct_(options.direct),
       alignment_(options.alignment),
       verify_(options.verify),
+      drop_behind_(options.drop_behind),
       verified_(table.records.size()),
       slots_(data.size()),
       queue_(std::move(queue)) {
@@ -107,6 +108,7 @@ bool SlotReader::take_arrival(const ReadDone& done) {
   if (slot.failed_read < 0 && !is_right(slot, layout) && read_anew(index, layout)) return false;
   if (--n_reading_ == 0) busy_ns_ += now_ns() - busy_since_;
   if (slot.cause == ReadCause::demand) --n_demanded_;
+  if (drop_behind_) drop_from_page_cache(layout);
   slot.arrival = ++n_arrivals_;
   slot.state = slot.failed_read < 0 ? Slot::State::ready : Slot::State::failed;
   return true;
@@ -123,6 +125,13 @@ bool SlotReader::is_right(const Slot& slot, const SlotLayout& layout) {
   const std::byte* begin = slot.data + layout.part_at[0];  // the gate's weights come first
   verified_[index] = checksum_of({begin, static_cast<size_t>(record.bytes())}) == *record.checksum;
   return verified_[index];
+}
+
+void SlotReader::drop_from_page_cache(const SlotLayout& layout) const {
+  for (int r = 0; r < layout.n_reads; ++r) {
+    const SlotRead& read = layout.reads[static_cast<size_t>(r)];
+    files_[read.file]->drop_page_cache(read.offset, read.bytes);
+  }
 }
 
 // A record with a wrong checksum is read once more: memory and cables err, too. False when that has been done.

@@ -44,6 +44,7 @@ class SlotReader {
     bool direct = false;
     uint32_t alignment = 1;  // of direct reads, 1 when buffered
     VerifyChoice verify = VerifyChoice::first;
+    bool drop_behind = false;  // what has arrived in a slot is dropped from the page cache
   };
   // `data` [n_slots]: where each slot begins. The table must outlive this object.
   SlotReader(const ExpertTable& table, std::vector<std::shared_ptr<File>> files, std::unique_ptr<ReadQueue> queue,
@@ -75,6 +76,7 @@ class SlotReader {
   void add_request(int index, int read, const SlotLayout& layout);
   bool take_arrival(const ReadDone& done);
   bool is_right(const Slot& slot, const SlotLayout& layout);
+  void drop_from_page_cache(const SlotLayout& layout) const;
   bool read_anew(int index, const SlotLayout& layout);
   const ExpertRecord& record_of(ExpertId id) const { return table_.at(id.layer, id.expert); }
 
@@ -84,6 +86,7 @@ class SlotReader {
   bool direct_;
   uint32_t alignment_;
   VerifyChoice verify_;
+  bool drop_behind_;
   std::vector<bool> verified_;  // [n_layers, n_experts]
   std::vector<Slot> slots_;
   std::vector<ReadRequest> requests_;  // about to be submitted

@@ -51,7 +51,7 @@ class StreamedExperts final : public ExpertSource {
         read_ahead_(options.read_ahead),
         guess_record_(table_.n_used),
         use_(table_),
-        reader_(table_, std::move(files), std::move(queue), {options.direct, options.alignment, options.verify},
+        reader_(table_, std::move(files), std::move(queue), {options.direct, options.alignment, options.verify, options.drop_behind},
                 slot_places(classes, memory_.span())) {
     count_slots();
     guesses_.reserve(static_cast<size_t>(table_.n_experts));

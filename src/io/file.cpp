@@ -61,7 +61,9 @@ class PosixFile final : public File {
     return ::stat(path_.c_str(), &there) == 0 && (there.st_ino != opened_.st_ino || there.st_dev != opened_.st_dev);
   }
 
-  void drop_page_cache() const override { ::posix_fadvise(buffered_, 0, 0, POSIX_FADV_DONTNEED); }
+  void drop_page_cache(uint64_t offset, uint64_t bytes) const override {
+    ::posix_fadvise(buffered_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
+  }
 
  private:
   std::string path_;

@@ -21,8 +21,10 @@ class File {
   virtual int direct_fd() const = 0;
   // Whether the file is no longer what was opened: cut short, written to, or another one lies at its path.
   virtual bool has_changed() const { return false; }
-  // Tells the kernel that pages of this file will not be needed again.
-  virtual void drop_page_cache() const = 0;
+  // Tells the kernel that pages of this part of the file, by default all of it, will not be needed again.
+  // 0 bytes: to its end.
+  virtual void drop_page_cache(uint64_t offset, uint64_t bytes) const = 0;
+  void drop_page_cache() const { drop_page_cache(0, 0); }
 };
 
 // Throws Error{io} with the reason: missing, a folder, no permission.

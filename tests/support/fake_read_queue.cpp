@@ -12,8 +12,9 @@ namespace {
 
 class MemoryFile final : public File {
  public:
-  MemoryFile(std::string path, int fd, std::shared_ptr<std::vector<std::byte>> content)
-      : path_(std::move(path)), fd_(fd), content_(std::move(content)) {}
+  MemoryFile(std::string path, int fd, std::shared_ptr<std::vector<std::byte>> content,
+             std::shared_ptr<uint64_t> dropped_bytes)
+      : path_(std::move(path)), fd_(fd), content_(std::move(content)), dropped_bytes_(std::move(dropped_bytes)) {}
   const std::string& path() const override { return path_; }
   uint64_t size() const override { return content_->size(); }
   void read(uint64_t offset, std::span<std::byte> out) const override {
@@ -22,12 +23,13 @@ class MemoryFile final : public File {
   }
   int buffered_fd() const override { return fd_; }
   int direct_fd() const override { return fd_; }
-  void drop_page_cache() const override {}
+  void drop_page_cache(uint64_t, uint64_t bytes) const override { *dropped_bytes_ += bytes; }
 
  private:
   std::string path_;
   int fd_;
   std::shared_ptr<std::vector<std::byte>> content_;
+  std::shared_ptr<uint64_t> dropped_bytes_;
 };
 
 // What memory looks like while a read into it is under way.
@@ -42,7 +44,7 @@ bool is_untouched(const ReadRequest& request) {
 
 std::shared_ptr<File> FakeDisk::add(std::string path, std::vector<std::byte> content) {
   contents_.push_back(std::make_shared<std::vector<std::byte>>(std::move(content)));
-  return std::make_shared<MemoryFile>(std::move(path), static_cast<int>(contents_.size()) - 1, contents_.back());
+  return std::make_shared<MemoryFile>(std::move(path), static_cast<int>(contents_.size()) - 1, contents_.back(), dropped_bytes_);
 }
 
 void FakeDisk::fail_at(int fd, uint64_t offset, int error, int n_times) {

@@ -30,6 +30,7 @@ class FakeDisk {
   // What a read gives: 0, or an errno.
   int read(const ReadRequest& request);
   uint64_t n_reads() const { return n_reads_; }
+  uint64_t dropped_bytes() const { return *dropped_bytes_; }  // from the page cache, of all files
 
  private:
   struct FaultyByte {
@@ -42,6 +43,7 @@ class FakeDisk {
   std::vector<FaultyByte> faults_;
   std::map<int, uint64_t> ends_;
   uint64_t n_reads_ = 0;
+  std::shared_ptr<uint64_t> dropped_bytes_ = std::make_shared<uint64_t>(0);
 };
 
 inline constexpr int kAlways = 1 << 30;

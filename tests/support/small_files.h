@@ -30,7 +30,7 @@ class MemoryFile final : public File {
   }
   int buffered_fd() const override { return -1; }
   int direct_fd() const override { return -1; }
-  void drop_page_cache() const override {}
+  void drop_page_cache(uint64_t, uint64_t) const override {}
 
  private:
   std::string path_ = "memory";

@@ -30,12 +30,20 @@ TEST_F(MemoryGovernorTest, EachSignOfPressureShrinksTheCache) {
   tight.headroom_bytes = 100 * kMiB;
   faults.major_faults += 21;
   stalled.stalled_percent = 11;
+  stalled.headroom_bytes = kSizes.low_bytes * 7;
   swapped.swapped_bytes = 4096;
   for (const MemoryPressure& pressure : {tight, faults, stalled, swapped}) {
     MemoryGovernor governor(kSizes);
     EXPECT_EQ(governor.decide(kCalm, 1), kSizes.full_bytes);
     EXPECT_EQ(governor.decide(pressure, 2), kSizes.full_bytes - kSizes.full_bytes / 16);
   }
+}
+
+// The first touch of a cache takes pages from the page cache, which counts as waiting for memory.
+TEST_F(MemoryGovernorTest, StallsWithAmpleHeadroomAreNoPressure) {
+  MemoryPressure filling = kCalm;
+  filling.stalled_percent = 50;
+  EXPECT_EQ(decide(filling), kSizes.full_bytes);
 }
 
 TEST_F(MemoryGovernorTest, AMissingGigabyteIsGivenBackAtOnce) {
