@@ -14,7 +14,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kPatience{60'000};
+constexpr milliseconds kPatience{300'000};
 
 const std::string kTools =
     R"([{"type":"function","function":{"name":"close_order","description":"Close an order",)"
