@@ -23,6 +23,10 @@ int64_t number_of(const Json& json, const char* name) {
   return json.is_object() && json.contains(name) && json[name].is_number_integer() ? json[name].get<int64_t>() : 0;
 }
 
+double seconds_of(const Json& json, const char* milliseconds) {
+  return json.contains(milliseconds) && json[milliseconds].is_number() ? json[milliseconds].get<double>() * 1e-3 : 0;
+}
+
 Json object_of(const Json& json, const char* name) {
   return json.is_object() && json.contains(name) && json[name].is_object() ? json[name] : Json::object();
 }
@@ -64,6 +68,11 @@ void CompletionStream::data(std::string_view text) {
     done_.usage.answer_tokens = number_of(usage, "completion_tokens");
     done_.usage.cached_tokens = number_of(object_of(usage, "prompt_tokens_details"), "cached_tokens");
   }
+  if (const Json timings = object_of(chunk, "timings"); !timings.empty()) {
+    timed_ = true;
+    done_.usage.ttft_s = seconds_of(timings, "first_token_ms");
+    done_.usage.decode_s = seconds_of(timings, "predicted_ms");
+  }
   for (const Json& choice : list_of(chunk, "choices")) {
     const Json delta = object_of(choice, "delta");
     std::string thought = text_of(delta, "reasoning_content");
@@ -93,12 +102,12 @@ void CompletionStream::data(std::string_view text) {
 void CompletionStream::comment(std::string_view text) {
   AnswerEvent event;
   event.kind = AnswerEvent::Kind::reading;
-  const size_t digits = text.find_first_of("0123456789");
-  if (digits == std::string_view::npos) return;
+  constexpr std::string_view kReading = "reading ", kOf = " of ";
+  if (!text.starts_with(kReading)) return;
   const char* const end = text.data() + text.size();
-  const auto [slash, error] = std::from_chars(text.data() + digits, end, event.done);
-  if (error != std::errc() || slash == end || *slash != '/') return;
-  if (std::from_chars(slash + 1, end, event.total).ec == std::errc()) on_event_(std::move(event));
+  const auto [of, error] = std::from_chars(text.data() + kReading.size(), end, event.done);
+  if (error != std::errc() || !std::string_view(of, end).starts_with(kOf)) return;
+  if (std::from_chars(of + kOf.size(), end, event.total).ec == std::errc()) on_event_(std::move(event));
 }
 
 void CompletionStream::end() {
@@ -113,7 +122,7 @@ void CompletionStream::stop() {
 
 void CompletionStream::hand_out_done() {
   if (done_.usage.answer_tokens == 0) done_.usage.answer_tokens = n_pieces_;
-  if (begun_) {
+  if (begun_ && !timed_) {  // events may arrive together: what the server measured is better
     done_.usage.ttft_s = std::chrono::duration<double>(first_ - start_).count();
     done_.usage.decode_s = std::chrono::duration<double>(last_ - first_).count();
   }

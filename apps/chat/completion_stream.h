@@ -15,7 +15,7 @@ class CompletionStream {
 
   // The data of one event. Throws Error{input} for what is no chunk, and for an error that the server reports.
   void data(std::string_view text);
-  // "reading 128/512": how far the prompt has been read.
+  // "reading 128 of 512 tokens": how far the prompt has been read.
   void comment(std::string_view text);
   // The stream is over: hands out the last event. Throws Error{io} if the answer has no end.
   void end();
@@ -33,6 +33,7 @@ class CompletionStream {
   const Clock::time_point start_;
   Clock::time_point first_, last_;
   bool begun_ = false;
+  bool timed_ = false;  // by the server
   int64_t n_pieces_ = 0;
 };
 

@@ -46,12 +46,6 @@ Json told_message(const Collected& answer) {
   return message;
 }
 
-std::vector<Usage> usages(const std::vector<Collected>& choices) {
-  std::vector<Usage> out;
-  for (const Collected& choice : choices) out.push_back(choice.usage);
-  return out;
-}
-
 std::string ChatCompletion::whole(const std::vector<Collected>& choices) {
   Json json = head("chat.completion");
   json["choices"] = Json::array();
@@ -61,7 +55,7 @@ std::string ChatCompletion::whole(const std::vector<Collected>& choices) {
                                {"logprobs", logprobs_ ? chat_logprobs(choices[i].content_tokens) : Json(nullptr)},
                                {"finish_reason", finish_reason(choices[i])}});
   }
-  json["usage"] = openai_usage(usages(choices), choices.size());
+  tell_usage(json, choices, choices.size());
   return dump(json);
 }
 
@@ -107,7 +101,7 @@ std::string ChatCompletion::end() {
   if (include_usage_) {
     Json json = head("chat.completion.chunk");
     json["choices"] = Json::array();
-    json["usage"] = openai_usage(usages(choices_), choices_.size());
+    tell_usage(json, choices_, choices_.size());
     out = server_sent("", dump(json));
   }
   return out + server_sent("", "[DONE]");

@@ -106,12 +106,6 @@ std::string Completion::chunk(const Json& one_choice) const {
   return server_sent("", dump(json));
 }
 
-Json usage_of(const std::vector<Collected>& choices, size_t choices_per_prompt) {
-  std::vector<Usage> usages;
-  for (const Collected& choice : choices) usages.push_back(choice.usage);
-  return openai_usage(usages, choices_per_prompt);
-}
-
 const char* why(const Collected& answer) { return answer.cut() ? "length" : "stop"; }
 
 std::string Completion::whole(const std::vector<Collected>& choices) {
@@ -122,7 +116,7 @@ std::string Completion::whole(const std::vector<Collected>& choices) {
     json["choices"].push_back(choice(
         i, text, logprobs_ ? completion_logprobs(choices[i].content_tokens, 0) : Json(nullptr), why(choices[i])));
   }
-  json["usage"] = usage_of(choices, choices_per_prompt_);
+  tell_usage(json, choices, choices_per_prompt_);
   return dump(json);
 }
 
@@ -151,7 +145,7 @@ std::string Completion::end() {
   if (include_usage_) {
     Json json = head();
     json["choices"] = Json::array();
-    json["usage"] = usage_of(choices_, choices_per_prompt_);
+    tell_usage(json, choices_, choices_per_prompt_);
     out = server_sent("", dump(json));
   }
   return out + server_sent("", "[DONE]");

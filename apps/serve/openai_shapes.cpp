@@ -1,5 +1,7 @@
 #include "serve/openai_shapes.h"
 
+#include <cmath>
+
 namespace flashmoe {
 namespace {
 
@@ -9,23 +11,31 @@ Json told(const TokenLogprob& token) {
   return {{"token", token.bytes}, {"logprob", token.logprob}, {"bytes", bytes}};
 }
 
+double milliseconds(double seconds) { return std::round(seconds * 1e6) / 1e3; }
+
 }  // namespace
 
-Json openai_usage(const std::vector<Usage>& choices, size_t choices_per_prompt) {
-  Usage sum;
+void tell_usage(Json& json, const std::vector<Collected>& choices, size_t choices_per_prompt) {
+  Usage sum, longest;
   for (size_t i = 0; i < choices.size(); ++i) {
+    const Usage& usage = choices[i].usage;
     if (i % choices_per_prompt == 0) {
-      sum.prompt_tokens += choices[i].prompt_tokens;
-      sum.cached_tokens += choices[i].cached_tokens;
+      sum.prompt_tokens += usage.prompt_tokens;
+      sum.cached_tokens += usage.cached_tokens;
     }
-    sum.answer_tokens += choices[i].answer_tokens;
-    sum.thinking_tokens += choices[i].thinking_tokens;
+    sum.answer_tokens += usage.answer_tokens;
+    sum.thinking_tokens += usage.thinking_tokens;
+    if (i == 0 || usage.ttft_s + usage.decode_s > longest.ttft_s + longest.decode_s) longest = usage;
   }
-  return {{"prompt_tokens", sum.prompt_tokens},
-          {"completion_tokens", sum.answer_tokens},
-          {"total_tokens", sum.prompt_tokens + sum.answer_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", sum.cached_tokens}}},
-          {"completion_tokens_details", {{"reasoning_tokens", sum.thinking_tokens}}}};
+  json["usage"] = {{"prompt_tokens", sum.prompt_tokens},
+                   {"completion_tokens", sum.answer_tokens},
+                   {"total_tokens", sum.prompt_tokens + sum.answer_tokens},
+                   {"prompt_tokens_details", {{"cached_tokens", sum.cached_tokens}}},
+                   {"completion_tokens_details", {{"reasoning_tokens", sum.thinking_tokens}}}};
+  json["timings"] = {{"queue_ms", milliseconds(longest.waited_s)},
+                     {"prompt_ms", milliseconds(longest.prefill_s)},
+                     {"first_token_ms", milliseconds(longest.ttft_s)},
+                     {"predicted_ms", milliseconds(longest.decode_s)}};
 }
 
 const char* finish_reason(const Collected& answer) {

@@ -46,7 +46,7 @@ double mix_share(const Profile& profile) {
 
 // Milliseconds a token, n_steps times n_rows tokens from `position` on.
 double measure(LoadedModel& model, Sequence& sequence, int64_t position, int n_steps, int64_t n_rows) {
-  sequence.set_n_tokens(position);
+  sequence.set_n_tokens(position, position % kDeltaChunk);
   std::vector<int32_t> tokens(static_cast<size_t>(n_rows));
   model.forward().profile().times = {};
   const uint64_t start = now_ns();

@@ -60,6 +60,7 @@ class CheckpointEngine final : public PartedEngine {
   Placement place(const Reading& reading, int64_t prompt_tokens, int64_t answer_tokens) const;
   void load_weights(Reading& reading);
   void recall_use();
+  std::vector<int32_t> turn_ends() const;
   void collect_notes();
   const Tokenizer& tokenizer() const;
 
@@ -186,10 +187,19 @@ void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
   workspace_ = std::make_unique<Workspace>(config, workspace_shape(model_.experts, placement_.max_rows, options_.exact),
                                            budget_);
   forward_ = std::make_unique<Forward>(*model_.family, *kernels_, *pool_, *experts_, *workspace_, options_.exact);
+  forward_->set_blocks(DeltaBlocks(turn_ends()));
   recorder_ = start_trace(
       {model_, placement_.plan, report_, expert_alignment_, earlier_use_.rates, kernels_->name, pool_->size()},
       options_.trace, *experts_, *forward_);
   load_seconds_ += seconds_since(start_ns);
+}
+
+std::vector<int32_t> CheckpointEngine::turn_ends() const {
+  std::vector<int32_t> ids;
+  for (int32_t id = 0; tokenizer_ != nullptr && id < tokenizer_->size(); ++id) {
+    if (tokenizer_->ends_turn(id)) ids.push_back(id);
+  }
+  return ids;
 }
 
 void CheckpointEngine::end_trace() {

@@ -12,9 +12,9 @@ void prefill(Forward& forward, Sequence& sequence, std::span<const int32_t> ids,
              const std::function<void(int64_t)>& after_chunk) {
   const auto total = static_cast<int64_t>(ids.size());
   for (int64_t done = 0; done < total;) {
-    const int64_t to_boundary = chunk - sequence.n_tokens() % kDeltaChunk;
-    const int64_t n = std::min(total - done, to_boundary);
-    forward.step(ids.subspan(static_cast<size_t>(done), static_cast<size_t>(n)), sequence);
+    const auto unread = ids.subspan(static_cast<size_t>(done));
+    const int64_t n = forward.blocks().step_rows(unread, sequence.n_in_block(), chunk);
+    forward.step(unread.first(static_cast<size_t>(n)), sequence);
     done += n;
     after_chunk(done);
   }

@@ -10,8 +10,8 @@
 
 namespace flashmoe {
 
-// Feeds `ids` to the sequence in chunks of at most `chunk` rows. Chunks end at multiples of kDeltaChunk, so the result
-// does not depend on their size. `after_chunk` gets the rows done so far.
+// Feeds `ids` to the sequence in chunks of at most `chunk` rows. Chunks end with the delta rule's blocks, so the
+// result does not depend on their size. `after_chunk` gets the rows done so far.
 void prefill(Forward& forward, Sequence& sequence, std::span<const int32_t> ids, int64_t chunk,
              const std::function<void(int64_t)>& after_chunk);
 

@@ -36,18 +36,13 @@ AnswerReader::Opening opening_of(std::span<const int32_t> ids, const Tokenizer& 
   return AnswerReader::Opening::content;
 }
 
-// Where a later prompt may part from this one: behind the messages, the first of which many conversations share.
-std::vector<int64_t> stops_of(std::span<const int32_t> ids, const Tokenizer& tokenizer) {
+// Behind the messages, the first of which many conversations share; else as far as whole blocks go.
+std::vector<int64_t> stops_of(std::span<const int32_t> ids, const DeltaBlocks& blocks) {
   std::vector<int64_t> stops;
-  const auto add = [&](int64_t position) {
-    const int64_t stop = position / kDeltaChunk * kDeltaChunk;
-    if (stop > 0 && (stops.empty() || stops.back() < stop)) stops.push_back(stop);
-  };
-  int64_t last_end = 0;
   for (size_t i = 0; i < ids.size(); ++i) {
-    if (tokenizer.ends_turn(ids[i])) add(last_end = static_cast<int64_t>(i) + 1);
+    if (blocks.ends_turn(ids[i])) stops.push_back(static_cast<int64_t>(i) + 1);
   }
-  if (last_end == 0) add(static_cast<int64_t>(ids.size()));
+  if (const int64_t end = blocks.last_end(ids); stops.empty() && end > 0) stops.push_back(end);
   if (stops.size() > kMostStops) stops.erase(stops.begin() + 1, stops.end() - (kMostStops - 1));
   return stops;
 }
@@ -78,7 +73,7 @@ Prompt read_prompt(const Request& request, const EngineParts& parts) {
     if (id >= 0 && id < vocab_size) continue;
     fail(Fault::input, "token id {} is out of range; this model has ids 0 to {}", id, vocab_size - 1);
   }
-  prompt.stops = stops_of(prompt.ids, *tokenizer);
+  prompt.stops = stops_of(prompt.ids, parts.session.forward.blocks());
   const auto n = static_cast<int64_t>(prompt.ids.size());
   if (n > parts.session.context_tokens) {
     fail(Fault::input, "the prompt has {} tokens, but the context holds {}", n, parts.session.context_tokens);

@@ -13,7 +13,7 @@ struct Prompt {
   std::vector<int32_t> ids;
   nlohmann::ordered_json chat;  // the request, calls' arguments as objects; null: plain text or ids
   nlohmann::ordered_json tools;
-  std::vector<int64_t> stops;  // ends of messages and of the whole, each at a multiple of kDeltaChunk before it
+  std::vector<int64_t> stops;  // where a later prompt may part from this one; blocks of the delta rule end there
   AnswerReader::Opening opening = AnswerReader::Opening::plain;
 };
 

@@ -55,11 +55,6 @@ void RunningAnswer::begin_again(std::unique_ptr<Sequence> sequence) {
   ++n_begun_again_;
 }
 
-int64_t RunningAnswer::next_stop() const {
-  const auto next = std::upper_bound(prompt_.stops.begin(), prompt_.stops.end(), sequence_->n_tokens());
-  return next == prompt_.stops.end() ? usage_.prompt_tokens : *next;
-}
-
 void RunningAnswer::tell_waiting(size_t n_before) {
   AnswerEvent event = event_of(AnswerEvent::Kind::waiting);
   event.done = n_before;

@@ -28,8 +28,6 @@ class RunningAnswer {
   void set_alone_until(int64_t n_tokens) { alone_until_ = n_tokens; }
 
   const Prompt& prompt() const { return prompt_; }
-  // Where the sequence is to be remembered next, or the prompt's end.
-  int64_t next_stop() const;
   bool reading() const { return sequence_->n_tokens() < static_cast<int64_t>(prompt_.ids.size()); }
   std::span<const int32_t> unread() const {
     return std::span(prompt_.ids).subspan(static_cast<size_t>(sequence_->n_tokens()));
@@ -53,7 +51,8 @@ class RunningAnswer {
   };
   const std::vector<Call>& calls() const { return calls_; }
   nlohmann::ordered_json take_chat() { return std::move(prompt_.chat); }
-  bool ended_turn() const { return reason_ == StopReason::end_of_turn; }
+  // Whether another turn can follow.
+  bool may_go_on() const { return reason_ != StopReason::interrupted && reason_ != StopReason::context_full; }
 
  private:
   int32_t next_id(std::span<float> logits);

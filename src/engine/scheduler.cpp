@@ -31,13 +31,14 @@ std::unique_ptr<SessionFolder> open_folder(const EngineParts& parts, const Servi
 }  // namespace
 
 Scheduler::Scheduler(const EngineParts& parts, const ServiceOptions& options)
-    : parts_(parts), options_(options), store_(parts.session.budget, open_folder(parts, options)),
-      settler_(parts_) {
+    : parts_(parts), options_(options), 
+      store_(parts.session.forward.blocks(), parts.session.budget, open_folder(parts, options)), settler_(parts_) {
   const auto n = static_cast<size_t>(options.n_parallel);
   tokens_.reserve(static_cast<size_t>(parts_.session.forward.max_rows()));
   runs_.reserve(n + 1);
   decoding_.reserve(n);
   ended_.reserve(n);
+  parts_.session.forward.profile().on = true;
   parts_.session.forward.set_before_layer([this](int layer) { before_layer(layer); });
   free_sequences_.push_back(empty_sequence());
   store_.recall(*free_sequences_.back(), parts.session.forward.config().vocab_size);
@@ -175,15 +176,21 @@ std::unique_ptr<Sequence> Scheduler::empty_sequence() {
   free_sequences_.pop_back();
   const auto state = sequence->delta().span();
   std::fill(state.begin(), state.end(), std::byte{0});
-  sequence->set_n_tokens(0);
+  sequence->set_n_tokens(0, 0);
   return sequence;
 }
 
-void Scheduler::remember(RunningAnswer& reader) {
+void Scheduler::remember(RunningAnswer& reader, int64_t n_read) {
+  const std::span<const int32_t> ids = reader.prompt().ids;
   const auto& stops = reader.prompt().stops;
-  const int64_t n = reader.sequence().n_tokens();
-  if (!std::binary_search(stops.begin(), stops.end(), n)) return;
-  store_.keep(std::span(reader.prompt().ids).first(static_cast<size_t>(n)), reader.sequence());
+  const int64_t end = reader.sequence().n_tokens();
+  for (size_t i = 0; i < copies_.size(); ++i) {
+    const int64_t stop = end - n_read + copies_[i].n_rows;
+    store_.keep(ids.first(static_cast<size_t>(stop)), reader.sequence(), std::move(copied_[i]));
+  }
+  const bool copied = !copies_.empty() && copies_.back().n_rows == n_read;
+  if (copied || !std::binary_search(stops.begin(), stops.end(), end)) return;
+  store_.keep(ids.first(static_cast<size_t>(end)), reader.sequence());
 }
 
 // Takes turns between those whose prompt is not read.
@@ -197,13 +204,30 @@ RunningAnswer* Scheduler::next_reader() {
   return nullptr;
 }
 
-// Chunks end at multiples of kDeltaChunk, or with the prompt, whatever is beside them.
+// How many of the next n rows go into this step. It passes the reader's stops where there is memory for what is to be
+// remembered there, and else ends with the first.
+int64_t Scheduler::pass_stops(RunningAnswer& reader, int64_t n) {
+  const auto& stops = reader.prompt().stops;
+  const int64_t position = reader.sequence().n_tokens();
+  for (auto stop = std::upper_bound(stops.begin(), stops.end(), position); stop != stops.end(); ++stop) {
+    const int64_t n_rows = *stop - position;
+    if (n_rows > n) break;
+    std::optional<Buffer> room = store_.room_for_state(reader.sequence());
+    if (!room) return n_rows;
+    copies_.push_back({n_rows, room->data()});
+    copied_.push_back(std::move(*room));
+  }
+  return n;
+}
+
+// Chunks end with blocks of the delta rule, or with the prompt, whatever is beside them.
 int64_t Scheduler::add_prefill(RunningAnswer& reader) {
   const std::span<const int32_t> unread = reader.unread();
-  const int64_t position = reader.sequence().n_tokens();
+  const Sequence& sequence = reader.sequence();
   const int64_t chunk = decoding_.empty() ? parts_.session.prefill_chunk : kShortChunk;
-  const int64_t n = std::min(reader.next_stop() - position, chunk - position % kDeltaChunk);
-  runs_.push_back({&reader.sequence(), static_cast<int64_t>(tokens_.size()), n, position});
+  const int64_t n =
+      pass_stops(reader, parts_.session.forward.blocks().step_rows(unread, sequence.n_in_block(), chunk));
+  runs_.push_back({&reader.sequence(), static_cast<int64_t>(tokens_.size()), n, sequence.n_tokens(), copies_});
   tokens_.insert(tokens_.end(), unread.begin(), unread.begin() + n);
   return n;
 }
@@ -219,6 +243,8 @@ RunningAnswer* Scheduler::next_suspect() {
 void Scheduler::step() {
   tokens_.clear();
   runs_.clear();
+  copies_.clear();
+  copied_.clear();
   decoding_.clear();
   RunningAnswer* const alone = next_suspect();
   for (const auto& answer : running_) {
@@ -245,7 +271,7 @@ void Scheduler::take_results(RunningAnswer* reader, int64_t n_read) {
   }
   if (reader != nullptr) {
     reader->tell_reading(n_read, 1);
-    remember(*reader);
+    remember(*reader, n_read);
     if (!reader->reading()) take_rows(static_cast<int64_t>(decoding.size()) + n_read - 1, {&reader, 1});
   }
   for (RunningAnswer* answer : ended_) end(*answer);

@@ -29,11 +29,12 @@ class Scheduler {
   bool settle();
   void admit();
   std::unique_ptr<Sequence> empty_sequence();
-  void remember(RunningAnswer& reader);
+  void remember(RunningAnswer& reader, int64_t n_read);
   void drop_cancelled();
   void tell_waiting();
   void step();
   int64_t add_prefill(RunningAnswer& reader);
+  int64_t pass_stops(RunningAnswer& reader, int64_t n);
   RunningAnswer* next_reader();
   RunningAnswer* next_suspect();
   void take_results(RunningAnswer* reader, int64_t n_read);
@@ -57,6 +58,8 @@ class Scheduler {
   // Of the step that is made.
   std::vector<int32_t> tokens_;
   std::vector<Run> runs_;
+  std::vector<StateCopy> copies_;  // at the reader's stops
+  std::vector<Buffer> copied_;     // what they fill
   std::vector<RunningAnswer*> decoding_, ended_;
   RunningAnswer* reader_ = nullptr;
   int64_t reader_rows_ = 0;

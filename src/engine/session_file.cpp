@@ -18,7 +18,7 @@
 namespace flashmoe {
 namespace {
 
-constexpr std::string_view kMagic = "fmsess01", kMagicOfAll = "fmsess";
+constexpr std::string_view kMagic = "fmsess02", kMagicOfAll = "fmsess";
 constexpr size_t kFixedBytes = 52;  // before the identity
 constexpr uint64_t kMostHeaderBytes = 64 * kMiB;
 constexpr uint64_t kPieceBytes = 4 * kMiB;

@@ -9,19 +9,19 @@
 namespace flashmoe {
 namespace {
 
-uint64_t tile_bytes(int64_t n_tokens, int64_t stride) { return static_cast<uint64_t>(n_tokens / kKvTile * stride); }
+int64_t n_tiles(int64_t first, int64_t end) { return (end + kKvTile - 1) / kKvTile - first / kKvTile; }
 
-uint64_t kv_bytes(const KvCache& kv, int64_t n_tokens) {
-  return static_cast<uint64_t>(kv.n_slots()) *
-         (tile_bytes(n_tokens, kv.key_stride()) + tile_bytes(n_tokens, kv.value_stride()));
+uint64_t kv_bytes(const KvCache& kv, int64_t first, int64_t end) {
+  return static_cast<uint64_t>(kv.n_slots() * n_tiles(first, end) * (kv.key_stride() + kv.value_stride()));
 }
 
-// All tiles of the positions from `first` on.
-SessionBytes tiles_of(KvCache& kv, int64_t first, int64_t n) {
+// All tiles with positions in [first, end). A tile that two stretches share is kept with each.
+SessionBytes tiles_of(KvCache& kv, int64_t first, int64_t end) {
   SessionBytes tiles;
+  const int64_t tile = first / kKvTile, n = n_tiles(first, end);
   for (int slot = 0; slot < kv.n_slots(); ++slot) {
-    tiles.emplace_back(kv.keys(slot) + tile_bytes(first, kv.key_stride()), tile_bytes(n, kv.key_stride()));
-    tiles.emplace_back(kv.values(slot) + tile_bytes(first, kv.value_stride()), tile_bytes(n, kv.value_stride()));
+    tiles.emplace_back(kv.keys(slot) + tile * kv.key_stride(), static_cast<size_t>(n * kv.key_stride()));
+    tiles.emplace_back(kv.values(slot) + tile * kv.value_stride(), static_cast<size_t>(n * kv.value_stride()));
   }
   return tiles;
 }
@@ -53,8 +53,7 @@ void SessionStore::recall(const Sequence& like, int64_t vocab_size) {
   });
   for (const auto& [record, payload_bytes] : found) {
     const auto n = static_cast<int64_t>(record.ids.size());
-    const bool fits = n > 0 && n % kDeltaChunk == 0 && record.n_before % kDeltaChunk == 0 &&
-                      n <= like.context_tokens() &&
+    const bool fits = n > 0 && n <= like.context_tokens() && record.n_before < n && blocks_.last_end(record.ids) == n &&
                       std::all_of(record.ids.begin(), record.ids.end(),
                                   [&](int32_t id) { return id >= 0 && id < vocab_size; });
     if (!fits) continue;
@@ -65,8 +64,8 @@ void SessionStore::recall(const Sequence& like, int64_t vocab_size) {
       continue;
     }
     Stretch* before = longest(record.ids, nullptr, record.n_before, false);
-    if ((before == nullptr ? 0 : before->end()) != record.n_before || record.n_before == n ||
-        payload_bytes != kv_bytes(like.kv(), n - record.n_before)) {
+    if ((before == nullptr ? 0 : before->end()) != record.n_before ||
+        payload_bytes != kv_bytes(like.kv(), record.n_before, n)) {
       continue;
     }
     auto stretch = std::make_unique<Stretch>();
@@ -118,7 +117,7 @@ int64_t SessionStore::resume(std::span<const int32_t> ids, Sequence& sequence) {
   // What turns out to be unreadable is forgotten, and the next best taken.
   while (Stretch* last = longest(ids, nullptr, static_cast<int64_t>(ids.size()) - 1, true)) {
     if (!take_over(*last, sequence)) continue;
-    sequence.set_n_tokens(last->end());
+    sequence.set_n_tokens(last->end(), 0);
     return last->end();
   }
   return 0;
@@ -131,7 +130,7 @@ bool SessionStore::take_over(Stretch& last, Sequence& sequence) {
   for (Stretch* s : all) s->used = clock_;
   last.resumed = clock_;
   for (Stretch* s : all) {
-    if (!load(*s, SessionPart::kv, tiles_of(sequence.kv(), s->n_before, s->end() - s->n_before))) return false;
+    if (!load(*s, SessionPart::kv, tiles_of(sequence.kv(), s->n_before, s->end()))) return false;
   }
   if (!load(last, SessionPart::state, state_of(sequence))) {
     const auto state = sequence.delta().span();
@@ -180,16 +179,34 @@ bool SessionStore::keep_part(Stretch& stretch, SessionPart which, const SessionB
   return write(stretch, which, bytes);
 }
 
+std::optional<Buffer> SessionStore::room_for_state(const Sequence& sequence) {
+  ++clock_;  // what the sequence went on from may go, too
+  const size_t size = sequence.delta().span().size();
+  if (!make_room(size)) return std::nullopt;
+  return size == 0 ? Buffer() : Buffer(budget_, Allotted::sessions, size);
+}
+
 void SessionStore::keep(std::span<const int32_t> ids, Sequence& sequence) {
+  CHECK(sequence.n_tokens() == static_cast<int64_t>(ids.size()));
+  remember(ids, sequence, std::nullopt);
+}
+
+// With the state at its end, or nothing: the sequence's own.
+void SessionStore::remember(std::span<const int32_t> ids, Sequence& sequence, std::optional<Buffer> state) {
   const auto n = static_cast<int64_t>(ids.size());
-  CHECK(n % kDeltaChunk == 0 && sequence.n_tokens() == n);
+  CHECK(blocks_.last_end(ids) == n && sequence.n_tokens() >= n);
+  const auto keep_state = [&](Stretch& stretch) {
+    if (!state) return keep_part(stretch, SessionPart::state, state_of(sequence));
+    stretch.state.memory = std::move(*state);
+    return stretch.state.in_memory = true;
+  };
   if (n == 0) return;
   Stretch* before = longest(ids, nullptr, n, false);
   ++clock_;
   for (Stretch* s : chain(before)) s->used = clock_;
   if (before != nullptr && before->end() == n) {
     before->resumed = clock_;
-    if (!before->state.known()) keep_part(*before, SessionPart::state, state_of(sequence));
+    if (!before->state.known()) keep_state(*before);
     return;
   }
   const int64_t n_before = before == nullptr ? 0 : before->end();
@@ -200,8 +217,7 @@ void SessionStore::keep(std::span<const int32_t> ids, Sequence& sequence) {
   made->used = made->resumed = clock_;
   // Both or none: keys and values without a state behind them serve nobody.
   Stretch& stretch = *stretches_.emplace_back(std::move(made));
-  if (!keep_part(stretch, SessionPart::kv, tiles_of(sequence.kv(), n_before, n - n_before)) ||
-      !keep_part(stretch, SessionPart::state, state_of(sequence))) {
+  if (!keep_part(stretch, SessionPart::kv, tiles_of(sequence.kv(), n_before, n)) || !keep_state(stretch)) {
     forget(stretch);
   }
 }

@@ -2,16 +2,18 @@
 // Belongs to the engine's thread.
 //
 // Keys and values are kept once for all that share them. Delta-net state cannot be rewound: there is a copy at each
-// stop, and stops lie at multiples of kDeltaChunk, where a fresh prefill has the same bits (docs/decisions/0004).
+// stop, and stops lie where blocks of the delta rule end, where a fresh prefill has the same bits (docs/decisions/0014).
 // Each part of a stretch is in memory, on disk, or both.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "engine/session_folder.h"
 #include "memory/buffer.h"
+#include "model/delta_blocks.h"
 #include "model/sequence.h"
 
 namespace flashmoe {
@@ -19,8 +21,8 @@ namespace flashmoe {
 class SessionStore {
  public:
   // Takes its memory from the budget's `sessions`; what was used longest ago goes first, to the folder if there is one.
-  SessionStore(Budget& budget, std::unique_ptr<SessionFolder> folder)
-      : budget_(budget), folder_(std::move(folder)) {}
+  SessionStore(const DeltaBlocks& blocks, Budget& budget, std::unique_ptr<SessionFolder> folder)
+      : blocks_(blocks), budget_(budget), folder_(std::move(folder)) {}
 
   // Takes in what the folder holds and `like`, an empty sequence of the model, can take over.
   void recall(const Sequence& like, int64_t vocab_size);
@@ -30,8 +32,14 @@ class SessionStore {
   int64_t resume(std::span<const int32_t> ids, Sequence& sequence);
   // Whether resume would find all of `ids`, were there more behind them.
   bool knows(std::span<const int32_t> ids) const;
-  // Remembers a sequence of exactly `ids`, a multiple of kDeltaChunk of them, if there is room.
+  // Remembers a sequence of exactly `ids`, which end with a block, if there is room.
   void keep(std::span<const int32_t> ids, Sequence& sequence);
+  // Memory for a StateCopy at a stop that a step passes; nothing where there is none.
+  std::optional<Buffer> room_for_state(const Sequence& sequence);
+  // Remembers what begins a sequence, with the state copied there.
+  void keep(std::span<const int32_t> ids, Sequence& sequence, Buffer state) {
+    remember(ids, sequence, std::move(state));
+  }
   // Writes one part that is in memory alone to the folder. False when there is none, or the folder takes none now.
   bool save_one();
 
@@ -62,6 +70,7 @@ class SessionStore {
   SessionRecord record_of(Stretch& stretch, SessionPart part) const;
   bool take_over(Stretch& last, Sequence& sequence);
   bool load(Stretch& stretch, SessionPart part, const SessionBytes& into);
+  void remember(std::span<const int32_t> ids, Sequence& sequence, std::optional<Buffer> state);
   void hold(Stretch& stretch, SessionPart part, const SessionBytes& bytes);
   bool keep_part(Stretch& stretch, SessionPart part, const SessionBytes& bytes);
   bool write(Stretch& stretch, SessionPart part, const SessionBytes& bytes);
@@ -71,6 +80,7 @@ class SessionStore {
   bool make_room(uint64_t bytes);
   void leave_memory(Stretch& stretch, SessionPart part);
 
+  const DeltaBlocks& blocks_;
   Budget& budget_;
   std::unique_ptr<SessionFolder> folder_;  // may be null
   uint64_t clock_ = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "engine/generate.h"
 
 namespace flashmoe {
 namespace {
@@ -34,7 +35,7 @@ Json message_of(const RunningAnswer& answer, bool with_reasoning) {
 
 void Settler::add(RunningAnswer& answer) {
   Json chat = answer.take_chat();
-  if (!chat.is_object() || !answer.ended_turn()) return;
+  if (!chat.is_object() || !answer.may_go_on()) return;
   Json& messages = chat["messages"];
   messages.push_back(message_of(answer, sends_reasoning(messages)));
   waiting_.push_back({std::move(chat), !answer.calls().empty()});
@@ -56,20 +57,18 @@ std::vector<int32_t> Settler::beginning_of_next(const Answered& answered) const 
     prompts[i] = parts_.chat_template->encode(chat, *parts_.session.tokenizer);
   }
   const auto [end, other] = std::mismatch(prompts[0].begin(), prompts[0].end(), prompts[1].begin(), prompts[1].end());
-  const int64_t n = (end - prompts[0].begin()) / kDeltaChunk * kDeltaChunk;
-  prompts[0].resize(static_cast<size_t>(std::min(n, parts_.session.context_tokens)));
+  const int64_t n = std::min<int64_t>(end - prompts[0].begin(), parts_.session.context_tokens);
+  prompts[0].resize(static_cast<size_t>(n));
+  prompts[0].resize(static_cast<size_t>(parts_.session.forward.blocks().last_end(prompts[0])));
   return std::move(prompts[0]);
 }
 
 int64_t Settler::read(std::span<const int32_t> ids, Sequence& sequence, SessionStore& store) {
   const auto n = static_cast<int64_t>(ids.size());
-  if (n == 0 || n % kDeltaChunk != 0 || store.knows(ids)) return 0;
+  if (n == 0 || store.knows(ids)) return 0;
   const int64_t known = store.resume(ids, sequence);
-  for (int64_t done = known; done < n;) {
-    const int64_t rows = std::min(n - done, parts_.session.prefill_chunk - done % kDeltaChunk);
-    parts_.session.forward.step(ids.subspan(static_cast<size_t>(done), static_cast<size_t>(rows)), sequence);
-    done += rows;
-  }
+  prefill(parts_.session.forward, sequence, ids.subspan(static_cast<size_t>(known)), parts_.session.prefill_chunk,
+          [](int64_t) {});
   store.keep(ids, sequence);
   return n - known;
 }

@@ -1,5 +1,5 @@
 // What the next prompt of an answered conversation will begin with, read while nobody waits: the answer in the form that the
-// chat template gives it once it is history, up to the last multiple of kDeltaChunk. Belongs to the engine's thread.
+// chat template gives it once it is history, up to its end of turn. Belongs to the engine's thread.
 #pragma once
 
 #include <deque>
@@ -13,7 +13,7 @@ class Settler {
  public:
   explicit Settler(const EngineParts& parts) : parts_(parts) {}
 
-  // An answer that ended its turn; of several the latest few are kept.
+  // An answer that is over; of several the latest few are kept.
   void add(RunningAnswer& answer);
   bool idle() const { return waiting_.empty(); }
   // Reads the latest into an empty sequence and has the store keep it. Returns how many tokens that took. When the step is

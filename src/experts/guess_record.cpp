@@ -4,16 +4,17 @@
 
 namespace flashmoe {
 
-void GuessRecord::note(int layer, std::span<const int32_t> guesses) {
-  const auto known = guesses.first(std::min(guesses.size(), ranks_.size()));
+void GuessRecord::note(int layer, std::span<const int32_t> guesses, size_t n_rows) {
+  const auto known = guesses.first(std::min(guesses.size(), ranks_.size() * n_rows));
   layer_ = layer;
+  n_rows_ = n_rows;
   last_.assign(known.begin(), known.end());
 }
 
 void GuessRecord::settle(int layer, std::span<const int32_t> picks) {
   if (layer != layer_) return;
   for (size_t i = 0; i < last_.size(); ++i) {
-    Rank& rank = ranks_[i];
+    Rank& rank = ranks_[i / n_rows_];
     if (rank.n_tried >= kMemoryTrials) rank = {rank.n_tried / 2, rank.n_right / 2};
     rank.n_tried += 1;
     if (std::find(picks.begin(), picks.end(), last_[i]) != picks.end()) rank.n_right += 1;

@@ -22,7 +22,7 @@ class ReadAhead {
 
   // Whether guesses are welcome for the token that is being decoded.
   bool on() const;
-  // A token begins at this time. `decode`: it is the next of a sequence, one row.
+  // A token begins at this time. `decode`: it is the next of a sequence, or of a few.
   void begin_token(uint64_t now_ns, bool decode);
   std::string verdict() const;  // "on", "off", "off: 91.0 ms a token with it, 88.2 without"
 

@@ -123,6 +123,8 @@ struct Picks {
   int64_t rows_of(size_t i) const { return first_row.empty() ? 1 : first_row[i + 1] - first_row[i]; }
 };
 
+inline constexpr int64_t kGuessedRows = 8;  // steps of at most so many rows are guessed row by row
+
 class ExpertSource {
  public:
   virtual ~ExpertSource() = default;
@@ -137,10 +139,13 @@ class ExpertSource {
 
   // Whether guess() would be listened to for the next layer: making guesses costs time.
   virtual bool wants_guess() const { return false; }
-  // Picks of a layer that may come soon, the likeliest first, in place of what was guessed before. They are read when
-  // nothing asked for is on its way, and what has not begun when the layer is acquired is not read at all. Never
-  // changes results.
-  virtual void guess(int layer, std::span<const int32_t> experts) { (void)layer, (void)experts; }
+  // Picks of a layer that may come soon, in place of what was guessed before: the likeliest of each of the step's
+  // n_rows, then the second of each, and so on; of a step with more than kGuessedRows, all that are nearly sure. They are
+  // read when nothing asked for is on its way, and what has not begun when the layer is acquired is not read at all.
+  // Never changes results.
+  virtual void guess(int layer, std::span<const int32_t> experts, int64_t n_rows) {
+    (void)layer, (void)experts, (void)n_rows;
+  }
 
   // Reads now what would else be read when it is first picked, as far as there is memory for it. `on_bytes` gets the
   // bytes read so far. What cannot be read is tried again when it is picked.

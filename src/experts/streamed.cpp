@@ -79,7 +79,7 @@ class StreamedExperts final : public ExpertSource {
   int max_picks() const override { return max_picks_; }
   void begin_step() override;
   bool wants_guess() const override;
-  void guess(int layer, std::span<const int32_t> experts) override;
+  void guess(int layer, std::span<const int32_t> experts, int64_t n_rows) override;
 
   void fill(const std::function<void(uint64_t)>& on_bytes) override;
 
@@ -195,10 +195,10 @@ void StreamedExperts::note_use(int layer, const Picks& picks) {
   ++n_calls_;
   cache_.use(layer, picks);
   use_.note(layer, picks);
-  if (picks.n_rows == 1) guess_record_.settle(layer, picks.experts);
+  guess_record_.settle(layer, picks.experts);
   if (layer != 0) return;
   misses_of_token_ = stats_.misses - std::exchange(misses_before_, stats_.misses);
-  read_ahead_.begin_token(now_ns(), picks.n_rows == 1);
+  read_ahead_.begin_token(now_ns(), picks.n_rows <= kGuessedRows);
 }
 
 // A pick that is in a slot already, pinned: read, or on its way.
@@ -288,18 +288,18 @@ bool StreamedExperts::wants_guess() const {
   return read_ahead_.on();
 }
 
-void StreamedExperts::guess(int layer, std::span<const int32_t> experts) {
+void StreamedExperts::guess(int layer, std::span<const int32_t> experts, int64_t n_rows) {
   const std::lock_guard lock(mutex_);
   drop_guesses();
-  const bool sure = experts.size() > static_cast<size_t>(table_.n_used);
+  const bool sure = n_rows > kGuessedRows;
   const bool busy = misses_of_token_ >= kBusyMisses * static_cast<uint64_t>(table_.n_layers);
   guesses_at_once_ = sure   ? std::clamp(max_picks_ / 4, kGuessesAtOnce, kSureGuessesAtOnce)
                      : busy ? kGuessesBesideDemand
                             : kGuessesAtOnce;
-  if (!sure) guess_record_.note(layer, experts);
-  for (size_t rank = 0; rank < experts.size(); ++rank) {
-    const bool wanted = sure || guess_record_.worth_reading(rank);
-    if (wanted && cache_.find(layer, experts[rank]) == ExpertCache::kNoSlot) guesses_.push_back({layer, experts[rank]});
+  if (!sure) guess_record_.note(layer, experts, static_cast<size_t>(n_rows));
+  for (size_t i = 0; i < experts.size(); ++i) {
+    const bool wanted = sure || guess_record_.worth_reading(i / static_cast<size_t>(n_rows));
+    if (wanted && cache_.find(layer, experts[i]) == ExpertCache::kNoSlot) guesses_.push_back({layer, experts[i]});
   }
   take_arrivals(false);
   read_ahead_of_demand(false);

@@ -1,6 +1,7 @@
 // A batch is rows: one token each. Prefill is many rows of one sequence, decode one row per live sequence.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -8,12 +9,19 @@ namespace flashmoe {
 
 class Sequence;
 
+// What the delta-net layers remember after some rows of a run, at the end of a block, copied while the step passes there.
+struct StateCopy {
+  int64_t n_rows = 0;
+  std::byte* to = nullptr;  // DeltaState::bytes
+};
+
 // Neighbouring rows that continue one sequence.
 struct Run {
   Sequence* sequence = nullptr;
   int64_t first_row = 0;
   int64_t n_rows = 0;
   int64_t first_position = 0;  // of first_row in the sequence
+  std::span<const StateCopy> copies = {};
 };
 
 struct Batch {

@@ -17,6 +17,10 @@ class DeltaState {
   float* state(int slot) const { return buffer_.as<float>() + slot * layer_floats_; }
   // The last three inputs of the convolution [3, conv_channels], oldest first.
   float* history(int slot) const { return state(slot) + state_floats_; }
+  // Where in a copy of span() at `to` lies what `in_layer` points to.
+  float* same_place(const float* in_layer, std::byte* to) const {
+    return reinterpret_cast<float*>(to) + (in_layer - buffer_.as<float>());
+  }
   std::span<std::byte> span() const { return buffer_.span(); }
 
  private:

@@ -1,5 +1,7 @@
 #include "model/forward.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "model/stages/attention.h"
 #include "model/stages/embed.h"
@@ -10,7 +12,25 @@ namespace flashmoe {
 
 Forward::Forward(const Family& family, const KernelTable& kernels, ThreadPool& pool, ExpertSource& experts,
                  Workspace& ws, bool exact)
-    : family_(family), step_{family.config(), kernels, pool, experts, ws, profile_, nullptr, exact, {}} {}
+    : family_(family), step_{family.config(), kernels, pool, experts, ws, profile_, nullptr, exact, {}} {
+  step_.pieces.reserve(static_cast<size_t>(max_rows()));
+}
+
+void Forward::cut_into_blocks(const Batch& batch) {
+  step_.pieces.clear();
+  for (const Run& run : batch.runs) {
+    auto ids = batch.tokens.subspan(static_cast<size_t>(run.first_row), static_cast<size_t>(run.n_rows));
+    DeltaPiece piece = {run.first_row, 0, run.sequence->n_in_block(), false};
+    while (!ids.empty()) {
+      const auto rest = blocks_.rest_of_block(ids, piece.n_before);
+      piece.n_rows = rest.value_or(static_cast<int64_t>(ids.size()));
+      piece.ends = rest.has_value();
+      step_.pieces.push_back(piece);
+      ids = ids.subspan(static_cast<size_t>(piece.n_rows));
+      piece = {piece.first_row + piece.n_rows, 0, 0, false};
+    }
+  }
+}
 
 void Forward::step(std::span<const int32_t> tokens, Sequence& sequence) {
   const Run run{&sequence, 0, static_cast<int64_t>(tokens.size()), sequence.n_tokens()};
@@ -26,6 +46,7 @@ void Forward::step(const Batch& batch) {
   for (const Run& run : batch.runs) run.sequence->kv().reserve_positions(run.first_position + run.n_rows);
   step_.experts.begin_step();
   step_.batch = batch;
+  cut_into_blocks(batch);
   if (step_.observer != nullptr) step_.observer->began(batch);
   profile_.kind = LayerKind::model;
   prepare_rope(step_);
@@ -41,7 +62,13 @@ void Forward::step(const Batch& batch) {
   norm(step_, Stage::logits, family_.final_norm());
   observe(config().n_layers, step_.ws.h.f32);
 
-  for (const Run& run : batch.runs) run.sequence->set_n_tokens(run.first_position + run.n_rows);
+  for (const DeltaPiece& piece : step_.pieces) {
+    const Run& run = *std::find_if(batch.runs.begin(), batch.runs.end(), [&](const Run& r) {
+      return piece.first_row < r.first_row + r.n_rows;
+    });
+    const int64_t n = run.first_position + piece.first_row - run.first_row + piece.n_rows;
+    run.sequence->set_n_tokens(n, piece.ends ? 0 : piece.n_before + piece.n_rows);
+  }
   step_.batch = {};  // the caller's arrays are his again
 }
 

@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "model/delta_blocks.h"
 #include "model/family.h"
 #include "model/sequence.h"
 #include "model/step.h"
@@ -27,12 +28,18 @@ class Forward {
   int64_t max_rows() const { return step_.ws.shape().max_rows; }
   const ModelConfig& config() const { return family_.config(); }
   Profile& profile() { return profile_; }
+  // Which tokens end blocks; those of the model's tokenizer. Before the first step.
+  void set_blocks(DeltaBlocks blocks) { blocks_ = std::move(blocks); }
+  const DeltaBlocks& blocks() const { return blocks_; }
   void set_observer(Observer* observer) { step_.observer = observer; }
   // Called before every layer of every step; may throw to end the step. May be empty.
   void set_before_layer(std::function<void(int layer)> before_layer) { before_layer_ = std::move(before_layer); }
 
  private:
+  void cut_into_blocks(const Batch& batch);
+
   const Family& family_;
+  DeltaBlocks blocks_;
   Profile profile_;
   Step step_;
   std::function<void(int)> before_layer_;

@@ -17,7 +17,8 @@ Buffer take(Budget& budget, Allotted what, uint64_t bytes) {
 
 }  // namespace
 
-Snapshot::Snapshot(const Sequence& sequence, Budget& budget) : n_tokens_(sequence.n_tokens()) {
+Snapshot::Snapshot(const Sequence& sequence, Budget& budget)
+    : n_tokens_(sequence.n_tokens()), n_in_block_(sequence.n_in_block()) {
   const KvCache& kv = sequence.kv();
   const uint64_t key_bytes = kv.key_bytes(n_tokens_), value_bytes = kv.value_bytes(n_tokens_);
   kv_ = take(budget, Allotted::kv_cache, (key_bytes + value_bytes) * static_cast<uint64_t>(kv.n_slots()));
@@ -45,7 +46,7 @@ void Snapshot::restore(Sequence& sequence) const {
   }
   const auto delta = sequence.delta().span();
   std::copy(delta_.data(), delta_.data() + delta.size(), delta.begin());
-  sequence.set_n_tokens(n_tokens_);
+  sequence.set_n_tokens(n_tokens_, n_in_block_);
 }
 
 }  // namespace flashmoe

@@ -16,7 +16,7 @@ class Snapshot {
   int64_t n_tokens() const { return n_tokens_; }
 
  private:
-  int64_t n_tokens_;
+  int64_t n_tokens_, n_in_block_;
   Buffer kv_;     // keys then values of each attention layer, whole tiles
   Buffer delta_;  // the whole DeltaState
 };

@@ -1,6 +1,8 @@
 // What every stage of a step works with.
 #pragma once
 
+#include <vector>
+
 #include "base/thread_pool.h"
 #include "experts/source.h"
 #include "model/batch.h"
@@ -38,6 +40,14 @@ class Observer {
   virtual bool wants_guesses() const { return false; }
 };
 
+// Neighbouring rows of a run that belong to one block of the delta rule.
+struct DeltaPiece {
+  int64_t first_row = 0, n_rows = 0;
+  int64_t n_before = 0;  // tokens of the block that came in earlier steps
+  bool ends = false;     // the block, with its last row
+  bool whole() const { return n_before == 0 && ends; }
+};
+
 struct Step {
   const ModelConfig& config;
   const KernelTable& kernels;
@@ -48,6 +58,7 @@ struct Step {
   Observer* observer = nullptr;
   bool exact = false;
   Batch batch;
+  std::vector<DeltaPiece> pieces = {};  // of all runs, in order
 
   int64_t n() const { return batch.n(); }
 };

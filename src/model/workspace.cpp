@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "experts/source.h"
+
 namespace flashmoe {
 namespace {
 
@@ -83,10 +85,12 @@ uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
   moe.weights = e.take<float>(n * k);
   moe.slot_of = e.take<int32_t>(n * k);
   moe.row_of = e.take<int32_t>(n * k);
-  guess.h = e.take<float>(d_model);
-  guess.logits = e.take<float>(config.n_experts);
-  guess.experts = e.take<int32_t>(config.n_experts);
-  guess.weights = e.take<float>(config.n_experts);
+  const int64_t guessed = std::min(n, kGuessedRows);
+  guess.h = e.take<float>(guessed * d_model);
+  guess.logits = e.take<float>(guessed * config.n_experts);
+  guess.picks = e.take<int32_t>(guessed * k);
+  guess.experts = e.take<int32_t>(std::max<int64_t>(guessed * k, config.n_experts));
+  guess.weights = e.take<float>(k);
   moe.distinct = e.take<int32_t>(config.n_experts);
   moe.group_begin = e.take<int32_t>(config.n_experts + 1);
   moe.arrived = e.take<int32_t>(config.n_experts);

@@ -91,10 +91,11 @@ class Workspace {
 
   // What the next layer may pick.
   struct {
-    std::span<float> h;          // [d_model]
-    std::span<float> logits;     // [n_experts]
-    std::span<int32_t> experts;  // [n_experts], likeliest first
-    std::span<float> weights;    // [n_experts]
+    std::span<float> h;          // [rows, d_model], rows: n or kGuessedRows, whichever is less
+    std::span<float> logits;     // [rows, n_experts]
+    std::span<int32_t> picks;    // [rows, k], likeliest first
+    std::span<int32_t> experts;  // [k, rows], or all [n_experts]
+    std::span<float> weights;    // [k]
   } guess;
 
   // Mixture of experts. A slot is one (row, pick); slots are sorted by expert, then row.

@@ -19,6 +19,11 @@ QUESTION = "Explain quantum computing."
 _CACHE = tempfile.TemporaryDirectory()
 os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
+# What a background shell or nohup has its children ignore would be ignored by what they start, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
 # Slow enough for a signal to arrive in mid-run.
 SLOW = ["--kernels", "scalar", "--exact", "--threads", "1"]
 

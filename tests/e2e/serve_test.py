@@ -53,6 +53,9 @@ class Chat(Served):
         usage = answer["usage"]
         self.assertEqual(usage["completion_tokens"], 24)
         self.assertEqual(usage["total_tokens"], usage["prompt_tokens"] + 24)
+        timings = answer["timings"]
+        self.assertGreaterEqual(timings["first_token_ms"], timings["prompt_ms"])
+        self.assertGreater(timings["predicted_ms"], 0)
         again = self.plain()
         self.assertEqual(again["choices"][0]["message"], choice["message"])
 
@@ -63,6 +66,7 @@ class Chat(Served):
         self.assertEqual(events[-1], "[DONE]")
         self.assertEqual(events[-2]["choices"], [])
         self.assertEqual(events[-2]["usage"]["completion_tokens"], 40)
+        self.assertGreater(events[-2]["timings"]["predicted_ms"], 0)
         deltas = [event["choices"][0]["delta"] for event in events[:-2]]
         self.assertEqual(deltas[0]["role"], "assistant")
         joined = {name: "".join(d.get(name) or "" for d in deltas) for name in ("content", "reasoning_content")}
@@ -109,9 +113,7 @@ class Chat(Served):
         return float(re.search(rb"^flashmoe_settled_tokens_total (\S+)", body, re.M).group(1))
 
     def test_the_next_turn_finds_the_answer_known(self):
-        ask = lambda n: [{"role": "user", "content": "Tell me about the sea." + " sea" * n}]
-        n_tokens = self.ok(self.PATH, messages=ask(0), max_tokens=1, reasoning_effort="none")["usage"]["prompt_tokens"]
-        messages = ask((56 - n_tokens) % 64)  # so that even a short answer reaches the next multiple of 64
+        messages = [{"role": "user", "content": "Tell me about the sea."}]
         before = self.settled()
         first = self.ok(self.PATH, messages=messages, reasoning_effort="none")
         self.assertEqual(first["choices"][0]["finish_reason"], "stop")
@@ -122,8 +124,7 @@ class Chat(Served):
         messages += [first["choices"][0]["message"], {"role": "user", "content": "And the mountains?"}]
         second = self.ok(self.PATH, messages=messages, max_tokens=4, reasoning_effort="none")
         cached = second["usage"]["prompt_tokens_details"]["cached_tokens"]
-        self.assertGreater(cached, first["usage"]["prompt_tokens"] - 8)
-        self.assertGreaterEqual(cached, first["usage"]["total_tokens"] - 64 - 8)
+        self.assertGreaterEqual(cached, first["usage"]["total_tokens"] - 8)  # 8: what opens an answer
         fork = self.ok(self.PATH, messages=[*messages[:2], {"role": "user", "content": "Thanks!"}], max_tokens=4, reasoning_effort="none")
         self.assertEqual(fork["usage"]["prompt_tokens_details"]["cached_tokens"], cached)
 
@@ -278,6 +279,8 @@ class Status(Served):
         for line in text.splitlines():
             self.assertRegex(line, r"^(# (HELP|TYPE) flashmoe_\w+ .+|flashmoe_\w+(\{[^}]*\})? [-+.e\d]+)$")
         self.assertGreater(float(re.search(r"^flashmoe_answer_tokens_total (\S+)", text, re.M).group(1)), 0)
+        stages = dict(re.findall(r'^flashmoe_stage_seconds_total\{layer="\w+",stage="(\w+)"\} (\S+)', text, re.M))
+        self.assertLessEqual({"embed", "norm", "mix", "route", "experts", "logits"}, set(stages))
 
     def test_errors(self):
         for method, path, status in (("GET", "/nope", 404), ("GET", "/v1/chat/completions", 405), ("DELETE", "/health", 405),

@@ -208,6 +208,45 @@ TEST_F(ForwardProperty, SequencesInOneBatchDoNotTouchEachOther) {
   EXPECT_TRUE(same_bits(together, apart));
 }
 
+// Blocks end behind turns: steps that end with blocks give the same bits, and a state copied on the way is the one that a
+// step that ends there leaves.
+TEST_F(ForwardProperty, BlocksThatEndWithTurnsDoNotDependOnSteps) {
+  constexpr int32_t kEndOfTurn = 3;
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    if (ids_[i] == kEndOfTurn) ids_[i] = 4;
+  }
+  for (const size_t end : {2, 5, 40, 41, 110}) ids_[end - 1] = kEndOfTurn;
+  const auto ids = std::span<const int32_t>(ids_);
+  LoadedModel model(path_, fast());
+  model.forward().set_blocks(DeltaBlocks({kEndOfTurn}));
+  const auto last_row = [&](int64_t n_rows) {
+    const auto logits = model.forward().logits(n_rows - 1, 1);
+    return std::vector<float>(logits.begin(), logits.end());
+  };
+  const auto bytes_of = [](Sequence& s) { return std::vector<std::byte>(s.delta().span().begin(), s.delta().span().end()); };
+
+  const auto whole = model.new_sequence();
+  const std::vector<int64_t> stops = {2, 5, 41, 105, 110};  // 105: a chunk after 41
+  std::vector<std::vector<std::byte>> copied(stops.size(), std::vector<std::byte>(whole->delta().span().size()));
+  std::vector<StateCopy> copies;
+  for (size_t i = 0; i < stops.size(); ++i) copies.push_back({stops[i], copied[i].data()});
+  const flashmoe::Run run = {whole.get(), 0, 150, 0, copies};
+  model.forward().step(Batch{ids, {&run, 1}});
+  const auto expected = last_row(150);
+  EXPECT_EQ(whole->n_in_block(), 40);
+
+  const auto parts = model.new_sequence();
+  for (size_t i = 0; i < stops.size(); ++i) {
+    const auto at = static_cast<size_t>(parts->n_tokens());
+    model.forward().step(ids.subspan(at, static_cast<size_t>(stops[i]) - at), *parts);
+    EXPECT_EQ(parts->n_in_block(), 0);
+    EXPECT_TRUE(bytes_of(*parts) == copied[i]) << stops[i];
+  }
+  model.forward().step(ids.subspan(110), *parts);
+  EXPECT_TRUE(same_bits(last_row(40), expected));
+  EXPECT_TRUE(bytes_of(*parts) == bytes_of(*whole));
+}
+
 TEST_F(ForwardProperty, DecodingAfterASnapshotEqualsDecodingWithout) {
   LoadOptions options = fast();
   options.kv = KvFormat::q8;

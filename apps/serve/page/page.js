@@ -138,7 +138,7 @@ async function readEvents(response, take) {
 
 function takeEvent(turn, event) {
   if (event.error) throw new Error(event.error.message);
-  if (event.usage) turn.usage = event.usage;
+  if (event.usage) Object.assign(turn, { usage: event.usage, timings: event.timings });
   const delta = event.choices?.[0]?.delta ?? {};
   turn.note = "";
   turn.thinking += delta.reasoning_content ?? "";
@@ -148,16 +148,15 @@ function takeEvent(turn, event) {
     call.name += part.function?.name ?? "";
     call.arguments += part.function?.arguments ?? "";
   }
-  turn.firstMs ??= performance.now();
 }
 
-function told(turn, startMs) {
-  const usage = turn.usage;
-  if (!usage || !turn.firstMs) return "";
-  const seconds = (performance.now() - turn.firstMs) / 1000;
+// In the server's own times: events may arrive together.
+function told({ usage, timings }) {
+  if (!usage || !timings) return "";
   const known = usage.prompt_tokens_details?.cached_tokens ?? 0;
-  return `${usage.completion_tokens} tokens, ${(usage.completion_tokens / Math.max(seconds, 1e-3)).toFixed(1)} tok/s, first after ` +
-    `${((turn.firstMs - startMs) / 1000).toFixed(2)} s, ${known} of ${usage.prompt_tokens} prompt tokens known`;
+  const rate = timings.predicted_ms > 0 ? `, ${(1000 * usage.completion_tokens / timings.predicted_ms).toFixed(1)} tok/s` : "";
+  return `${usage.completion_tokens} tokens${rate}, first after ${(timings.first_token_ms / 1000).toFixed(2)} s, ` +
+    `${known} of ${usage.prompt_tokens} prompt tokens known`;
 }
 
 async function request(turn, signal, draw) {
@@ -180,7 +179,6 @@ async function request(turn, signal, draw) {
 async function answer() {
   const turn = { role: "assistant", content: "", thinking: "", calls: [] };
   const control = running = new AbortController();
-  const startMs = performance.now();
   const mine = chat;
   const node = drawTurn(turn);
   const turns = $("turns");
@@ -197,8 +195,8 @@ async function answer() {
     if (!control.signal.aborted) turn.fault = error.message;
   }
   turn.note = "";
-  turn.told = told(turn, startMs);
-  delete turn.firstMs;
+  turn.told = told(turn);
+  delete turn.timings;
   if (turn.content || turn.thinking || turn.calls.length > 0) mine.turns.push(turn);
   if (running === control) {
     running = null;

@@ -72,22 +72,45 @@ DeltaHead skip_rows(DeltaHead rows, int64_t skip, int64_t n) {
   return rows;
 }
 
-// Whole blocks of kDeltaChunk, counted from position 0 of the sequence, take the chunked form and all other tokens the
-// recurrent one, so that a token's result does not depend on how prefill was cut into chunks of whole blocks.
+// Copies a layer's history as it will be after each copy's rows. Before the run is convolved, which replaces it.
+void copy_history(Step& step, const DeltaNetWeights& w, const Run& run) {
+  const int64_t channels = step.config.delta_net.conv_channels();
+  const DeltaState& delta = run.sequence->delta();
+  const float* inputs = step.ws.delta.qkv.data() + run.first_row * channels;
+  for (const StateCopy& copy : run.copies) {
+    float* to = delta.same_place(delta.history(w.slot), copy.to);
+    for (int64_t i = 0; i < kConvWidth - 1; ++i) {
+      const int64_t row = copy.n_rows + i - (kConvWidth - 1);  // below 0: of what was before
+      const float* from = row < 0 ? delta.history(w.slot) + (row + kConvWidth - 1) * channels : inputs + row * channels;
+      std::copy(from, from + channels, to + i * channels);
+    }
+  }
+}
+
+void copy_state(const Run& run, const DeltaHead& rows, int64_t n_rows) {
+  for (const StateCopy& copy : run.copies) {
+    if (copy.n_rows != n_rows) continue;
+    std::copy(rows.state, rows.state + rows.d_key * rows.d_value, run.sequence->delta().same_place(rows.state, copy.to));
+  }
+}
+
+// Blocks that lie in the step as a whole take the chunked form and all other tokens the recurrent one, so that a token's
+// result does not depend on how prefill was cut into steps that end with blocks.
 void run_value_head(Step& step, const DeltaNetWeights& w, const Run& run, int64_t head) {
   const DeltaNetConfig& c = step.config.delta_net;
   convolve(step, w, run, 2 * c.key_width() + head * c.d_value, c.d_value);
   const DeltaHead all = head_rows(step, w, run, head);
-  for (int64_t done = 0; done < run.n_rows;) {
-    const int64_t position = run.first_position + done;
-    const int64_t n = std::min(run.n_rows - done, kDeltaChunk - position % kDeltaChunk);
-    const DeltaHead rows = skip_rows(all, done, n);
-    if (n == kDeltaChunk) {
+  auto piece = std::lower_bound(step.pieces.begin(), step.pieces.end(), run.first_row,
+                                [](const DeltaPiece& p, int64_t row) { return p.first_row < row; });
+  for (int64_t done = 0; done < run.n_rows; ++piece) {
+    const DeltaHead rows = skip_rows(all, done, piece->n_rows);
+    if (piece->whole()) {
       step.kernels.delta_chunk(rows);
     } else {
       step.kernels.delta_step(rows);
     }
-    done += n;
+    done += piece->n_rows;
+    copy_state(run, rows, done);
   }
   step.kernels.gated_rmsnorm(all.out, step.ws.delta.z.data() + run.first_row * c.value_width() + head * c.d_value,
                              w.norm.data(), run.n_rows, c.d_value, c.value_width(), step.config.norm_eps, all.out);
@@ -130,7 +153,10 @@ void delta_net(Step& step, const DeltaNetWeights& w) {
                                     {w.alpha, h, ws.alpha.data(), c.n_value_heads}};
   matmul(step, projections);
   gates(step, w);
-  for (const Run& run : step.batch.runs) run_heads(step, w, run);
+  for (const Run& run : step.batch.runs) {
+    copy_history(step, w, run);
+    run_heads(step, w, run);
+  }
   quantise(step, ws.out, 0, step.n());
   const MatmulTask out[] = {{w.out, ws.out.rows(0, step.n()), ws.y.data(), step.config.d_model}};
   matmul(step, out);

@@ -40,14 +40,16 @@ class CompletionStreamTest : public testing::Test {
 };
 
 TEST_F(CompletionStreamTest, TextThoughtsAndUsage) {
-  stream_.comment("reading 128/512");
+  stream_.comment("waiting behind 2 requests");
+  stream_.comment("reading 128 of 512 tokens");
   stream_.comment("keep-alive");
   stream_.data(R"({"choices":[{"delta":{"role":"assistant","content":""}}]})");
   stream_.data(R"({"choices":[{"delta":{"reasoning_content":"hm"}}]})");
   stream_.data(R"({"choices":[{"delta":{"content":"Hi"},"finish_reason":null}],"usage":null})");
   stream_.data(R"({"choices":[{"delta":{},"finish_reason":"length"}]})");
   stream_.data(
-      R"({"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4}}})");
+      R"({"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4}},
+          "timings":{"first_token_ms":250.0,"predicted_ms":1500}})");
   stream_.data("[DONE]");
   stream_.end();
   ASSERT_EQ(events_.size(), 4U);
@@ -61,6 +63,8 @@ TEST_F(CompletionStreamTest, TextThoughtsAndUsage) {
   EXPECT_EQ(events_[3].usage.prompt_tokens, 9);
   EXPECT_EQ(events_[3].usage.answer_tokens, 7);
   EXPECT_EQ(events_[3].usage.cached_tokens, 4);
+  EXPECT_DOUBLE_EQ(events_[3].usage.ttft_s, 0.25);
+  EXPECT_DOUBLE_EQ(events_[3].usage.decode_s, 1.5);
 }
 
 TEST_F(CompletionStreamTest, ToolCallsInPieces) {

@@ -13,7 +13,7 @@ constexpr int kEnough = static_cast<int>(GuessRecord::kLeastTrials);
 void run(GuessRecord& record, int n) {
   constexpr std::array<int32_t, 3> kGuesses = {10, 11, 12};
   for (int i = 0; i < n; ++i) {
-    record.note(5, kGuesses);
+    record.note(5, kGuesses, 1);
     const std::array<int32_t, 3> picks = {10, i % 4 == 0 ? 90 : 11, i % 2 == 0 ? 91 : 12};
     record.settle(5, picks);
   }
@@ -33,11 +33,23 @@ TEST(GuessRecord, ARankThatIsSeldomRightIsNotRead) {
   EXPECT_FALSE(record.worth_reading(2));
 }
 
+TEST(GuessRecord, ARankIsThatOfAllRows) {
+  GuessRecord record(2);
+  const std::array<int32_t, 4> guesses = {1, 2, 3, 4};  // of two rows
+  const std::array<int32_t, 2> picks = {1, 2};
+  for (int i = 0; i < kEnough; ++i) {
+    record.note(5, guesses, 2);
+    record.settle(5, picks);
+  }
+  EXPECT_TRUE(record.worth_reading(0));
+  EXPECT_FALSE(record.worth_reading(1));
+}
+
 TEST(GuessRecord, AnotherLayersPicksSettleNothing) {
   GuessRecord record(1);
   const std::array<int32_t, 1> guess = {3}, other = {4};
   for (int i = 0; i < kEnough; ++i) {
-    record.note(1, guess);
+    record.note(1, guess, 1);
     record.settle(2, other);
   }
   EXPECT_TRUE(record.worth_reading(0));
@@ -48,7 +60,7 @@ TEST(GuessRecord, OldFailuresAreForgotten) {
   const std::array<int32_t, 1> guess = {3}, other = {4};
   const auto turns = [&](int n, const std::array<int32_t, 1>& picked) {
     for (int i = 0; i < n; ++i) {
-      record.note(1, guess);
+      record.note(1, guess, 1);
       record.settle(1, picked);
     }
   };
@@ -61,7 +73,7 @@ TEST(GuessRecord, OldFailuresAreForgotten) {
 TEST(GuessRecord, MoreGuessesThanRanksAreTaken) {
   GuessRecord record(2);
   const std::array<int32_t, 4> guesses = {1, 2, 3, 4};
-  record.note(0, guesses);
+  record.note(0, guesses, 1);
   record.settle(0, guesses);
   EXPECT_TRUE(record.worth_reading(3));
 }

@@ -37,7 +37,7 @@ TEST(Guess, ARightOneIsReadOnceAndCountsAsAMiss) {
   const auto source = make_streamed(experts, half(experts), 1, 1, budget, guessing());
   ASSERT_TRUE(source->wants_guess());
   take(experts, *source, 0, {1, 2});
-  source->guess(1, std::vector<int32_t>{3, 4});
+  source->guess(1, std::vector<int32_t>{3, 4}, 1);
   take(experts, *source, 1, {3, 4});
   EXPECT_EQ(experts.disk->n_reads(), 4 * 3u);
   EXPECT_EQ(source->cache_stats().misses, 4u);
@@ -55,13 +55,24 @@ TEST(Guess, AWrongOneIsCountedApart) {
   const FakeExperts experts = make_fake_experts(Layout::stacked, 2, 8, 2);
   Budget budget;
   const auto source = make_streamed(experts, half(experts), 1, 1, budget, guessing());
-  source->guess(1, std::vector<int32_t>{3, 4});
+  source->guess(1, std::vector<int32_t>{3, 4}, 1);
   take(experts, *source, 1, {5, 6});
   const IoStats io = source->io_stats();
   EXPECT_EQ(io.read_ahead.guessed, 2u);
   EXPECT_EQ(io.read_ahead.used, 0u);
   EXPECT_EQ(io.read_ahead.wasted_bytes, 2 * experts.table.at(1, 3).bytes());
   EXPECT_EQ(io.bytes_read, 2 * experts.table.at(1, 5).bytes());
+}
+
+TEST(Guess, OneThatTwoRowsShareIsReadOnce) {
+  const FakeExperts experts = make_fake_experts(Layout::stacked, 2, 8, 2);
+  Budget budget;
+  const auto source = make_streamed(experts, half(experts), 1, 1, budget, guessing());
+  source->guess(1, std::vector<int32_t>{3, 4, 5, 3}, 2);
+  take(experts, *source, 1, {3, 4, 5});
+  EXPECT_EQ(experts.disk->n_reads(), 3 * 3u);
+  EXPECT_EQ(source->io_stats().read_ahead.guessed, 3u);
+  EXPECT_EQ(source->io_stats().read_ahead.used, 3u);
 }
 
 TEST(Guess, DemandGoesFirstAndWhatIsStaleIsNotRead) {
@@ -71,13 +82,13 @@ TEST(Guess, DemandGoesFirstAndWhatIsStaleIsNotRead) {
   const std::vector<int32_t> picks = {0, 1, 2, 3};
   {
     const Lease lease = source->acquire(0, picks);  // on its way
-    source->guess(1, picks);
+    source->guess(1, picks, 1);
     EXPECT_EQ(source->io_stats().read_ahead.guessed, 0u);
   }
   take(experts, *source, 1, {6, 7});
   EXPECT_LE(source->io_stats().read_ahead.guessed, 2u);
   take(experts, *source, 2, {6, 7});
-  source->guess(0, picks);  // all in memory
+  source->guess(0, picks, 1);  // all in memory
   EXPECT_LE(source->io_stats().read_ahead.guessed, 2u);
 }
 
@@ -86,7 +97,7 @@ TEST(Guess, AFailedOneIsTriedAgainOnDemand) {
   experts.disk->fail_at(1, experts.table.at(1, 3).up.parts[0].offset, ENXIO, 1);
   Budget budget;
   const auto source = make_streamed(experts, half(experts), 1, 1, budget, guessing());
-  source->guess(1, std::vector<int32_t>{3});
+  source->guess(1, std::vector<int32_t>{3}, 1);
   take(experts, *source, 0, {0, 1});
   take(experts, *source, 0, {2, 3});
   take(experts, *source, 1, {3});
@@ -117,7 +128,7 @@ TEST(Guess, NeverChangesWhatLeasesHold) {
         }
         Lease lease = source->acquire(layer, picks);
         for (size_t i = 0; i < 3; ++i) guess[i] = static_cast<int32_t>(i * 4 + random() % 4);
-        if (random() % 4 != 0) source->guess((layer + 1) % 4, guess);
+        if (random() % 4 != 0) source->guess((layer + 1) % 4, guess, 1);
         ASSERT_TRUE(all_arrive(experts, layer, picks, lease));
       }
       EXPECT_GT(source->io_stats().read_ahead.guessed, 0u);
