@@ -5,7 +5,7 @@ import unittest
 
 import numpy
 
-from flashmoe_cli import SLOW, SOURCE_DIR, Case, flashmoe, start
+from flashmoe_cli import PATIENCE, SLOW, SOURCE_DIR, Case, flashmoe, start
 
 TEXT = SOURCE_DIR / "models" / "spark" / "eval" / "text.txt"
 CONVERSATIONS = SOURCE_DIR / "models" / "spark" / "eval" / "conversations.jsonl"
@@ -76,7 +76,7 @@ class CalibrateTest(Case):
             slow.wait(timeout=1.5)
         except Exception:  # still at it
             slow.send_signal(signal.SIGINT)
-        _, err = slow.communicate(timeout=60)
+        _, err = slow.communicate(timeout=PATIENCE)
         self.assertEqual(slow.returncode, 1)
         self.assertIn(b"was not written", err)
         self.assertEqual(list(self.folder.iterdir()), [])

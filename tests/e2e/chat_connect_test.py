@@ -5,7 +5,7 @@ import time
 import unittest
 
 from fake_chat_server import FakeChatServer, call_chunks, text_chunks
-from flashmoe_cli import BINARY, QUESTION, Case, flashmoe
+from flashmoe_cli import BINARY, PATIENCE, QUESTION, Case, flashmoe
 from flashmoe_server import Server
 from terminal_session import TerminalSession
 
@@ -133,7 +133,7 @@ class Typing(Connected):
         chat.expect("word word word")
         chat.interrupt()
         self.assertIn("interrupted", chat.prompt(10))
-        self.assertTrue(server.gone.wait(10))
+        self.assertTrue(server.gone.wait(PATIENCE))
         chat.line("And?")
         chat.prompt()
         messages = server.requests[1]["messages"]
@@ -228,7 +228,7 @@ class Tools(Connected):
         chat.send("y")
         chat.expect("running bash")
         started = self.folder / "started"
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE
         while not started.exists() and time.monotonic() < until:
             time.sleep(0.05)
         chat.interrupt()

@@ -5,7 +5,7 @@ import sys
 import unittest
 import venv
 
-from flashmoe_cli import BUILD_DIR, QUESTION, Case
+from flashmoe_cli import BUILD_DIR, PATIENCE, QUESTION, Case
 from flashmoe_server import Server
 
 FOLDER = BUILD_DIR / "clients"
@@ -20,7 +20,7 @@ def install():
     try:
         venv.create(FOLDER, with_pip=True, clear=True)
         run = subprocess.run([str(PYTHON), "-m", "pip", "-q", "install", "--retries", "1", "openai", "anthropic"],
-                             capture_output=True, text=True, timeout=200, check=False)
+                             capture_output=True, text=True, timeout=PATIENCE, check=False)
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     return None if run.returncode == 0 else (run.stderr.strip().splitlines() or ["pip failed"])[-1]
@@ -35,7 +35,7 @@ class Clients(Case):
         self.addCleanup(server.stop)
         program = __file__.replace("clients_test.py", "clients_program.py")
         run = subprocess.run([str(PYTHON), "-B", program, server.url, QUESTION], capture_output=True, text=True,
-                             timeout=120, check=False)
+                             timeout=PATIENCE, check=False)
         self.assertEqual(run.returncode, 0, run.stderr)
         self.assertEqual(json.loads(run.stdout), {"openai": 6, "anthropic": 4})
 

@@ -6,7 +6,7 @@ import unittest
 
 import numpy
 
-from flashmoe_cli import MODEL, SLOW, SOURCE_DIR, Case, flashmoe, start
+from flashmoe_cli import MODEL, PATIENCE, SLOW, SOURCE_DIR, Case, flashmoe, start
 
 EVAL = SOURCE_DIR / "models" / "spark" / "eval"
 TEXT = EVAL / "text.txt"
@@ -85,7 +85,7 @@ class EvalTest(Case):
             slow.wait(timeout=1.5)
         except Exception:  # still at it
             slow.send_signal(signal.SIGINT)
-        _, err = slow.communicate(timeout=60)
+        _, err = slow.communicate(timeout=PATIENCE)
         if slow.returncode != 0:
             self.assertIn(b"the same command goes on from there", err)
         want = self.evaluate("ppl", "--text", TEXT, "--limit", "4", "--ctx", "128", *SLOW)

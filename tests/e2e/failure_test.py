@@ -11,7 +11,7 @@ import subprocess
 import time
 import unittest
 
-from flashmoe_cli import BINARY, MODEL, QUESTION, SLOW, Case, flashmoe, smallest_ram, start
+from flashmoe_cli import BINARY, MODEL, PATIENCE, QUESTION, SLOW, Case, flashmoe, smallest_ram, start
 
 ASK = ["-n", 5, "-p", QUESTION]
 
@@ -108,7 +108,7 @@ class Models(Case):
         first = process.stdout.read(1)
         with open(path, "r+b") as file:
             file.truncate(1 << 20)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=PATIENCE)
         self.assertEqual(len(first), 1)
         self.assertEqual(process.returncode, 1, err)
         lines = [line for line in err.decode().splitlines() if line.startswith("flashmoe: ") and "note" not in line]
@@ -124,7 +124,7 @@ class Models(Case):
         other = self.folder / "other.gguf"
         shutil.copyfile(path, other)
         os.replace(other, path)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=PATIENCE)
         self.assertEqual(len(first), 1)
         self.assertEqual(process.returncode, 1, err)
         self.assertIn("broken.gguf", err.decode())
@@ -151,7 +151,7 @@ class Memory(Case):
 class Outputs(Case):
     def test_reader_that_goes_away(self):
         script = f'"{BINARY}" run -p "{QUESTION}" | head -c 10; echo " ${{PIPESTATUS[0]}}"'
-        run = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, check=False)
+        run = subprocess.run(["bash", "-c", script], capture_output=True, timeout=PATIENCE, check=False)
         self.assertEqual(len(run.stdout), 10 + len(" 0\n"))
         self.assertTrue(run.stdout.endswith(b" 0\n"))
         self.assertNotIn(b"flashmoe:", run.stderr)
@@ -160,7 +160,7 @@ class Outputs(Case):
         for command in (["run", "--quiet", *ASK], ["inspect"], ["tokenize", "x"], ["--help"]):
             with open("/dev/full", "wb") as full:
                 run = subprocess.run([BINARY, *map(str, command)], stdout=full, stderr=subprocess.PIPE,
-                                     stdin=subprocess.DEVNULL, timeout=60, check=False)
+                                     stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False)
             self.assertEqual(run.returncode, 1, command)
             self.assertEqual(run.stderr.decode(),
                              "flashmoe: cannot write to standard output: No space left on device\n")
@@ -191,12 +191,12 @@ class Outputs(Case):
         stats = self.folder / "stats.json"
         with open("/dev/full", "wb") as full:
             done = subprocess.run([BINARY, "run", *map(str, ASK), "--stats-json", stats], stdout=subprocess.DEVNULL,
-                                  stderr=full, stdin=subprocess.DEVNULL, timeout=120)
+                                  stderr=full, stdin=subprocess.DEVNULL, timeout=PATIENCE)
         self.assertEqual(done.returncode, 0)
         self.assertIn("load_s", json.loads(stats.read_text()))
 
     def test_closed_outputs(self):
-        run = subprocess.run(["bash", "-c", f'"{BINARY}" run --quiet -n 3 -p x >&-'], capture_output=True, timeout=60,
+        run = subprocess.run(["bash", "-c", f'"{BINARY}" run --quiet -n 3 -p x >&-'], capture_output=True, timeout=PATIENCE,
                              check=False)
         self.assertEqual(run.returncode, 1)
         self.assertIn(b"flashmoe: cannot write to standard output", run.stderr)
@@ -217,7 +217,7 @@ class Outputs(Case):
             while piece := os.read(ours, 4096):
                 shown += piece
         os.close(ours)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PATIENCE)
         self.assertEqual(process.returncode, 0)
         self.assertNotIn(b"\x1b", out)
         self.assertRegex(shown, rb"\rreading prompt  \d+ of \d+ tokens  \d+ tok/s(  \d+ s left)?\x1b\[K")
@@ -238,7 +238,7 @@ class Signals(Case):
             process = start("run", "-p", "Tell me a story.", "--temp", 3, "--stats-json", path, *SLOW)
             first = process.stdout.read(1)
             process.send_signal(number)
-            rest, err = process.communicate(timeout=60)
+            rest, err = process.communicate(timeout=PATIENCE)
             self.assertEqual(process.returncode, 0, err)
             self.assertTrue((first + rest).endswith(b"\n"))
             self.assertIn(b"statistics", err)
@@ -250,7 +250,7 @@ class Signals(Case):
         process = start("run", "--raw", "-p", "The sun is a star and the moon is not. " * 500, *SLOW)
         time.sleep(1.5)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
         self.assertEqual(process.returncode, 0, err)
         self.assertEqual(out, b"")
         self.assertIn(b"interrupted", err)
@@ -261,7 +261,7 @@ class Signals(Case):
         process.send_signal(signal.SIGINT)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
+        process.communicate(timeout=PATIENCE)
         self.assertEqual(process.returncode, -signal.SIGINT)
 
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 
-from flashmoe_cli import BINARY
+from flashmoe_cli import BINARY, PATIENCE
 
 
 class Server:
@@ -30,7 +30,7 @@ class Server:
         for line in self.process.stderr:
             self.lines.append(line)
 
-    def stop(self, timeout=20):
+    def stop(self, timeout=PATIENCE):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         code = self.process.wait(timeout)
@@ -38,10 +38,10 @@ class Server:
         self.process.stderr.close()
         return code
 
-    def connect(self, timeout=30):
+    def connect(self, timeout=PATIENCE):
         return socket.create_connection(("127.0.0.1", self.port), timeout)
 
-    def ask(self, method, path, body=None, headers=None, timeout=60):
+    def ask(self, method, path, body=None, headers=None, timeout=PATIENCE):
         """(status, headers, body as bytes)"""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:

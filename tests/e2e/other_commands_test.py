@@ -133,7 +133,8 @@ class Places(Case):
                        env={"PATH": str(binary.parent)})
         self.assertEqual(run.out, answer)
 
-        alone = self.folder / "alone"
+        alone = self.folder / "bin" / "alone"
+        alone.parent.mkdir()
         shutil.copy(binary, alone)
         self.assert_fails(flashmoe("run", "-p", "x", binary=alone), 1, "built-in model", "-m")
         self.assertEqual(flashmoe("run", "--quiet", "-n", 5, "-p", QUESTION, "-m", MODEL, binary=alone).out, answer)

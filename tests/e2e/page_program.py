@@ -18,7 +18,7 @@ def ask(page, text):
 
 
 def wait_for_answers(page, n):
-    page.wait_for_selector(f":nth-match(.turn.assistant .tools button, {n})", timeout=60_000)
+    page.wait_for_selector(f":nth-match(.turn.assistant .tools button, {n})")
     page.wait_for_selector("#stop", state="hidden")
 
 
@@ -34,7 +34,7 @@ def conversation(page, seen):
     ask(page, "What is a monsoon?")
     wait_for_answers(page, 2)
     seen["second"] = page.inner_text(":nth-match(.turn.assistant .tools, 2)")
-    page.wait_for_timeout(1200)  # the header is refreshed each second
+    page.wait_for_function("document.querySelector('#live').textContent.includes('GB/s')")
     seen["live"] = page.inner_text("#live")
 
 
@@ -74,6 +74,7 @@ def main():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         context = browser.new_context(viewport={"width": 1200, "height": 800}, color_scheme="light")
         page = context.new_page()
+        page.set_default_timeout(280_000)
         page.on("pageerror", lambda error: seen["complaints"].append(str(error)))
         page.on("console", lambda line: seen["complaints"].append(line.text) if line.type == "error" else None)
         page.goto(URL)

@@ -5,7 +5,7 @@ import subprocess
 import unittest
 import venv
 
-from flashmoe_cli import BUILD_DIR, Case
+from flashmoe_cli import BUILD_DIR, PATIENCE, Case
 from flashmoe_server import Server
 
 FOLDER = BUILD_DIR / "browser"
@@ -24,7 +24,7 @@ def install():
     try:
         venv.create(FOLDER, with_pip=True, clear=True)
         run = subprocess.run([str(PYTHON), "-m", "pip", "-q", "install", "--retries", "1", "playwright"],
-                             capture_output=True, text=True, timeout=200, check=False)
+                             capture_output=True, text=True, timeout=PATIENCE, check=False)
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     return None if run.returncode == 0 else "playwright: " + (run.stderr.strip().splitlines() or ["pip failed"])[-1]
@@ -40,7 +40,7 @@ class Page(Case):
         self.addCleanup(server.stop)
         program = __file__.replace("page_test.py", "page_program.py")
         run = subprocess.run([str(PYTHON), "-B", program, server.url, str(SCREENSHOTS), CHROMIUM], capture_output=True,
-                             text=True, timeout=200, check=False)
+                             text=True, timeout=PATIENCE, check=False)
         self.assertEqual(run.returncode, 0, run.stderr)
         seen = json.loads(run.stdout)
         self.assertEqual(seen["complaints"], [])

@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from flashmoe_cli import QUESTION, SOURCE_DIR, Case, flashmoe
+from flashmoe_cli import PATIENCE, QUESTION, SOURCE_DIR, Case, flashmoe
 from flashmoe_server import Server
 
 PARAMETERS = {"type": "object", "properties": {"id": {"type": "string", "description": "Id of the order"}}, "required": ["id"]}
@@ -118,7 +118,7 @@ class Chat(Served):
         first = self.ok(self.PATH, messages=messages, reasoning_effort="none")
         self.assertEqual(first["choices"][0]["finish_reason"], "stop")
         self.assertGreater(first["usage"]["completion_tokens"], 20)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while self.settled() == before and time.monotonic() < deadline:
             time.sleep(0.02)
         messages += [first["choices"][0]["message"], {"role": "user", "content": "And the mountains?"}]
@@ -319,7 +319,7 @@ class Status(Served):
             while running == 0 and time.monotonic() - start < 5:
                 running = self.server.get("/health")[1]["running"]
             self.assertGreater(running, 0)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while self.server.get("/health")[1]["running"] and time.monotonic() < deadline:
             time.sleep(0.05)
         self.assertEqual(self.server.get("/health")[1]["running"], 0)
@@ -355,7 +355,7 @@ class Starting(Case):
             body = json.dumps({"prompt": "Once", "max_tokens": 4000, "temperature": 2, "n": 16, "stream": True})
             clients = []
             for _ in range(2):  # one answer runs, 31 wait: a third request finds no room for its 16
-                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
                 connection.request("POST", "/v1/completions", body, key)
                 clients.append((connection, connection.getresponse()))
             status, headers, answer = server.ask("POST", "/v1/completions", body, key)
@@ -363,7 +363,7 @@ class Starting(Case):
             server.process.send_signal(signal.SIGINT)
             texts = [response.read() for _, response in clients]
             self.assertTrue(all(b"stopping" in text for text in texts), texts[0][-300:])
-            self.assertEqual(server.process.wait(10), 0)
+            self.assertEqual(server.process.wait(PATIENCE), 0)
         finally:
             server.stop()
 
@@ -382,7 +382,7 @@ class Documents(Case):
             self.assertIn("localhost:8080", command)
             command = command.replace("localhost:8080", f"localhost:{server.port}")
             run = subprocess.run(["bash", "-c", command.replace("curl ", "curl -sS -w '\\n%{http_code}' ", 1)],
-                                 capture_output=True, text=True, timeout=60, check=False)
+                                 capture_output=True, text=True, timeout=PATIENCE, check=False)
             self.assertEqual(run.stdout.rsplit("\n", 1)[-1], "200", command + run.stdout + run.stderr)
 
 

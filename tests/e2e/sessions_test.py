@@ -5,7 +5,7 @@ import stat
 import time
 import unittest
 
-from flashmoe_cli import BINARY, Case, flashmoe
+from flashmoe_cli import BINARY, PATIENCE, Case, flashmoe
 from flashmoe_server import Server
 from terminal_session import TerminalSession
 
@@ -39,7 +39,7 @@ class SessionsCase(Case):
         return sorted(path for path in self.sessions.iterdir() if path.suffix in (".kv", ".state"))
 
     def wait_for_files(self, n=2):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and (not self.sessions.exists() or len(self.files()) < n):
             time.sleep(0.05)
         self.assertGreaterEqual(len(self.files()), n)

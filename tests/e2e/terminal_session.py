@@ -9,6 +9,8 @@ import struct
 import termios
 import time
 
+from flashmoe_cli import PATIENCE
+
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -50,7 +52,7 @@ class TerminalSession:
         """What was written, without escape sequences."""
         return SEQUENCE.sub("", self.raw).replace("\r", "")
 
-    def expect(self, text, seconds=60):
+    def expect(self, text, seconds=PATIENCE):
         """Waits until `text`, or what a pattern matches, is written behind what was expected before; what came until its end."""
         pattern = text if isinstance(text, re.Pattern) else re.compile(re.escape(text))
         until = time.monotonic() + seconds
@@ -63,11 +65,11 @@ class TerminalSession:
             if time.monotonic() > until or not self._read(0.2):
                 raise AssertionError(f"{pattern.pattern!r} did not come; this did:\n{came}")
 
-    def prompt(self, seconds=60):
+    def prompt(self, seconds=PATIENCE):
         """Waits for the prompt; what came before it."""
         return self.expect(re.compile(r"\n> $"), seconds)
 
-    def end(self, seconds=30):
+    def end(self, seconds=PATIENCE):
         """Waits for the end; the exit code."""
         until = time.monotonic() + seconds
         while self.code is None and time.monotonic() < until:
