@@ -37,6 +37,8 @@ nlohmann::ordered_json stages_json(const StageTimes& stages) {
   return all;
 }
 
+std::string row(const char* name, const std::string& value) { return fmt::format("  {:<12}  {}\n", name, value); }
+
 std::string read_ahead_text(const IoStats& io) {
   const ReadAheadStats& ahead = io.read_ahead;
   std::string text = ahead.verdict;
@@ -67,25 +69,25 @@ const char* show_reason(StopReason reason) {
 }
 
 std::string statistics_text(const Stats& stats, StopReason reason) {
-  std::string out = "\nstatistics\n";
-  const auto row = [&out](const char* name, const std::string& value) {
-    out += fmt::format("  {:<12}  {}\n", name, value);
-  };
-  row("load", fmt::format("{:.2f} s", stats.load_s));
-  row("prompt", tokens(stats.prompt));
-  row("first token", fmt::format("{:.3f} s", stats.ttft_s));
-  row("decode", fmt::format("{}; {}", tokens(stats.decode), show_reason(reason)));
-  row("experts", fmt::format("{} hits, {} misses, hit rate {:.1f} %", show_count(stats.cache.hits),
+  return "\nstatistics\n" + row("load", fmt::format("{:.2f} s", stats.load_s)) + row("prompt", tokens(stats.prompt)) +
+         row("first token", fmt::format("{:.3f} s", stats.ttft_s)) +
+         row("decode", fmt::format("{}; {}", tokens(stats.decode), show_reason(reason))) + engine_text(stats);
+}
+
+std::string engine_text(const Stats& stats) {
+  std::string out;
+  const auto add = [&out](const char* name, const std::string& value) { out += row(name, value); };
+  add("experts", fmt::format("{} hits, {} misses, hit rate {:.1f} %", show_count(stats.cache.hits),
                              show_count(stats.cache.misses), 100 * stats.cache.hit_rate()));
   if (stats.cache.given_back_bytes > 0) {
-    row("", fmt::format("{} of the cache given back: memory was short", show_bytes(stats.cache.given_back_bytes)));
+    add("", fmt::format("{} of the cache given back: memory was short", show_bytes(stats.cache.given_back_bytes)));
   }
-  row("read", fmt::format("{}, {:.2f} GB/s, waited {:.2f} s", show_bytes(stats.io.bytes_read), stats.io.gb_per_s(),
+  add("read", fmt::format("{}, {:.2f} GB/s, waited {:.2f} s", show_bytes(stats.io.bytes_read), stats.io.gb_per_s(),
                           static_cast<double>(stats.io.wait_ns) * 1e-9));
-  row("read ahead", read_ahead_text(stats.io));
-  row("I/O", stats.io.mode.empty() ? "none" : stats.io.mode);
-  row("memory", fmt::format("budget {}, peak {}", show_bytes(stats.budget_bytes), show_bytes(stats.peak_bytes)));
-  row("kernels", fmt::format("{}, {} thread{}{}", stats.kernels, stats.n_threads, stats.n_threads == 1 ? "" : "s",
+  add("read ahead", read_ahead_text(stats.io));
+  add("I/O", stats.io.mode.empty() ? "none" : stats.io.mode);
+  add("memory", fmt::format("budget {}, peak {}", show_bytes(stats.budget_bytes), show_bytes(stats.peak_bytes)));
+  add("kernels", fmt::format("{}, {} thread{}{}", stats.kernels, stats.n_threads, stats.n_threads == 1 ? "" : "s",
                              stats.exact ? ", exact" : ""));
   return out;
 }

@@ -10,7 +10,8 @@ namespace flashmoe {
 
 const char* show_reason(StopReason reason);
 
-// Several lines that end in a newline.
+// Several lines that end in a newline: of one run; of the engine beneath it or beneath many.
+std::string engine_text(const Stats& stats);
 std::string statistics_text(const Stats& stats, StopReason reason);
 // The nine stages per kind of layer, in milliseconds.
 std::string timing_table(const StageTimes& stages);

@@ -37,6 +37,8 @@ std::string quoted_file(const std::string& path, const std::string& text) {
   throw Error(Fault::usage, fmt::format("{}: {} is expected, not '{}'", command, choices, argument));
 }
 
+std::string counted(int64_t n, const char* what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
+
 }  // namespace
 
 ChatProgram::ChatProgram(Parts parts, TurnOptions options, bool keep)
@@ -172,14 +174,14 @@ void ChatProgram::list_sessions() {
   for (const Transcript& each : listing.transcripts) {
     ++number;
     const std::string when = fmt::format("{:%Y-%m-%d %H:%M}", fmt::localtime(static_cast<std::time_t>(each.updated_s)));
-    parts_.face.print(fmt::format("{}{:>3}  {}  {:>3} turns  {}\n", each.id == transcript_.id ? "*" : " ", number, when,
-                                  each.conversation.n_turns(), shortened(each.conversation.title(), kTitleColumns)));
+    parts_.face.print(fmt::format("{}{:>3}  {}  {:>9}  {}\n", each.id == transcript_.id ? "*" : " ", number, when,
+                                  counted(each.conversation.n_turns(), "turn"), shortened(each.conversation.title(), kTitleColumns)));
   }
 }
 
 void ChatProgram::show_last_turn() {
   const Conversation& conversation = transcript_.conversation;
-  parts_.face.note(fmt::format("chat {}, {} turns; the last one:", transcript_.id, conversation.n_turns()));
+  parts_.face.note(fmt::format("chat {}, {}; the last one:", transcript_.id, counted(conversation.n_turns(), "turn")));
   const Json& messages = conversation.messages();
   size_t at = messages.size();
   while (at > 0 && messages[at - 1]["role"] != "user") --at;
@@ -199,15 +201,15 @@ void ChatProgram::fork(const std::string& argument) {
     const char* const end = argument.data() + argument.size();
     const auto read = std::from_chars(argument.data(), end, n);
     if (read.ec != std::errc() || read.ptr != end || n < 0 || n > n_turns) {
-      throw Error(Fault::usage, fmt::format("/fork: this chat has {} turns, not '{}'", n_turns, argument));
+      throw Error(Fault::usage, fmt::format("/fork: this chat has {}, not '{}'", counted(n_turns, "turn"), argument));
     }
   }
   save();
   transcript_.forked_from = std::exchange(transcript_.id, parts_.store.new_id());
   transcript_.conversation.keep_turns(n);
   save();
-  parts_.face.note(fmt::format("chat {}, a copy of {} with {} of its {} turns", transcript_.id, transcript_.forked_from,
-                               n, n_turns));
+  parts_.face.note(fmt::format("chat {}, a copy of {} with {} of its {}", transcript_.id, transcript_.forked_from, n,
+                               counted(n_turns, "turn")));
 }
 
 void ChatProgram::undo() {
@@ -283,8 +285,8 @@ void ChatProgram::read_file(const std::string& path) {
   if (text.find('\0') != std::string::npos) throw Error(Fault::input, path + ": is not a text file");
   if (attached_.size() + text.size() > kMostAttached) throw Error(Fault::input, path + ": is too long for a chat");
   attached_ += quoted_file(path, text);
-  parts_.face.note(fmt::format("{}: {} lines go along with the next question", path,
-                               std::count(text.begin(), text.end(), '\n') + (text.ends_with('\n') ? 0 : 1)));
+  const int64_t n_lines = std::count(text.begin(), text.end(), '\n') + (text.ends_with('\n') ? 0 : 1);
+  parts_.face.note(fmt::format("{}: {} for the next question", path, counted(n_lines, "line")));
 }
 
 std::vector<std::string> ChatProgram::chat_ids() const {

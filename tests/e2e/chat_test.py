@@ -58,7 +58,7 @@ class Sessions(ChatCase):
         for question in ("What is a monsoon?", "What is the sun?"):
             chat.line(question)
             chat.prompt()
-        for command, expected in (("/undo", "taken back: What is the sun?"), ("/fork", "with 1 of its 1 turns"),
+        for command, expected in (("/undo", "taken back: What is the sun?"), ("/fork", "with 1 of its 1 turn"),
                                   ("/sessions", "What is a monsoon?"), ("/stats", "hit rate"), ("/help", "/retry"),
                                   ("/nothing", "there is no command /nothing")):
             chat.line(command)

@@ -90,6 +90,8 @@ def main():
         page.click("#menu")
         seen["menu"] = page.is_visible("#chats")
         page.screenshot(path=FOLDER / "phone-chats.png")
+        page.mouse.click(PHONE["width"] - 20, PHONE["height"] / 2)
+        seen["menu closed"] = page.is_hidden("#chats")
         browser.close()
     print(json.dumps(seen))
 

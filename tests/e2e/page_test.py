@@ -56,7 +56,7 @@ class Page(Case):
         self.assertEqual(seen["user text"], "<b>&amp; <script>document.title = 'mark'</script> Hello")
         self.assertEqual((seen["first question"], seen["title"]), ("Explain quantum computing.", "flashmoe"))
         self.assertTrue(all(width <= 390 for width in seen["phone widths"]), seen["phone widths"])
-        self.assertTrue(seen["menu"])
+        self.assertTrue(seen["menu"] and seen["menu closed"])
         for name in ("light", "dark", "phone", "phone-chats"):
             self.assertGreater((SCREENSHOTS / f"{name}.png").stat().st_size, 5000)
 

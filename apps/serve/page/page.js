@@ -59,11 +59,14 @@ function drawChats() {
     return row;
   }));
 }
+function showList(open) {
+  $("side").classList.toggle("open", open);
+  $("menu").setAttribute("aria-expanded", String(open));
+}
 function show(which) {
   running?.abort();
   chat = which;
-  $("side").classList.remove("open");
-  $("menu").setAttribute("aria-expanded", "false");
+  showList(false);
   $("turns").replaceChildren(...chat.turns.map(drawTurn));
   $("turns").scrollTop = $("turns").scrollHeight;
   drawChats();
@@ -254,9 +257,12 @@ $("text").onkeydown = (event) => {
 };
 $("stop").onclick = () => running?.abort();
 $("new").onclick = () => show(chat.turns.length === 0 ? chat : begin());
-$("menu").onclick = () => $("menu").setAttribute("aria-expanded", String($("side").classList.toggle("open")));
+document.querySelector("main").onclick = (event) => showList(event.target === $("menu"));
 document.onkeydown = (event) => {
-  if (event.key === "Escape") running?.abort();
+  if (event.key === "Escape") {
+    running?.abort();
+    showList(false);
+  }
   if (event.altKey && event.code === "KeyN") $("new").click();
 };
 

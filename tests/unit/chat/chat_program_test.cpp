@@ -65,7 +65,7 @@ TEST_F(ChatProgramTest, NewForkUndoRetry) {
   ask("fresh", "sixth");
   EXPECT_EQ(last_messages().size(), 1U);
   EXPECT_EQ(store_.list().transcripts.size(), 3U);
-  expect_error([&] { program_->take("/fork 9"); }, Fault::usage, {"/fork", "1 turns"});
+  expect_error([&] { program_->take("/fork 9"); }, Fault::usage, {"/fork", "1 turn,"});
 }
 
 TEST_F(ChatProgramTest, UndoOfTheOnlyTurnRemovesTheChat) {
