@@ -59,6 +59,47 @@ static inline AffineFit search_group(Codes codes, const float* x, const float* w
   return fit;
 }
 
+// A group's whole scale and minimum, with the gain and the sums of its codes.
+struct GroupChoice {
+  float scale = 0, min = 0, gain = 0;
+  AffineSums sums;
+};
+
+// The best near what the group would have if nothing were rounded.
+template <int kMost, typename Codes>
+static inline GroupChoice choose_scale_and_min(Codes codes, const float* x, const float* w, int n,
+                                               const AffineFit& wanted, const ValueSums& values, float d,
+                                               float dmin) noexcept {
+  const float per_d = inverse_of(d), per_dmin = inverse_of(dmin);
+  const float centre = rounded(clamped(wanted.scale * per_d, 0, kMost));
+  TriedAffines tried;
+  struct {
+    float scale, min, step, offset;
+  } candidates[6];
+  for (float scale = centre - 1; scale <= centre + 1; ++scale) {
+    if (scale < 0 || scale > kMost) continue;
+    const float step = d * scale;
+    // A wider step moves the offset down, so that the mean stays.
+    const float min = ((step - wanted.scale) * wanted.mean_code - wanted.offset) * per_dmin;
+    const float below = clamped(rounded(min - 0.5f), 0, kMost);
+    for (float m = below; m <= below + 1 && m <= kMost; ++m) {
+      candidates[tried.n] = {scale, m, step, -dmin * m};
+      tried.add(-dmin * m, inverse_of(step));
+    }
+  }
+  GroupChoice best;
+  for (int first = 0; first < tried.n; first += 4) {
+    const FourAffineSums four = four_affine_sums(codes, x, w, n, tried, first);
+    for (int k = 0; k < 4 && first + k < tried.n; ++k) {
+      const auto& candidate = candidates[first + k];
+      const AffineSums sums = {four.q[k], four.qq[k], four.xq[k]};
+      const float gain = gain_with(values, sums, candidate.step, candidate.offset);
+      if (gain > best.gain) best = {candidate.scale, candidate.min, gain, sums};
+    }
+  }
+  return best;
+}
+
 // Each group's scale and offset first; then d with dmin and the whole scales and minimums in turn, each given the
 // other.
 template <int kGroups, int kMost, typename Codes>
@@ -81,29 +122,15 @@ static inline ScalesAndMins<kGroups> search_scales_and_mins(Codes codes, const B
   for (int round = 0; round < rounds; ++round) {
     ScalesAndMins<kGroups> now;
     now.d = stored_half(d, block.exponent), now.dmin = stored_half(dmin, block.exponent);
-    const float per_d = inverse_of(now.d.value), per_dmin = inverse_of(now.dmin.value);
     float total = 0;
     BlockSums all;
     for (int g = 0; g < kGroups; ++g) {
       const float *x = block.x + g * kGroup, *w = block.w + g * kGroup;
-      const float centre = rounded(clamped(wanted[g].scale * per_d, 0, kMost));
-      float gain = 0;
-      AffineSums chosen;
-      for (float scale = centre - 1; scale <= centre + 1; ++scale) {
-        if (scale < 0 || scale > kMost) continue;
-        const float step = now.d.value * scale;
-        // A wider step moves the offset down, so that the mean stays.
-        const float min = ((step - wanted[g].scale) * wanted[g].mean_code - wanted[g].offset) * per_dmin;
-        const float below = clamped(rounded(min - 0.5f), 0, kMost);
-        for (float m = below; m <= below + 1 && m <= kMost; ++m) {
-          const float offset = -now.dmin.value * m;
-          const AffineSums sums = affine_sums(codes, x, w, kGroup, offset, inverse_of(step));
-          const float this_gain = gain_with(values[g], sums, step, offset);
-          if (this_gain > gain) gain = this_gain, now.scales[g] = scale, now.mins[g] = m, chosen = sums;
-        }
-      }
-      total += gain;
-      add_group(values[g], chosen, now.scales[g], now.mins[g], all);
+      const GroupChoice chosen =
+          choose_scale_and_min<kMost>(codes, x, w, kGroup, wanted[g], values[g], now.d.value, now.dmin.value);
+      now.scales[g] = chosen.scale, now.mins[g] = chosen.min;
+      total += chosen.gain;
+      add_group(values[g], chosen.sums, now.scales[g], now.mins[g], all);
     }
     if (total > best_total) best_total = total, best = now;
     if (!best_pair(all, d, dmin)) break;

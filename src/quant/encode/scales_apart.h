@@ -45,10 +45,16 @@ static inline StoredAffine search_stored(Codes codes, const BlockValues<128>& gr
     StoredAffine now;
     now.scale = stored_scale(type, fit.scale * (1 + static_cast<float>(i) * unit), group.exponent);
     const float bias = fit.offset + (fit.scale - now.scale.value) * fit.mean_code;
+    TriedAffines tried;
+    StoredScale biases[3];
     for (int j = -1; j <= 1; ++j) {
-      now.bias = stored_scale(type, bias * (1 + static_cast<float>(j) * unit), group.exponent);
-      const AffineSums sums = affine_sums(codes, group.x, group.w, n, now.bias.value, inverse_of(now.scale.value));
-      const float this_gain = gain_with(values, sums, now.scale.value, now.bias.value);
+      biases[tried.n] = stored_scale(type, bias * (1 + static_cast<float>(j) * unit), group.exponent);
+      tried.add(biases[tried.n].value, inverse_of(now.scale.value));
+    }
+    const FourAffineSums four = four_affine_sums(codes, group.x, group.w, n, tried, 0);
+    for (int k = 0; k < tried.n; ++k) {
+      now.bias = biases[k];
+      const float this_gain = gain_with(values, {four.q[k], four.qq[k], four.xq[k]}, now.scale.value, now.bias.value);
       if (this_gain > gain) gain = this_gain, best = now;
     }
   }

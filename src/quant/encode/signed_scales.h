@@ -38,12 +38,18 @@ static inline SignedScales<kGroups> search_signed_scales(Codes codes, const Bloc
       const float centre = rounded(clamped(wanted[g] * per_d, kScaleLow, -kScaleLow - 1));
       float gain = 0;
       ScaleSums chosen;
+      TriedScales tried;
+      float candidates[4] = {};
       for (float scale = centre - 1; scale <= centre + 1; ++scale) {
         if (scale < kScaleLow || scale > -kScaleLow - 1 || scale == 0) continue;
-        const float step = now.d.value * scale;
-        const ScaleSums sums = scale_sums(codes, block.x + g * kGroup, block.w + g * kGroup, kGroup, inverse_of(step));
-        const float this_gain = gain_with(sums, step);
-        if (this_gain > gain) gain = this_gain, now.scales[g] = scale, chosen = sums;
+        candidates[tried.n] = scale;
+        tried.add(inverse_of(now.d.value * scale));
+      }
+      const FourScaleSums four = four_scale_sums(codes, block.x + g * kGroup, block.w + g * kGroup, kGroup, tried, 0);
+      for (int k = 0; k < tried.n; ++k) {
+        const ScaleSums sums = {four.xq[k], four.qq[k]};
+        const float this_gain = gain_with(sums, now.d.value * candidates[k]);
+        if (this_gain > gain) gain = this_gain, now.scales[g] = candidates[k], chosen = sums;
       }
       total += gain;
       all.xq += now.scales[g] * chosen.xq;
