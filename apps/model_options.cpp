@@ -87,7 +87,7 @@ void add_model_options(CLI::App& cli, EngineOptions& options) {
   add_choice<KvChoice>(
       cli, "--kv", options.kv,
       {{"auto", KvChoice::automatic}, {"f16", KvChoice::f16}, {"q8", KvChoice::q8}, {"f32", KvChoice::f32}},
-      "Numbers in the attention cache; default: f16, with --exact f32")
+      "Numbers in the attention cache; default: f16, in a context above 16384 tokens q8, with --exact f32")
       ->group(kGroup);
   add_reading_options(cli, options);
 }

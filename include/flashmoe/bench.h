@@ -51,8 +51,8 @@ struct BenchResult {
 BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench);
 
 // Bytes of memory that decoding a token at `position` touches: trunk, picked experts, keys and values, and the
-// delta-net state, which is read and written. `f32_kv`: keys and values are not f16.
-uint64_t decode_bytes_per_token(const ModelReport& model, double position, bool f32_kv);
+// delta-net state, which is read and written.
+uint64_t decode_bytes_per_token(const ModelReport& model, const MemoryPlan& plan, double position);
 
 struct Spread {
   double median = 0;

@@ -20,6 +20,7 @@ struct MemoryPlan {
   std::vector<Allotment> allotments;
   bool experts_resident = false;
   uint64_t experts_total_bytes = 0;
+  uint64_t kv_bytes_per_token = 0;  // of attention layers' keys and values, in the numbers chosen for them
 
   uint64_t budget_bytes() const;  // sum of what was given
   uint64_t spare_bytes() const;   // of the limit, that nothing was given

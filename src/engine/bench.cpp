@@ -161,9 +161,8 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
   first_tokens.erase(first_tokens.begin());
   result.first_token_s = spread_of(first_tokens).median;
 
-  const bool f32_kv = options.kv == KvChoice::f32 || (options.kv == KvChoice::automatic && options.exact);
   const double mean_position = static_cast<double>(bench.prompt_tokens) + static_cast<double>(bench.gen_tokens + 1) / 2;
-  result.bytes_per_token = decode_bytes_per_token(result.model, mean_position, f32_kv);
+  result.bytes_per_token = decode_bytes_per_token(result.model, result.plan, mean_position);
   result.ram_roof_share = median_of(all, [&](const Repetition& r) {
     const double bytes_per_s = r.after_decode.decode.tok_per_s() * static_cast<double>(result.bytes_per_token);
     return bytes_per_s / (r.roofs.ram_gb_per_s * 1e9);
@@ -181,8 +180,8 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
   return result;
 }
 
-uint64_t decode_bytes_per_token(const ModelReport& model, double position, bool f32_kv) {
-  const double kv_bytes = static_cast<double>(model.kv_bytes_per_token) * (f32_kv ? 2 : 1) * position;
+uint64_t decode_bytes_per_token(const ModelReport& model, const MemoryPlan& plan, double position) {
+  const double kv_bytes = static_cast<double>(plan.kv_bytes_per_token) * position;
   return model.trunk_bytes_per_token + model.expert_bytes_per_token + static_cast<uint64_t>(kv_bytes) +
          2 * model.state_bytes;
 }

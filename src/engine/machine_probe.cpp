@@ -10,7 +10,6 @@
 #include "engine/forecast.h"
 #include "engine/model_speeds.h"
 #include "engine/roof_probe.h"
-#include "model/kv_cache.h"
 
 namespace flashmoe {
 namespace {
@@ -67,7 +66,7 @@ Roofs MachineProbe::roofs(const RoofsWanted& wanted, std::span<const std::byte> 
 Speeds MachineProbe::speeds(Reading& reading, const Placement& placement, int64_t prefill_rows, double position) const {
   const bool streamed = !placement.plan.experts_resident;
   ThreadPool pool(choose_threads(options_.n_threads));
-  const auto kv_bytes = static_cast<double>(KvCache::bytes_per_token(model_.family->config(), placement.kv_format));
+  const auto kv_bytes = static_cast<double>(placement.plan.kv_bytes_per_token);
   const auto measure = [&](Speeds& speeds) {
     stop_if_asked();
     MatmulProbe probe(pool, choose_kernels(options_.kernels), options_.exact, working_set_bytes());

@@ -15,6 +15,8 @@ namespace {
 
 constexpr int64_t kDefaultContext = 8192;
 constexpr int64_t kLeastContext = 1024;
+// Up to here keys and values are f16 by themselves; in a longer context q8 decodes faster (docs/experiments/0014).
+constexpr int64_t kLongestF16Context = 16384;
 constexpr std::array<int64_t, 4> kPrefillChunks = {512, 256, 128, 64};
 constexpr uint64_t kWorkspaceShare = 16;       // an automatic chunk takes at most this part of the limit
 constexpr uint64_t kContextShare = 8;          // so does the KV cache of an automatic context
@@ -66,10 +68,18 @@ int64_t choose_context(const PlanRequest& r, KvFormat kv, uint64_t limit_bytes) 
   return std::max(tokens, wanted);
 }
 
+// By what was asked for alone: the numbers of an answer do not depend on the memory it is given.
+KvFormat automatic_kv_format(const PlanRequest& r) {
+  if (r.options.exact) return KvFormat::f32;
+  const int64_t tokens = r.options.context_tokens > 0 ? r.options.context_tokens : r.prompt_tokens + r.answer_tokens;
+  const bool is_long = std::min(tokens, r.config.context_tokens) > kLongestF16Context;
+  return is_long && kv_format_refusal(r.config, KvFormat::q8) == nullptr ? KvFormat::q8 : KvFormat::f16;
+}
+
 KvFormat choose_kv_format(const PlanRequest& r) {
   switch (r.options.kv) {
     case KvChoice::automatic:
-      return r.options.exact ? KvFormat::f32 : KvFormat::f16;
+      return automatic_kv_format(r);
     case KvChoice::f16:
       return KvFormat::f16;
     case KvChoice::f32:
@@ -113,6 +123,7 @@ Placement place_trunk(const PlanRequest& r, const MemoryLimit& limit, KvFormat k
   plan.limit_source = limit.source;
   plan.experts_total_bytes = r.experts.bytes();
   placement.kv_format = kv;
+  plan.kv_bytes_per_token = KvCache::bytes_per_token(r.config, kv);
   placement.context_tokens = sizes.context_tokens;
   placement.prefill_chunk = sizes.prefill_chunk;
   placement.max_rows = sizes.prefill_chunk + r.n_answers;

@@ -28,11 +28,12 @@ TEST(BenchArithmetic, BytesThatATokenTouches) {
   ModelReport model;
   model.trunk_bytes_per_token = 1000;
   model.expert_bytes_per_token = 500;
-  model.kv_bytes_per_token = 10;
+  model.kv_bytes_per_token = 99;  // of a cache in f16, which need not be that of the run
   model.state_bytes = 7;
-  EXPECT_EQ(decode_bytes_per_token(model, 0, false), 1000u + 500 + 2 * 7);
-  EXPECT_EQ(decode_bytes_per_token(model, 20.5, false), 1000u + 500 + 205 + 2 * 7);
-  EXPECT_EQ(decode_bytes_per_token(model, 20.5, true), 1000u + 500 + 410 + 2 * 7);
+  MemoryPlan plan;
+  plan.kv_bytes_per_token = 10;
+  EXPECT_EQ(decode_bytes_per_token(model, plan, 0), 1000u + 500 + 2 * 7);
+  EXPECT_EQ(decode_bytes_per_token(model, plan, 20.5), 1000u + 500 + 205 + 2 * 7);
 }
 
 class BenchTest : public testing::Test {
@@ -79,7 +80,7 @@ TEST_F(BenchTest, EverythingInMemory) {
   EXPECT_FALSE(r.disk_roof_share.has_value());
   EXPECT_GT(r.roofs.ram_gb_per_s, 0);
   EXPECT_GT(r.roofs.int8_tops, 0);
-  EXPECT_EQ(r.bytes_per_token, decode_bytes_per_token(r.model, 75, false));
+  EXPECT_EQ(r.bytes_per_token, decode_bytes_per_token(r.model, r.plan, 75));
   // Medians of two repetitions each: their product is near that of the medians.
   EXPECT_NEAR(r.ram_roof_share,
               r.decode.tok_per_s * static_cast<double>(r.bytes_per_token) / (r.roofs.ram_gb_per_s * 1e9),

@@ -139,7 +139,7 @@ TEST_F(MemoryPlannerTest, HonoursContextAndChunk) {
   const Placement p = plan(16 * kGiB);
   EXPECT_EQ(p.context_tokens, 100000);
   EXPECT_EQ(p.prefill_chunk, 128);
-  EXPECT_GE(given(p, "kv_cache"), KvCache::bytes(config_, KvFormat::f16, 100000));
+  EXPECT_GE(given(p, "kv_cache"), KvCache::bytes(config_, KvFormat::q8, 100000));
   options_.context_tokens = 300000;
   EXPECT_THROW(plan(16 * kGiB), Error);
 }
@@ -160,6 +160,24 @@ TEST_F(MemoryPlannerTest, AnAutomaticContextHoldsThePrompt) {
       EXPECT_EQ(error.fault(), Fault::input);
     }
   }
+}
+
+TEST_F(MemoryPlannerTest, KeysAndValuesOfALongContextAreInt8WhereHeadsAllowIt) {
+  options_.context_tokens = 16384;
+  EXPECT_EQ(plan(16 * kGiB).kv_format, KvFormat::f16);
+  options_.context_tokens = 16385;
+  const Placement p = plan(16 * kGiB);
+  EXPECT_EQ(p.kv_format, KvFormat::q8);
+  EXPECT_EQ(p.plan.kv_bytes_per_token, KvCache::bytes_per_token(config_, KvFormat::q8));
+  options_.context_tokens = 0;
+  prompt_tokens_ = 30000;
+  EXPECT_EQ(plan(16 * kGiB).kv_format, KvFormat::q8);
+  EXPECT_EQ(plan(8 * kGiB).kv_format, KvFormat::q8);
+  options_.kv = KvChoice::f16;
+  EXPECT_EQ(plan(16 * kGiB).kv_format, KvFormat::f16);
+  options_.kv = KvChoice::automatic;
+  config_.attention.d_head = 40;
+  EXPECT_EQ(plan(16 * kGiB).kv_format, KvFormat::f16);
 }
 
 TEST_F(MemoryPlannerTest, ExactModeKeepsKeysAndValuesInF32) {
