@@ -19,7 +19,7 @@ namespace {
 constexpr const char* kFooter =
     "Picks are drawn, every expert as likely as any other, which is the worst case\n"
     "for a cache; --trace replays what a router picked. The roofs (memory, disk) are\n"
-    "measured before and after, with the same threads and files.\n"
+    "measured around each repetition, with the same threads and files.\n"
     "\n"
     "Examples:\n"
     "  flashmoe moe-bench -m model.gguf --ram 8G\n"

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include "flashmoe/version.h"
@@ -28,9 +29,12 @@ svg{display:block;width:100%;height:auto}text{fill:var(--ink);font:10.5px system
 .dot{fill:var(--b);stroke:var(--ink)}.bar{fill:var(--a)}.frame{fill:none;stroke:var(--faint)}
 .heat{fill:rgb(var(--heat))}.s0{fill-opacity:0}.s1{fill-opacity:.1}.s2{fill-opacity:.22}.s3{fill-opacity:.36}
 .s4{fill-opacity:.5}.s5{fill-opacity:.66}.s6{fill-opacity:.82}.s7{fill-opacity:1}.key{stroke:var(--faint)}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 td,th{padding:3px 10px 3px 0;text-align:left;border-bottom:1px solid var(--grid);white-space:nowrap}
-td+td,th+th{text-align:right}
+td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:8em}td+td,th+th{text-align:right}
+@media screen and (max-width:760px){table,tbody,tr,td{display:block}th{display:none}tr{margin:.6em 0}
+td+td{display:flex;justify-content:space-between;padding-right:0}td+td::before{content:attr(data-name);color:var(--faint)}
+td:first-child{font-weight:bold}}
 @media print{:root{--ink:#000;--faint:#444;--grid:#ccc;--paper:#fff;--card:#fff;--a:#14508c;--b:#c2620a;--heat:20,80,140}
 body{max-width:none;padding:0;font-size:11px}.card{border:1px solid #ccc}
 .cards{grid-template-columns:1fr 1fr}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
@@ -142,6 +146,7 @@ std::string curve_card(const ReportedTrace& t) {
                     .x_label = "experts in memory, %",
                     .y_label = "hit rate of decode, %",
                     .lines = {line},
+                    .x_most = 100,
                     .y_most = 100,
                     .marks = {{100 * t.present.cache_share, 100 * t.present.decode.hit_rate()}},
                     .mark_name = fmt::format("here: {:.0f} %", 100 * t.present.cache_share)}),
@@ -158,6 +163,7 @@ std::string speed_card(const ReportedTrace& t) {
                                               .x_label = "experts in memory, %",
                                               .y_label = "tok/s",
                                               .lines = {line},
+                                              .x_most = 100,
                                               .marks = {{100 * t.present.cache_share, *t.present.tok_per_s}},
                                               .mark_name = fmt::format("here: {:.1f} tok/s", *t.present.tok_per_s)}));
 }
@@ -167,25 +173,29 @@ std::string number_or_dash(double value, const char* unit) {
 }
 
 std::string table(std::span<const ReportedTrace> traces) {
-  std::string out = "<div class=\"scroll\"><table><tr><th>trace</th>";
-  for (const char* name : {"tokens", "cache", "of experts", "hit rate", "decode", "computing", "waiting", "disk"}) {
-    out += fmt::format("<th>{}</th>", name);
-  }
+  constexpr std::array<const char*, 9> kNames = {"trace",  "tokens",    "cache",   "of experts", "hit rate",
+                                                 "decode", "computing", "waiting", "disk"};
+  std::string out = "<table><tr>";
+  for (const char* name : kNames) out += fmt::format("<th>{}</th>", name);
   out += "</tr>";
   for (const ReportedTrace& t : traces) {
     const TraceSummary& s = t.analysis.summary;
     const bool timed = s.tok_per_s > 0;
-    out += fmt::format("<tr><td>{}</td><td>{}</td>", escaped(std::filesystem::path(s.path).filename().string()),
-                       show_count(s.n_tokens));
-    out += fmt::format("<td>{}</td><td>{}</td>", s.cache_bytes > 0 ? show_bytes(s.cache_bytes) : "-",
-                       s.cache_share > 0 ? fmt::format("{:.1f} %", 100 * s.cache_share) : "-");
-    out += fmt::format("<td>{}</td>", s.recorded ? fmt::format("{:.1f} %", 100 * s.recorded->hit_rate()) : "-");
-    out += fmt::format("<td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", number_or_dash(s.tok_per_s, " tok/s"),
-                       number_or_dash(timed ? 1e3 * s.compute_s : 0, " ms"),
-                       number_or_dash(timed ? 1e3 * (1 / s.tok_per_s - s.compute_s) : 0, " ms"),
-                       number_or_dash(s.disk_gb_per_s, " GB/s"));
+    const std::array<std::string, kNames.size()> cells = {
+        escaped(std::filesystem::path(s.path).filename().string()),
+        show_count(s.n_tokens),
+        s.cache_bytes > 0 ? show_bytes(s.cache_bytes) : "-",
+        s.cache_share > 0 ? fmt::format("{:.1f} %", 100 * s.cache_share) : "-",
+        s.recorded ? fmt::format("{:.1f} %", 100 * s.recorded->hit_rate()) : "-",
+        number_or_dash(s.tok_per_s, " tok/s"),
+        number_or_dash(timed ? 1e3 * s.compute_s : 0, " ms"),
+        number_or_dash(timed ? 1e3 * (1 / s.tok_per_s - s.compute_s) : 0, " ms"),
+        number_or_dash(s.disk_gb_per_s, " GB/s")};
+    out += "<tr>";
+    for (size_t i = 0; i < cells.size(); ++i) out += fmt::format("<td data-name=\"{}\">{}</td>", kNames[i], cells[i]);
+    out += "</tr>";
   }
-  return out + "</table></div>\n";
+  return out + "</table>\n";
 }
 
 std::string describe(const ReportedTrace& t) {

@@ -69,8 +69,12 @@ Axes axes_of(const LineChart& chart) {
   };
   for (const ChartLine& line : chart.lines) std::for_each(line.points.begin(), line.points.end(), take);
   std::for_each(chart.marks.begin(), chart.marks.end(), take);
+  if (chart.x_most > 0) {
+    axes.x_first = 0;
+    axes.x_last = chart.x_most;
+  }
   if (axes.x_last <= axes.x_first) axes.x_last = axes.x_first + 1;
-  axes.y_most = chart.y_most > 0 ? chart.y_most : rounded_up(axes.y_most);
+  axes.y_most = chart.y_most > 0 ? chart.y_most : axes.y_most > 0 ? rounded_up(axes.y_most) : 1;
   return axes;
 }
 

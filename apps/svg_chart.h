@@ -22,6 +22,7 @@ struct LineChart {
   std::string title;  // for those who cannot see it
   std::string x_label, y_label;
   std::vector<ChartLine> lines;
+  double x_most = 0;              // from 0 to there; 0: by the points
   double y_most = 0;              // 0: by the points
   std::vector<ChartPoint> marks;  // points that stand out,
   std::string mark_name;          // and what they are

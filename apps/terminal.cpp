@@ -7,10 +7,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <span>
 #include <string>
 
 #include "flashmoe/error.h"
@@ -41,17 +43,25 @@ std::string time_left(const Progress& progress) {
   return seconds < 120 ? fmt::format("  {} s left", seconds) : fmt::format("  {} min left", (seconds + 59) / 60);
 }
 
-// "loading  1.20 of 3.40 GB  1.9 GB/s", "reading prompt  128 of 512 tokens  105 tok/s"
+constexpr std::array<const char*, 3> kCountedInBytes = {"loading", "packing", "verifying"};
+constexpr std::array<const char*, 2> kCountedInSteps = {"reading the trace", "simulating"};
+
+bool is_among(const char* what, std::span<const char* const> names) {
+  return std::any_of(names.begin(), names.end(), [what](const char* name) { return std::strcmp(what, name) == 0; });
+}
+
+// "loading  1.20 GB of 3.40 GB  1.90 GB/s", "reading prompt  128 of 512 tokens  105 tok/s"
 std::string progress_text(const Progress& progress) {
   if (progress.total == 0) return progress.what;
-  const bool bytes = std::strcmp(progress.what, "loading") == 0;
   const double rate = progress.seconds > 0 ? static_cast<double>(progress.done) / progress.seconds : 0;
-  if (bytes) {
+  if (is_among(progress.what, kCountedInBytes)) {
     return fmt::format("{}  {} of {}  {}/s{}", progress.what, show_bytes(progress.done), show_bytes(progress.total),
                        show_bytes(static_cast<uint64_t>(rate)), time_left(progress));
   }
-  return fmt::format("{}  {} of {} tokens  {:.0f} tok/s{}", progress.what, show_count(progress.done),
-                     show_count(progress.total), rate, time_left(progress));
+  const bool steps = is_among(progress.what, kCountedInSteps);
+  return fmt::format("{}  {} of {} {}  {:.{}f} {}/s{}", progress.what, show_count(progress.done),
+                     show_count(progress.total), steps ? "steps" : "tokens", rate, rate < 10 ? 1 : 0,
+                     steps ? "steps" : "tok", time_left(progress));
 }
 
 }  // namespace

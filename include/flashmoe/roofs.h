@@ -14,9 +14,6 @@ struct Roofs {
   std::string io_mode;       // how the disk was read: "io_uring, direct 512, depth 64"
 };
 
-// Of each roof the higher one: a busy machine can only measure too little.
-Roofs better_of(const Roofs& a, const Roofs& b);
-
 struct RoofsWanted {
   bool ram = true, disk = true, int8 = true;
   double disk_seconds = 2;  // at most

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "engine/hit_rates.h"
 #include "engine/peak_memory.h"
+#include "engine/roof_looks.h"
 #include "flashmoe/session.h"
 
 namespace flashmoe {
@@ -15,7 +16,7 @@ constexpr double kDiskSeconds = 1;  // for one look at a drive
 
 // What one repetition took.
 struct Repetition {
-  Roofs roofs;  // the mean of just before and just after: drives and hosts change their minds
+  Roofs roofs;  // around it
   Stats after_prefill, after_decode;
   CacheStats cache_before;
   IoStats io_before;
@@ -29,18 +30,6 @@ std::vector<int32_t> made_up_prompt(int64_t n, int64_t vocab_size, uint64_t repe
     ids.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocab_size))));
   }
   return ids;
-}
-
-Roofs mean_of(const Roofs& a, const Roofs& b) {
-  return {(a.ram_gb_per_s + b.ram_gb_per_s) / 2, (a.disk_gb_per_s + b.disk_gb_per_s) / 2,
-          (a.int8_tops + b.int8_tops) / 2, b.io_mode};
-}
-
-// Beside a small model RAM cannot be measured: what was seen before still holds.
-Roofs next_look(const Engine& engine, const RoofsWanted& wanted, const Roofs& before) {
-  Roofs roofs = engine.measure_roofs(wanted);
-  if (roofs.ram_gb_per_s == 0) roofs.ram_gb_per_s = before.ram_gb_per_s;
-  return roofs;
 }
 
 Repetition repeat(Engine& engine, const BenchOptions& bench, uint64_t number) {
@@ -101,9 +90,9 @@ double median_of(const std::vector<Repetition>& all, Of of) {
 }
 
 Roofs typical_roofs(const std::vector<Repetition>& all) {
-  return {median_of(all, [](const Repetition& r) { return r.roofs.ram_gb_per_s; }),
-          median_of(all, [](const Repetition& r) { return r.roofs.disk_gb_per_s; }),
-          median_of(all, [](const Repetition& r) { return r.roofs.int8_tops; }), all.back().roofs.io_mode};
+  std::vector<Roofs> measured;
+  for (size_t i = 1; i < all.size(); ++i) measured.push_back(all[i].roofs);
+  return median_of(measured);
 }
 
 double disk_share(const Repetition& r) {
@@ -125,7 +114,7 @@ std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions
   const auto engine = Engine::open(whole);
   result.plan = engine->plan(bench.prompt_tokens, bench.gen_tokens);
   const RoofsWanted wanted{.disk = !result.plan.experts_resident, .disk_seconds = kDiskSeconds};
-  Roofs before = engine->measure_roofs(wanted);
+  RoofLooks roofs([&] { return engine->measure_roofs(wanted); });
   forget_peak_resident_set();
   engine->load(bench.prompt_tokens, bench.gen_tokens);
   if (engine->context_tokens() < bench.prompt_tokens + bench.gen_tokens) {
@@ -138,9 +127,7 @@ std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions
   std::vector<Repetition> all;
   for (int i = 0; i <= bench.n_repetitions; ++i) {
     all.push_back(repeat(*engine, bench, static_cast<uint64_t>(i)));
-    const Roofs after = next_look(*engine, wanted, before);
-    all.back().roofs = mean_of(before, after);
-    before = after;
+    all.back().roofs = roofs.around();
   }
   return all;
 }

@@ -25,12 +25,14 @@ class MachineProbe {
   // measured. With nothing loaded, memory is taken for the occasion: at most a quarter of the limit.
   Roofs roofs(const RoofsWanted& wanted, std::span<const std::byte> loaded) const;
 
+  // Of the memory taken for that.
+  uint64_t working_set_bytes() const;
+
   // With nothing loaded. `prefill_rows`: of a prompt's step; `position`: of the decoded token.
   Speeds speeds(Reading& reading, const Placement& placement, int64_t prefill_rows, double position) const;
 
  private:
   void stop_if_asked() const;
-  uint64_t working_set_bytes() const;
   double ram(ThreadPool& pool, std::span<const std::byte> loaded) const;
   DiskProbe disk_probe(const Reading& reading, double seconds) const;
   std::unique_ptr<ReadQueue> queue(Reading& reading) const;

@@ -7,11 +7,13 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "engine/compute_choice.h"
+#include "engine/machine_probe.h"
 #include "engine/memory_planner.h"
 #include "engine/peak_memory.h"
 #include "engine/pick_source.h"
 #include "engine/reading.h"
 #include "engine/report.h"
+#include "engine/roof_looks.h"
 #include "engine/streaming_options.h"
 #include "flashmoe/bench.h"
 #include "model/matmul.h"
@@ -23,6 +25,7 @@ namespace flashmoe {
 namespace {
 
 constexpr double kBytesPerGb = 1e9;
+constexpr double kDiskSeconds = 1;  // for one look at a drive
 
 // Bytes that this process had from drives, not from the page cache; none where the system does not tell.
 std::optional<uint64_t> bytes_from_drives() {
@@ -37,6 +40,7 @@ std::optional<uint64_t> bytes_from_drives() {
 
 // What one repetition took.
 struct Repetition {
+  Roofs roofs;  // around it
   double seconds = 0, compute_s = 0;
   uint64_t bytes_computed = 0;
   int64_t tokens = 0;
@@ -82,6 +86,13 @@ class ExpertsAlone {
     for (float& value : workspace_->h.f32) value = static_cast<float>(random.below(2001)) * 1e-3F - 1;
     step_->batch.tokens = tokens_;
     quantise(*step_, workspace_->h, 0, placement_.max_rows);
+  }
+
+  // RAM is read beside the experts where the trunk, which is not loaded, has left the room.
+  Roofs measure_roofs() const {
+    const MachineProbe probe(model_, options_);
+    const bool room = !experts_ || probe.working_set_bytes() <= report_on(model_).trunk_bytes;
+    return probe.roofs({.ram = room, .int8 = false, .disk_seconds = kDiskSeconds}, {});
   }
 
   // Every expert that has a place in memory for good.
@@ -196,7 +207,29 @@ Repetition ExpertsAlone::repeat(PickSource& picks, int64_t n_tokens, const std::
   return r;
 }
 
-MoeBenchPhase summarise(std::span<const Repetition> all, const Roofs& roofs) {
+// The median over repetitions, each with the roofs around it.
+template <typename Of>
+double median_of(std::span<const Repetition> all, Of of) {
+  std::vector<double> values;
+  for (const Repetition& r : all) values.push_back(of(r));
+  return spread_of(values).median;
+}
+
+double disk_share(const Repetition& r) {
+  const double gb_per_s = r.io.busy_ns > 0 ? static_cast<double>(r.io.bytes_read) / static_cast<double>(r.io.busy_ns) : 0;
+  return gb_per_s / r.roofs.disk_gb_per_s;
+}
+double ram_share(const Repetition& r) {
+  return static_cast<double>(r.bytes_computed) / r.compute_s / kBytesPerGb / r.roofs.ram_gb_per_s;
+}
+double bound_tok_per_s(const Repetition& r) {
+  const double ram_s = static_cast<double>(r.bytes_computed) / (r.roofs.ram_gb_per_s * kBytesPerGb);
+  const double disk_s = r.io.bytes_read > 0
+                            ? static_cast<double>(r.io.bytes_read) / (r.roofs.disk_gb_per_s * kBytesPerGb) : 0;
+  return static_cast<double>(r.tokens) / std::max(ram_s, disk_s);
+}
+
+MoeBenchPhase summarise(std::span<const Repetition> all) {
   MoeBenchPhase phase;
   std::vector<double> speeds;
   double tokens = 0, compute_s = 0, computed = 0, read = 0, busy_s = 0, wait_s = 0, from_drives = 0;
@@ -224,15 +257,13 @@ MoeBenchPhase summarise(std::span<const Repetition> all, const Roofs& roofs) {
   phase.bytes_computed = computed / tokens;
   phase.disk_wait_s = wait_s / tokens;
   phase.compute_gb_per_s = computed / compute_s / kBytesPerGb;
-  phase.ram_roof_share = phase.compute_gb_per_s / roofs.ram_gb_per_s;
-  double bound_s = phase.bytes_computed / (roofs.ram_gb_per_s * kBytesPerGb);
+  phase.ram_roof_share = median_of(all, ram_share);
+  phase.bound_tok_per_s = median_of(all, bound_tok_per_s);
   if (read > 0 && busy_s > 0) {
     phase.io_gb_per_s = read / busy_s / kBytesPerGb;
-    phase.disk_roof_share = phase.io_gb_per_s / roofs.disk_gb_per_s;
-    bound_s = std::max(bound_s, phase.bytes_missed / (roofs.disk_gb_per_s * kBytesPerGb));
+    phase.disk_roof_share = median_of(all, disk_share);
     if (told) phase.page_cache_share = std::clamp(1 - from_drives / read, 0.0, 1.0);
   }
-  phase.bound_tok_per_s = 1 / bound_s;
   return phase;
 }
 
@@ -242,9 +273,7 @@ void check(const MoeBenchOptions& bench) {
   }
 }
 
-Roofs measure_roofs(const EngineOptions& options) { return Engine::open(options)->measure_roofs({.int8 = false}); }
-
-std::vector<Repetition> measure(ExpertsAlone& alone, PickSource& picks, const EngineOptions& options,
+std::vector<Repetition> measure(ExpertsAlone& alone, PickSource& picks, RoofLooks& roofs, const EngineOptions& options,
                                 const MoeBenchOptions& bench) {
   const uint64_t start_ns = now_ns();
   const auto n_all = static_cast<uint64_t>(bench.n_tokens) * (1 + static_cast<uint64_t>(bench.n_repetitions));
@@ -258,6 +287,7 @@ std::vector<Repetition> measure(ExpertsAlone& alone, PickSource& picks, const En
   for (int i = 0; i <= bench.n_repetitions; ++i) {
     if (i == 1) alone.fill();
     all.push_back(alone.repeat(picks, bench.n_tokens, tell));
+    all.back().roofs = roofs.around();
     n_before += static_cast<uint64_t>(bench.n_tokens);
   }
   return all;
@@ -268,31 +298,30 @@ std::vector<Repetition> measure(ExpertsAlone& alone, PickSource& picks, const En
 MoeBenchResult run_moe_bench(const EngineOptions& options, const MoeBenchOptions& bench) {
   check(bench);
   MoeBenchResult result;
-  std::vector<Repetition> all;
-  {
-    ExpertsAlone alone(options, bench);
-    const int n_used = alone.table().n_used;
-    const auto picks = bench.trace_path.empty()
-                           ? draw_picks(alone.table(), n_used, bench.seed)
-                           : replay_picks(bench.trace_path, alone.table(), n_used, alone.max_rows());
-    result.roofs = measure_roofs(options);  // once it is known that nothing stands in the way
-    alone.open();
-    result.model = report_on(alone.model());
-    result.plan = alone.plan();
-    result.n_layers = static_cast<int>(alone.layers().size());
-    result.n_used = n_used;
-    result.cache_share = alone.cache_share();
-    result.picks = picks->description();
-    result.kernels = alone.kernels();
-    result.n_threads = alone.n_threads();
-    result.exact = options.exact;
-    all = measure(alone, *picks, options, bench);
-    result.io_mode = alone.io_mode();
-    result.trace_rounds = picks->rounds();
-  }
-  result.roofs = better_of(result.roofs, measure_roofs(options));
-  result.cold = summarise(std::span(all).first(1), result.roofs);
-  result.warm = summarise(std::span(all).subspan(1), result.roofs);
+  ExpertsAlone alone(options, bench);
+  const int n_used = alone.table().n_used;
+  const auto picks = bench.trace_path.empty()
+                         ? draw_picks(alone.table(), n_used, bench.seed)
+                         : replay_picks(bench.trace_path, alone.table(), n_used, alone.max_rows());
+  RoofLooks roofs([&] { return alone.measure_roofs(); });  // once it is known that nothing stands in the way
+  alone.open();
+  result.model = report_on(alone.model());
+  result.plan = alone.plan();
+  result.n_layers = static_cast<int>(alone.layers().size());
+  result.n_used = n_used;
+  result.cache_share = alone.cache_share();
+  result.picks = picks->description();
+  result.kernels = alone.kernels();
+  result.n_threads = alone.n_threads();
+  result.exact = options.exact;
+  const std::vector<Repetition> all = measure(alone, *picks, roofs, options, bench);
+  result.io_mode = alone.io_mode();
+  result.trace_rounds = picks->rounds();
+  std::vector<Roofs> measured;
+  for (const Repetition& r : all) measured.push_back(r.roofs);
+  result.roofs = median_of(measured);
+  result.cold = summarise(std::span(all).first(1));
+  result.warm = summarise(std::span(all).subspan(1));
   return result;
 }
 

@@ -7,7 +7,6 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "flashmoe/roofs.h"
 #include "memory/buffer.h"
 
 namespace flashmoe {
@@ -83,11 +82,6 @@ double measure_int8(ThreadPool& pool, const KernelTable& kernels) {
   double best = 0;
   for (int pass = 0; pass < kInt8Passes; ++pass) best = std::max(best, int8_pass(pool, kernels, n_rounds));
   return best * 1e-12;
-}
-
-Roofs better_of(const Roofs& a, const Roofs& b) {
-  return {std::max(a.ram_gb_per_s, b.ram_gb_per_s), std::max(a.disk_gb_per_s, b.disk_gb_per_s),
-          std::max(a.int8_tops, b.int8_tops), a.io_mode};
 }
 
 }  // namespace flashmoe

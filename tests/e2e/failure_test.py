@@ -220,7 +220,7 @@ class Outputs(Case):
         out, _ = process.communicate(timeout=PATIENCE)
         self.assertEqual(process.returncode, 0)
         self.assertNotIn(b"\x1b", out)
-        self.assertRegex(shown, rb"\rreading prompt  \d+ of \d+ tokens  \d+ tok/s(  \d+ s left)?\x1b\[K")
+        self.assertRegex(shown, rb"\rreading prompt  \d+ of \d+ tokens  [\d.]+ tok/s(  \d+ s left)?\x1b\[K")
         before, _, after = shown.partition(b"statistics")
         self.assertTrue(before.rstrip().endswith(b"\r\x1b[K"), before[-80:])
         self.assertNotIn(b"\x1b", after)

@@ -1,13 +1,16 @@
 """flashmoe run and serve --trace, trace, simulate, report: the figures hang together, and what is no trace is refused."""
+import contextlib
 import html.parser
 import json
+import os
+import pty
 import subprocess
 import sys
 import threading
 import time
 import unittest
 
-from flashmoe_cli import SOURCE_DIR, Case, flashmoe, smallest_ram
+from flashmoe_cli import BINARY, SOURCE_DIR, Case, flashmoe, smallest_ram
 from flashmoe_server import Server
 
 VOID = {"meta"}
@@ -120,6 +123,23 @@ class Trace(Case):
         self.assertIn("/dev/full", full.err)
         for bad in (["--cache", "8X"], ["--cache", "0%"], ["--disk", "0"], ["--policy", "fifo"], ["--ram-speed", "a"]):
             self.assert_fails(flashmoe("simulate", "t", *bad), 2, bad[0], bad[1])
+
+    def test_progress_counts_steps_and_leaves_no_trace(self):
+        path, _ = self.record("a.trace", "-n", 200)
+        for command in ("trace", "simulate"):
+            ours, theirs = pty.openpty()
+            process = subprocess.Popen([BINARY, command, path], stdout=subprocess.PIPE, stderr=theirs)
+            os.close(theirs)
+            shown = b""
+            with contextlib.suppress(OSError):  # EIO is how a terminal says that the other side has gone
+                while piece := os.read(ours, 4096):
+                    shown += piece
+            os.close(ours)
+            out, _ = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 0)
+            self.assertNotIn(b"\x1b", out)
+            self.assertRegex(shown, rb"^\r[a-z ]+  [\d,]+ of [\d,]+ steps  [\d.]+ steps/s")
+            self.assertTrue(shown.endswith(b"\r\x1b[K"), shown[-80:])
 
     def test_progress_plot(self):
         prefix = self.folder / "progress"

@@ -1,0 +1,34 @@
+#include "engine/roof_looks.h"
+
+#include <vector>
+
+#include "flashmoe/bench.h"
+
+namespace flashmoe {
+namespace {
+
+double median_of(std::span<const Roofs> all, double Roofs::*roof) {
+  std::vector<double> values;
+  for (const Roofs& roofs : all) values.push_back(roofs.*roof);
+  return spread_of(values).median;
+}
+
+}  // namespace
+
+Roofs RoofLooks::around() {
+  Roofs now = look_();
+  Roofs mean = now;
+  for (double Roofs::*const roof : {&Roofs::ram_gb_per_s, &Roofs::disk_gb_per_s, &Roofs::int8_tops}) {
+    if (now.*roof == 0) now.*roof = before_.*roof;
+    mean.*roof = (before_.*roof + now.*roof) / 2;
+  }
+  before_ = now;
+  return mean;
+}
+
+Roofs median_of(std::span<const Roofs> all) {
+  return {median_of(all, &Roofs::ram_gb_per_s), median_of(all, &Roofs::disk_gb_per_s),
+          median_of(all, &Roofs::int8_tops), all.empty() ? "" : all.back().io_mode};
+}
+
+}  // namespace flashmoe
