@@ -113,6 +113,8 @@ class Chat(Served):
         return float(re.search(rb"^flashmoe_settled_tokens_total (\S+)", body, re.M).group(1))
 
     def test_the_next_turn_finds_the_answer_known(self):
+        self.server = Server("--threads", 2)  # where no other answer waits to be read
+        self.addCleanup(self.server.stop)
         messages = [{"role": "user", "content": "Tell me about the sea."}]
         before = self.settled()
         first = self.ok(self.PATH, messages=messages, reasoning_effort="none")

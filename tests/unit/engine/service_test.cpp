@@ -216,8 +216,8 @@ TEST_F(ServiceTest, StopTextsEndTheContent) {
 // Thinking is not part of what a later prompt repeats, and calls are written anew by the template: both are read as
 // history before the next turn comes.
 TEST_F(ServiceTest, TheNextTurnFindsTheAnswerKnown) {
-  const auto service = start();
   const auto expect_known = [&](const std::string& tools, const nlohmann::json& question, const nlohmann::json& next) {
+    const auto service = start();  // where no other answer waits to be read
     nlohmann::json messages = {question};
     const auto request = [&] {
       Request made;
