@@ -15,6 +15,7 @@ namespace flashmoe {
 namespace {
 
 constexpr int kWindowTokens = 1024;
+constexpr size_t kHeldRows = 64;  // of the reference's logits, at least a block
 
 struct WindowScores {
   std::vector<double> nats;  // per scored token
@@ -26,14 +27,15 @@ WindowScores compare(Engine& reference_engine, Engine& model_engine, std::span<c
   const auto reference = reference_engine.new_session(), model = model_engine.new_session();
   const auto vocab = static_cast<size_t>(reference_engine.report().vocab_size);
   WindowScores scores;
-  const size_t start = (n_context - 1) / kBlockTokens * kBlockTokens;
+  const auto start = static_cast<size_t>(reference->whole_blocks(ids.first(n_context - 1)));
   if (start > 0) {
     reference->prefill(ids.first(start));
     model->prefill(ids.first(start));
   }
   std::vector<float> held;
-  for (size_t at = start; at + 1 < ids.size(); at += kBlockTokens) {  // so many rows of the reference are held
-    const auto piece = ids.subspan(at, std::min(kBlockTokens, ids.size() - 1 - at));
+  for (size_t at = start; at + 1 < ids.size();) {
+    auto piece = ids.subspan(at, std::min(kHeldRows, ids.size() - 1 - at));
+    if (const int64_t n = reference->whole_blocks(piece); n > 0) piece = piece.first(static_cast<size_t>(n));
     held.resize(piece.size() * vocab);
     reference->logits(piece, [&](int64_t row, std::span<const float> logits) {
       std::copy(logits.begin(), logits.end(), held.begin() + row * static_cast<std::ptrdiff_t>(vocab));
@@ -48,6 +50,7 @@ WindowScores compare(Engine& reference_engine, Engine& model_engine, std::span<c
       scores.reference_surprise += surprise(want, ids[next]);
       scores.model_surprise += surprise(logits, ids[next]);
     });
+    at += piece.size();
   }
   return scores;
 }

@@ -32,7 +32,8 @@ nlohmann::ordered_json summary(const nlohmann::json& sums) {
 
 // Surprise of ids [n_known, end) after those before; the session has seen none or all of [0, n_seen).
 double score(Session& session, std::span<const int32_t> ids, size_t n_seen, size_t n_known) {
-  const size_t first = std::max(n_seen, (n_known - 1) / kBlockTokens * kBlockTokens);
+  const size_t n_before = n_known - 1 - std::min(n_known - 1, n_seen);
+  const size_t first = n_seen + static_cast<size_t>(session.whole_blocks(ids.subspan(n_seen, n_before)));
   if (first > n_seen) session.prefill(ids.subspan(n_seen, first - n_seen));
   double nats = 0;
   session.logits(ids.subspan(first, ids.size() - 1 - first), [&](int64_t row, std::span<const float> logits) {

@@ -26,9 +26,6 @@ struct Window {
   size_t first = 0, n = 0;
   size_t n_context = 0;  // ids [first + n_context, first + n) are predicted and scored
 };
-// Prefill works in blocks of 64 tokens: what is fed in whole blocks gives the same bits however it is cut.
-inline constexpr size_t kBlockTokens = 64;
-
 std::vector<Window> make_windows(size_t n_ids, size_t window);
 
 }  // namespace flashmoe

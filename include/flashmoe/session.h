@@ -44,6 +44,10 @@ class Session {
   virtual void logits(std::span<const int32_t> ids,
                       const std::function<void(int64_t row, std::span<const float> logits)>& on_row) = 0;
 
+  // How many of `ids`, were they appended now, end a block that prefill works in. To append so many by themselves changes
+  // no bit of what follows; to part a block rounds differently.
+  virtual int64_t whole_blocks(std::span<const int32_t> ids) const = 0;
+
   virtual int64_t n_tokens() const = 0;
   virtual Stats stats() const = 0;
   virtual void set_timing(bool on) = 0;  // per-stage times; costs a clock read per stage

@@ -33,6 +33,9 @@ class SequenceSession final : public Session {
   void logits(std::span<const int32_t> ids,
               const std::function<void(int64_t, std::span<const float>)>& on_row) override;
 
+  int64_t whole_blocks(std::span<const int32_t> ids) const override {
+    return parts_.forward.blocks().last_end(ids, sequence_.n_in_block());
+  }
   int64_t n_tokens() const override { return static_cast<int64_t>(history_.size()); }
   Stats stats() const override;
   void set_timing(bool on) override { parts_.forward.profile().on = on; }

