@@ -130,9 +130,10 @@ inline void pack_rows(const Activations& x, int64_t first, int n_rows, BlockOrde
         copy_values<kForm>(q8, n, ordered);
         store_sums<kForm>(ordered, sums);
       }
-      alignas(64) int8_t planes[kSuperblock];
+      alignas(64) int8_t planes[kSuperblock] = {};
       if constexpr (kForm.has_planes()) {
-        for (int g = 0; g < 4; ++g) _mm512_store_si512(planes + 64 * g, in_planes(_mm512_loadu_si512(q8 + 64 * g)));
+        __builtin_memcpy(planes, q8, static_cast<size_t>(n * kActivationBlock));  // the last row may end here
+        for (int g = 0; g < 4; ++g) _mm512_store_si512(planes + 64 * g, in_planes(_mm512_load_si512(planes + 64 * g)));
         q8 = planes;
       }
       for (int b = 0; b < n; ++b) {
