@@ -24,7 +24,7 @@ int LeaseTable::open(int layer, size_t n_picks) {
   return id;
 }
 
-void LeaseTable::hand_out(int id, const SlotReader& reader) {
+void LeaseTable::hand_out(int id, const SlotReader& reader, size_t most) {
   LeaseState& lease = at(id);
   const auto slot_of = [&](int32_t pick) -> const Slot& { return reader.slot(lease.slots[static_cast<size_t>(pick)]); };
   for (const int32_t pick : lease.outstanding) {
@@ -44,6 +44,10 @@ void LeaseTable::hand_out(int id, const SlotReader& reader) {
     const uint64_t x = slot_of(a).arrival, y = slot_of(b).arrival;
     return x != y ? x < y : a < b;
   });
+  if (lease.handed.size() <= most) return;
+  lease.outstanding.insert(lease.outstanding.end(), lease.handed.begin() + static_cast<std::ptrdiff_t>(most),
+                           lease.handed.end());
+  lease.handed.resize(most);
 }
 
 }  // namespace flashmoe

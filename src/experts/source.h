@@ -94,8 +94,8 @@ class Lease {
   Lease(Lease&& other) noexcept : source_(other.source_), id_(other.id_) { other.source_ = nullptr; }
   Lease& operator=(Lease&&) = delete;
 
-  // Indices into the picks given to acquire, of those that have arrived and were not handed out before: what was in
-  // memory first, then in order of arrival. Blocks until there is at least one; empty once all were handed out.
+  // Indices into the picks given to acquire, of those that have arrived and were not handed out before, or some of them:
+  // what was in memory first, then in order of arrival. Blocks until there is at least one; empty once all were handed out.
   // Throws Error{io} naming layer, expert, file and offset when a read failed. Valid until the next call.
   std::span<const int32_t> next();
   // Weights of pick i; blocks until it has arrived. Throws like next().
@@ -146,6 +146,9 @@ class ExpertSource {
   virtual void guess(int layer, std::span<const int32_t> experts, int64_t n_rows) {
     (void)layer, (void)experts, (void)n_rows;
   }
+
+  // Called between pieces of work that may take milliseconds: hands the drive what waits for room in its queue.
+  virtual void keep_reading() {}
 
   // Reads now what would else be read when it is first picked, as far as there is memory for it. `on_bytes` gets the
   // bytes read so far. What cannot be read is tried again when it is picked.

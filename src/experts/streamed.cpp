@@ -32,6 +32,9 @@ constexpr int kGuessesAtOnce = 4;
 constexpr int kGuessesBesideDemand = 2;
 constexpr uint64_t kBusyMisses = 2;     // of a layer, on average over the token before
 constexpr int kSureGuessesAtOnce = 64;  // of a prompt's step that will pick nearly every expert
+// Experts that are computed before the drive is looked after again: a prompt's hits alone would take it tens of
+// milliseconds, and it has no more than its queue's depth to do meanwhile.
+constexpr size_t kHandedAtOnce = 8;
 constexpr int kWarmUpsBesideToken = 1;
 constexpr int kWarmUpsAtOnce = 8;
 constexpr auto kIdleAfter = std::chrono::milliseconds(20);  // without a call
@@ -80,6 +83,7 @@ class StreamedExperts final : public ExpertSource {
   void begin_step() override;
   bool wants_guess() const override;
   void guess(int layer, std::span<const int32_t> experts, int64_t n_rows) override;
+  void keep_reading() override;
 
   void fill(const std::function<void(uint64_t)>& on_bytes) override;
 
@@ -305,12 +309,20 @@ void StreamedExperts::guess(int layer, std::span<const int32_t> experts, int64_t
   read_ahead_of_demand(false);
 }
 
+void StreamedExperts::keep_reading() {
+  if (holds_all_) return;
+  const std::lock_guard lock(mutex_);
+  if (reader_.n_reading() == 0) return;
+  take_arrivals(false);
+  read_ahead_of_demand(false);
+}
+
 std::span<const int32_t> StreamedExperts::next_arrived(int id) {
   const std::lock_guard lock(mutex_);
   ++n_calls_;
   take_arrivals(false);
   while (true) {
-    leases_.hand_out(id, reader_);
+    leases_.hand_out(id, reader_, holds_all_ ? SIZE_MAX : std::max(kHandedAtOnce, static_cast<size_t>(table_.n_used)));
     const LeaseState& lease = leases_.at(id);
     if (!lease.handed.empty() || lease.outstanding.empty()) {
       read_ahead_of_demand(false);

@@ -107,6 +107,7 @@ void matmul(Step& step, std::span<const MatmulTask> tasks, std::span<const Gated
   };
   // Small steps are done sooner than another thread wakes up.
   step.pool.parallel_for(n_pieces, cost <= kPieceCost ? n_pieces : 1, run);
+  step.experts.keep_reading();
 }
 
 void quantise(Step& step, ActivationBuffer& x, int64_t first, int64_t n) {
