@@ -320,6 +320,7 @@ PackReport Packer::run() {
   pool_ = std::make_unique<ThreadPool>(options_.n_threads > 0 ? options_.n_threads : usable_cpus());
   pipeline_ = std::make_unique<Pipeline>(source_.checkpoint(), importance_, *pool_, options_.allow_nonfinite);
   if (manifest_.trunk_bytes == 0) {
+    remember();  // a trunk without it would be somebody else's file
     pack_trunk();
     done_bytes_ += trunk_.bytes;
     remember();

@@ -92,6 +92,16 @@ class Stops(PackCase):
         self.assertIn(b"File too large", limited.stderr)
         self.assert_done(flashmoe("pack", MODEL, place / "packed", "--quiet", "--verify"))
 
+    def test_stopped_in_the_trunk_it_knows_what_was_begun(self):
+        # Not even the trunk fits; what a kill behind it leaves is told from somebody else's file by what was written before.
+        packed = self.folder / "packed"
+        command = f"ulimit -f 100; exec {BINARY} pack {MODEL} {packed} --quiet"
+        limited = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+        self.assertEqual(limited.returncode, 1)
+        self.assertTrue((packed / "manifest.unfinished.json").exists())
+        (packed / "trunk.gguf").write_bytes(b"as a kill would leave it")
+        self.assert_done(flashmoe("pack", MODEL, packed, "--quiet", "--verify"))
+
 
 class DeletedSource(PackCase):
     """The golden folder has three shards; packing deletes them as it goes on."""
