@@ -1,8 +1,6 @@
 """What the world does to a program: broken models, too little memory, full disks, closed pipes, signals."""
-import contextlib
 import json
 import os
-import pty
 import resource
 import shutil
 import signal
@@ -12,6 +10,7 @@ import time
 import unittest
 
 from flashmoe_cli import BINARY, MODEL, PATIENCE, QUESTION, SLOW, Case, flashmoe, smallest_ram, start
+from terminal_session import errors_on_terminal
 
 ASK = ["-n", 5, "-p", QUESTION]
 
@@ -208,17 +207,9 @@ class Outputs(Case):
         self.assertNotIn("statistics", run.out)
 
     def test_progress_on_a_terminal_leaves_no_trace(self):
-        ours, theirs = pty.openpty()
-        process = subprocess.Popen([BINARY, "run", "--raw", "-n", "1", "-p", "The sun is a star. " * 60, *SLOW],
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs)
-        os.close(theirs)
-        shown = b""
-        with contextlib.suppress(OSError):  # EIO is how a terminal says that the other side has gone
-            while piece := os.read(ours, 4096):
-                shown += piece
-        os.close(ours)
-        out, _ = process.communicate(timeout=PATIENCE)
-        self.assertEqual(process.returncode, 0)
+        code, out, shown = errors_on_terminal([BINARY, "run", "--raw", "-n", "1", "-p", "The sun is a star. " * 60, *SLOW],
+                                              PATIENCE, stdin=subprocess.DEVNULL)
+        self.assertEqual(code, 0)
         self.assertNotIn(b"\x1b", out)
         self.assertRegex(shown, rb"\rreading prompt  \d+ of \d+ tokens  [\d.]+ tok/s(  \d+ s left)?\x1b\[K")
         before, _, after = shown.partition(b"statistics")

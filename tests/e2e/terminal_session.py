@@ -1,4 +1,5 @@
 """A program on a pseudo-terminal, driven by keys."""
+import contextlib
 import fcntl
 import os
 import pty
@@ -6,12 +7,27 @@ import re
 import select
 import signal
 import struct
+import subprocess
 import termios
 import time
 
 from flashmoe_cli import PATIENCE
 
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def errors_on_terminal(command, seconds=60, **streams):
+    """(exit code, standard output, what a terminal was told as standard error) of a program, as bytes."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, **streams)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO is how a terminal says that the other side has gone
+        while piece := os.read(ours, 4096):
+            shown += piece
+    os.close(ours)
+    out, _ = process.communicate(timeout=seconds)
+    return process.returncode, out, shown
 
 
 class TerminalSession:

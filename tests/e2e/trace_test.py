@@ -1,9 +1,6 @@
 """flashmoe run and serve --trace, trace, simulate, report: the figures hang together, and what is no trace is refused."""
-import contextlib
 import html.parser
 import json
-import os
-import pty
 import subprocess
 import sys
 import threading
@@ -12,6 +9,7 @@ import unittest
 
 from flashmoe_cli import BINARY, SOURCE_DIR, Case, flashmoe, smallest_ram
 from flashmoe_server import Server
+from terminal_session import errors_on_terminal
 
 VOID = {"meta"}
 
@@ -127,16 +125,8 @@ class Trace(Case):
     def test_progress_counts_steps_and_leaves_no_trace(self):
         path, _ = self.record("a.trace", "-n", 200)
         for command in ("trace", "simulate"):
-            ours, theirs = pty.openpty()
-            process = subprocess.Popen([BINARY, command, path], stdout=subprocess.PIPE, stderr=theirs)
-            os.close(theirs)
-            shown = b""
-            with contextlib.suppress(OSError):  # EIO is how a terminal says that the other side has gone
-                while piece := os.read(ours, 4096):
-                    shown += piece
-            os.close(ours)
-            out, _ = process.communicate(timeout=60)
-            self.assertEqual(process.returncode, 0)
+            code, out, shown = errors_on_terminal([BINARY, command, path])
+            self.assertEqual(code, 0)
             self.assertNotIn(b"\x1b", out)
             self.assertRegex(shown, rb"^\r[a-z ]+  [\d,]+ of [\d,]+ steps  [\d.]+ steps/s")
             self.assertTrue(shown.endswith(b"\r\x1b[K"), shown[-80:])
