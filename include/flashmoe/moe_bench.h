@@ -58,8 +58,8 @@ struct MoeBenchResult {
 };
 
 // Measures the roofs, opens the experts within the memory plan of a run, goes 1 + n_repetitions times through n_tokens
-// tokens, and measures the roofs after each: RAM only where the trunk, which is not loaded, has left room for it. Nothing else may be loaded. Throws Error: usage (a layer or a number of picks that
-// the model does not have), input (the trace is of another model, or has no decoded tokens), and what Engine throws.
+// tokens, and measures the roofs after each: RAM only where the trunk, which is not loaded, has left room for it.
+// Nothing else may be loaded. Throws Error: usage (a layer or a number of picks that the model does not have), input (the trace is of another model, or has no decoded tokens), and what Engine throws.
 MoeBenchResult run_moe_bench(const EngineOptions& options, const MoeBenchOptions& bench);
 
 }  // namespace flashmoe

@@ -31,8 +31,10 @@ std::unique_ptr<SessionFolder> open_folder(const EngineParts& parts, const Servi
 }  // namespace
 
 Scheduler::Scheduler(const EngineParts& parts, const ServiceOptions& options)
-    : parts_(parts), options_(options), 
-      store_(parts.session.forward.blocks(), parts.session.budget, open_folder(parts, options)), settler_(parts_) {
+    : parts_(parts),
+      options_(options),
+      store_(parts.session.forward.blocks(), parts.session.budget, open_folder(parts, options)),
+      settler_(parts_) {
   const auto n = static_cast<size_t>(options.n_parallel);
   tokens_.reserve(static_cast<size_t>(parts_.session.forward.max_rows()));
   runs_.reserve(n + 1);
