@@ -17,8 +17,10 @@ constexpr int64_t kDefaultContext = 8192;
 constexpr int64_t kLeastContext = 1024;
 // Up to here keys and values are f16 by themselves; in a longer context q8 decodes faster (docs/experiments/0014).
 constexpr int64_t kLongestF16Context = 16384;
-constexpr std::array<int64_t, 4> kPrefillChunks = {512, 256, 128, 64};
-constexpr uint64_t kWorkspaceShare = 16;       // an automatic chunk takes at most this part of the limit
+// An expert is read and unpacked once a chunk, so long chunks pay most where experts are many and not in memory.
+constexpr int64_t kLongestChunk = 8192;
+constexpr std::array<int64_t, 2> kResidentChunks = {1024, 512};  // where all experts are in memory
+constexpr uint64_t kWorkspaceShare = 32;       // an automatic chunk takes at most this part of the limit
 constexpr uint64_t kContextShare = 8;          // so does the KV cache of an automatic context
 constexpr uint64_t kSessionsShare = 16;        // and the conversations that a service remembers
 constexpr uint64_t kStatesRemembered = 4;      // of a conversation: one at the end of each of its last messages
@@ -44,14 +46,17 @@ uint64_t sessions_bytes(const PlanRequest& r, KvFormat kv, int64_t context_token
   return std::min(limit_bytes / kSessionsShare, 2 * n_sequences(r) * each);
 }
 
-int64_t choose_chunk(const PlanRequest& r, uint64_t limit_bytes) {
+// `context_tokens`: of which no prompt has more.
+int64_t choose_chunk(const PlanRequest& r, int64_t context_tokens, uint64_t limit_bytes) {
   if (r.options.prefill_chunk > 0) {
     return static_cast<int64_t>(round_up(static_cast<uint64_t>(r.options.prefill_chunk), kDeltaChunk));
   }
-  const auto fits = std::find_if(kPrefillChunks.begin(), kPrefillChunks.end(), [&](int64_t rows) {
-    return workspace_bytes(r, rows) <= limit_bytes / kWorkspaceShare;
-  });
-  return fits == kPrefillChunks.end() ? kPrefillChunks.back() : *fits;
+  int64_t chunk = kLongestChunk;
+  while (chunk > kDeltaChunk &&
+         (chunk / 2 >= context_tokens || workspace_bytes(r, chunk) > limit_bytes / kWorkspaceShare)) {
+    chunk /= 2;
+  }
+  return chunk;
 }
 
 int64_t choose_context(const PlanRequest& r, KvFormat kv, uint64_t limit_bytes) {
@@ -142,8 +147,8 @@ Placement place_trunk(const PlanRequest& r, const MemoryLimit& limit, KvFormat k
   return placement;
 }
 
-// Gives the routed experts what is left. False when that is below what they need.
-bool place_experts(const PlanRequest& r, MemoryPlan& plan) {
+// Gives the routed experts what is left, and never less than they need.
+void place_experts(const PlanRequest& r, MemoryPlan& plan) {
   const uint64_t taken = plan.budget_bytes();
   const uint64_t left = plan.limit_bytes - std::min(plan.limit_bytes, taken);
   const uint64_t resident = streamed_sizes(r.experts, r.resident_alignment).full_bytes;
@@ -153,7 +158,27 @@ bool place_experts(const PlanRequest& r, MemoryPlan& plan) {
   const uint64_t floor = plan.experts_resident ? resident : streamed.floor_bytes;
   const uint64_t given = plan.experts_resident ? resident : std::clamp(left, streamed.floor_bytes, streamed.full_bytes);
   plan.allotments.push_back({kAllottedNames[static_cast<size_t>(Allotted::expert_cache)], given, floor});
-  return floor <= left;
+}
+
+Placement place(const PlanRequest& r, const MemoryLimit& limit, KvFormat kv, const Sizes& sizes, const Sizes& least) {
+  Placement placement = place_trunk(r, limit, kv, sizes, least);
+  place_experts(r, placement.plan);
+  for (const Allotment& a : placement.plan.allotments) placement.plan.floor_bytes += a.floor_bytes;
+  return placement;
+}
+
+bool fits(const MemoryPlan& plan) { return plan.budget_bytes() <= plan.limit_bytes; }
+
+// All experts in memory are worth more than a long chunk, and gain less by it.
+Placement place_wanted(const PlanRequest& r, const MemoryLimit& limit, KvFormat kv, const Sizes& wanted,
+                       const Sizes& least) {
+  Sizes sizes = wanted;
+  for (const int64_t chunk : kResidentChunks) {
+    if (r.options.prefill_chunk == 0) sizes.prefill_chunk = std::min(wanted.prefill_chunk, chunk);
+    const Placement placement = place(r, limit, kv, sizes, least);
+    if (placement.plan.experts_resident && fits(placement.plan)) return placement;
+  }
+  return place(r, limit, kv, wanted, least);
 }
 
 }  // namespace
@@ -166,23 +191,16 @@ Placement plan_memory(const PlanRequest& r) {
   const MemoryLimit limit = choose_limit(r);
   const KvFormat kv = choose_kv_format(r);
   const int64_t context_tokens = choose_context(r, kv, limit.bytes);
-  const Sizes wanted = {context_tokens, choose_chunk(r, limit.bytes),
+  const Sizes wanted = {context_tokens, choose_chunk(r, context_tokens, limit.bytes),
                         sessions_bytes(r, kv, context_tokens, limit.bytes)};
   const int64_t least_context = std::max(r.prompt_tokens, std::min(kLeastContext, wanted.context_tokens));
   const Sizes least = {r.options.context_tokens > 0 ? wanted.context_tokens : least_context,
                        r.options.prefill_chunk > 0 ? wanted.prefill_chunk : kDeltaChunk, 0};
-  for (const Sizes& sizes : {wanted, least}) {
-    Placement placement = place_trunk(r, limit, kv, sizes, least);
-    const bool fits = place_experts(r, placement.plan);
-    for (const Allotment& a : placement.plan.allotments) placement.plan.floor_bytes += a.floor_bytes;
-    if (fits) return placement;
-    if (sizes.context_tokens == least.context_tokens && sizes.prefill_chunk == least.prefill_chunk &&
-        sizes.sessions_bytes == 0) {
-      throw Error(Fault::memory_floor,
-                  "the memory limit is below what this model needs at least\n" + placement.plan.table());
-    }
+  for (const Placement& placement : {place_wanted(r, limit, kv, wanted, least), place(r, limit, kv, least, least)}) {
+    if (fits(placement.plan)) return placement;
   }
-  CHECK(false);
+  throw Error(Fault::memory_floor, "the memory limit is below what this model needs at least\n" +
+                                       place(r, limit, kv, least, least).plan.table());
 }
 
 void apply(const MemoryPlan& plan, Budget& budget) {

@@ -20,7 +20,8 @@ std::string identity_of(const EngineParts& parts) {
   constexpr std::array<const char*, kKvFormatCount> kKvNames = {"f16", "f32", "q8"};
   const SessionParts& s = parts.session;
   return fmt::format("model {} keys {} kernels {}{} flashmoe {}", identity_of(parts.checkpoint->files()),
-                     kKvNames[static_cast<size_t>(s.kv_format)], s.base.kernels, s.base.exact ? " exact" : "", kVersion);
+                     kKvNames[static_cast<size_t>(s.kv_format)], s.base.kernels, s.base.exact ? " exact" : "",
+                     kVersion);
 }
 
 std::unique_ptr<SessionFolder> open_folder(const EngineParts& parts, const ServiceOptions& options) {
@@ -100,6 +101,10 @@ void Scheduler::run() {
       step();
     } catch (const Error& error) {
       if (stopping_) continue;  // the step was cut short on purpose: told below
+      if (reader_left()) {
+        reader_ = nullptr;  // dropped next, and its sequence with it
+        continue;
+      }
       if (error.fault() == Fault::interrupted) {
         fail_all(std::current_exception());
       } else {
@@ -195,6 +200,9 @@ void Scheduler::remember(RunningAnswer& reader, int64_t n_read) {
   store_.keep(ids.first(static_cast<size_t>(end)), reader.sequence());
 }
 
+// Whether a step is for nobody: its reader was cancelled, and no answer is beside it.
+bool Scheduler::reader_left() const { return reader_ != nullptr && decoding_.empty() && reader_->cancelled(); }
+
 // Takes turns between those whose prompt is not read.
 RunningAnswer* Scheduler::next_reader() {
   for (size_t i = 0; i < running_.size(); ++i) {
@@ -227,8 +235,7 @@ int64_t Scheduler::add_prefill(RunningAnswer& reader) {
   const std::span<const int32_t> unread = reader.unread();
   const Sequence& sequence = reader.sequence();
   const int64_t chunk = decoding_.empty() ? parts_.session.prefill_chunk : kShortChunk;
-  const int64_t n =
-      pass_stops(reader, parts_.session.forward.blocks().step_rows(unread, sequence.n_in_block(), chunk));
+  const int64_t n = pass_stops(reader, parts_.session.forward.blocks().step_rows(unread, sequence.n_in_block(), chunk));
   runs_.push_back({&reader.sequence(), static_cast<int64_t>(tokens_.size()), n, sequence.n_tokens(), copies_});
   tokens_.insert(tokens_.end(), unread.begin(), unread.begin() + n);
   return n;
@@ -356,6 +363,7 @@ void Scheduler::before_layer(int layer) {
   if (stopping_ || (keep_going && !keep_going())) fail(Fault::interrupted, "the service was interrupted");
   if (settler_.working() && wanted_) fail(Fault::interrupted, "somebody waits");
   if (reader_ == nullptr) return;
+  if (reader_left()) fail(Fault::interrupted, "the request was cancelled");
   reader_->tell_reading(reader_rows_, static_cast<double>(layer) / parts_.session.forward.config().n_layers);
 }
 

@@ -35,6 +35,7 @@ class Scheduler {
   void step();
   int64_t add_prefill(RunningAnswer& reader);
   int64_t pass_stops(RunningAnswer& reader, int64_t n);
+  bool reader_left() const;
   RunningAnswer* next_reader();
   RunningAnswer* next_suspect();
   void take_results(RunningAnswer* reader, int64_t n_read);

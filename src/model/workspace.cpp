@@ -95,10 +95,9 @@ uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
   moe.group_begin = e.take<int32_t>(config.n_experts + 1);
   moe.arrived = e.take<int32_t>(config.n_experts);
   moe.gathered = take_activations(e, n * k, d_model, shape_.float_experts, q8);
-  moe.gate = e.take<float>(n * k * config.d_ff_expert);
-  moe.up = e.take<float>(n * k * config.d_ff_expert);
   moe.act = take_activations(e, n * k, config.d_ff_expert, true, q8);
-  moe.out = e.take<float>(n * k * d_model);
+  moe.slot_width = std::max(d_model, 2 * config.d_ff_expert);
+  moe.out = e.take<float>(n * k * moe.slot_width);
   const int64_t n_shared = config.d_ff_shared > 0 ? n : 0;
   moe.shared_gate = e.take<float>(n_shared);
   moe.shared_gate_proj = e.take<float>(n * config.d_ff_shared);

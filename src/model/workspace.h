@@ -109,9 +109,10 @@ class Workspace {
     std::span<int32_t> group_begin;  // [n_experts + 1] first slot of distinct[i]
     std::span<int32_t> arrived;      // [n_experts]
     ActivationBuffer gathered;       // [n * k, d_model] rows of h by slot, where a group has several
-    std::span<float> gate, up;       // [n * k, d_ff_expert]
     ActivationBuffer act;            // [n * k, d_ff_expert]
-    std::span<float> out;            // [n * k, d_model]
+    // What an expert's gate and up make of its slots, [n, d_ff_expert] each, is over when its outputs come to lie there.
+    std::span<float> out;            // [n * k, slot_width], of which d_model are the output
+    int64_t slot_width = 0;
     std::span<float> shared_gate;    // [n] logit of its weight; this and the rest: empty without a shared expert
     std::span<float> shared_gate_proj, shared_up_proj;  // [n, d_ff_shared]
     ActivationBuffer shared_act;                        // [n, d_ff_shared]

@@ -15,7 +15,7 @@ void combine(Step& step) {
       float* x = step.ws.x.data() + row * d_model;
       for (int64_t j = 0; j < k; ++j) {
         const auto pick = static_cast<size_t>(row * k + j);
-        step.kernels.add_scaled(moe.out.data() + moe.slot_of[pick] * d_model, moe.weights[pick], d_model, x);
+        step.kernels.add_scaled(moe.out.data() + moe.slot_of[pick] * moe.slot_width, moe.weights[pick], d_model, x);
       }
       if (step.config.d_ff_shared == 0) continue;
       const float weight = 1.0F / (1.0F + std::exp(-moe.shared_gate[static_cast<size_t>(row)]));

@@ -53,7 +53,7 @@ void compute(Step& step, int layer, Lease& lease, int first, std::span<const int
              const SharedExpertWeights* shared) {
   const Timed timed(step.profile, Stage::experts);
   auto& moe = step.ws.moe;
-  const int64_t d_ff = step.config.d_ff_expert, d_model = step.config.d_model;
+  const int64_t d_ff = step.config.d_ff_expert;
   const auto gated = step.ws.gated;
   const auto tasks = step.ws.tasks;
   const size_t n_shared = shared == nullptr ? 0 : 1;
@@ -70,21 +70,16 @@ void compute(Step& step, int layer, Lease& lease, int first, std::span<const int
   for (const int32_t i : arrived) {
     const ExpertWeights& w = lease.wait(i);
     const Group group = group_of(step, first + i);
-    gated[n_tasks++] = {w.gate,
-                        w.up,
-                        gathered(step, group),
-                        moe.gate.data() + group.first * d_ff,
-                        moe.up.data() + group.first * d_ff,
-                        &moe.act,
-                        group.first};
+    float* const gate_y = moe.out.data() + group.first * moe.slot_width;
+    gated[n_tasks++] = {w.gate, w.up, gathered(step, group), gate_y, gate_y + group.n * d_ff, &moe.act, group.first};
   }
   if (shared != nullptr) gated[n_tasks] = beside.gated;
   matmul(step, {&beside.mix, n_shared}, gated.first(n_tasks + n_shared));
   n_tasks = 0;
   for (const int32_t i : arrived) {
     const Group group = group_of(step, first + i);
-    tasks[n_tasks++] = {lease.wait(i).down, moe.act.rows(group.first, group.n), moe.out.data() + group.first * d_model,
-                        d_model};
+    tasks[n_tasks++] = {lease.wait(i).down, moe.act.rows(group.first, group.n),
+                        moe.out.data() + group.first * moe.slot_width, moe.slot_width};
   }
   if (shared != nullptr) tasks[n_tasks] = beside.down;
   matmul(step, tasks.first(n_tasks + n_shared));

@@ -144,6 +144,32 @@ TEST_F(MemoryPlannerTest, HonoursContextAndChunk) {
   EXPECT_THROW(plan(16 * kGiB), Error);
 }
 
+TEST_F(MemoryPlannerTest, ChunksGrowWithMemoryUpToTheContext) {
+  int64_t before = 0;
+  for (const uint64_t gib : {3, 4, 8, 16}) {
+    const Placement p = plan(gib * kGiB);
+    EXPECT_LE(given(p, "workspace"), p.plan.limit_bytes / 32) << gib;
+    EXPECT_GE(p.prefill_chunk, before) << gib;
+    before = p.prefill_chunk;
+  }
+  EXPECT_EQ(plan(8 * kGiB).prefill_chunk, 1024);
+  options_.context_tokens = 1000;
+  EXPECT_EQ(plan(16 * kGiB).prefill_chunk, 1024);  // the context is rounded up
+}
+
+TEST_F(MemoryPlannerTest, ALongChunkDoesNotKeepExpertsOutOfMemory) {
+  const Placement roomy = plan(24 * kGiB);
+  ASSERT_EQ(roomy.prefill_chunk, 1024);
+  options_.ram_bytes = roomy.plan.budget_bytes() - 32 * kMiB;
+  const Placement tight = plan(24 * kGiB);
+  EXPECT_TRUE(tight.plan.experts_resident);
+  EXPECT_EQ(tight.prefill_chunk, 512);
+  options_.ram_bytes = tight.plan.budget_bytes() - 32 * kMiB;
+  const Placement streamed = plan(24 * kGiB);
+  EXPECT_FALSE(streamed.plan.experts_resident);
+  EXPECT_EQ(streamed.prefill_chunk, 4096);
+}
+
 TEST_F(MemoryPlannerTest, AnAutomaticContextHoldsThePrompt) {
   EXPECT_EQ(plan(16 * kGiB).context_tokens, 8192);
   prompt_tokens_ = 50000;

@@ -144,6 +144,40 @@ TEST_F(ServiceTest, ACancelledAnswerStopsAndOthersGoOn) {
   EXPECT_EQ(service->stats().n_cancelled, 1U);
 }
 
+// A chunk may be long: it is given up between two layers when nobody waits for it any more.
+TEST_F(ServiceTest, ACancelledPromptIsNotReadToItsEnd) {
+  const auto read_long_prompt = [&] {
+    const auto service = start();
+    Request request;
+    request.ids.assign(4000, 100);
+    request.generate.max_tokens = 1;
+    read_all(*service->submit(request));
+    return service->stats().prefill_s;
+  };
+  const auto cancelled_in_time = [&](double whole_s) {  // the step may end before this thread gets to run
+    const auto service = start();
+    Request request;
+    request.ids.assign(4000, 100);
+    const auto dropped = service->submit(request);
+    while (true) {
+      const auto event = dropped->next(kPatience);
+      if (event->kind == AnswerEvent::Kind::reading && event->done > 0) break;
+    }
+    dropped->cancel();
+    const auto drain = [&] {
+      while (dropped->next(kPatience)) {
+      }
+    };
+    expect_error([&] { drain(); }, Fault::interrupted, {"cancelled"});
+    EXPECT_EQ(read_all(*service->submit(chat("Hello!", 4))).done.usage.answer_tokens, 4);
+    return service->stats().prefill_s < 0.5 * whole_s;
+  };
+  const double whole_s = read_long_prompt();
+  int tries = 1;
+  while (tries < 10 && !cancelled_in_time(whole_s)) ++tries;
+  EXPECT_LT(tries, 10);
+}
+
 TEST_F(ServiceTest, AFullQueueIsBusy) {
   ServiceOptions options;
   options.n_parallel = 1;
