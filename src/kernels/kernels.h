@@ -31,8 +31,8 @@ struct Activations {
 };
 
 // y[i * y_stride + r] = sum_c w[r, c] * x[i, c] for i in [0, x.n), r in [row_begin, row_end).
-// Any range gives the same bits; the fastest are whole tiles of kMatmulTileRows. A call prepares its activations once for
-// all its rows, which costs about as much as 2 of them: ranges of 64 rows or more are best.
+// Any range gives the same bits; the fastest are whole tiles of kMatmulTileRows. A call prepares its activations once
+// for all its rows, which costs about as much as 2 of them: ranges of 64 rows or more are best.
 using Matmul = void (*)(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
                         int64_t row_end) noexcept;
 
@@ -55,25 +55,28 @@ constexpr int64_t delta_scratch_floats(int64_t d_key, int64_t d_value) {
   return kDeltaChunk * (2 * kDeltaChunk + 2 * d_key + 2 * d_value) + 4 * kDeltaChunk;
 }
 
-// Attention of the query heads that share one key/value head, for one token over one span of positions:
+// Attention of the query heads that share one key/value head, for tokens that follow one another, over one span of
+// positions, of which each token sees one more than that before it:
 //   largest = max of s[p] = q . k[p] * scale; total = sum of e^(s[p] - largest); sums = sum of e^(s[p] - largest) v[p]
 // Spans are cut at multiples of kAttentionSpan from position 0 and merged in order, whoever computes them and when:
 // a token's result does not depend on how its spans are shared out.
 inline constexpr int64_t kAttentionSpan = 512;
 struct AttentionSpan {
-  int64_t n_positions = 0;  // 1 to kAttentionSpan
+  int64_t n_rows = 1;       // tokens
+  int64_t n_positions = 0;  // of the first row, 1 to kAttentionSpan; row r sees min(n_positions + r, kAttentionSpan)
   int64_t d_head = 0;
   int64_t n_queries = 0;            // query heads of this group
-  const float* q = nullptr;         // [n_queries, d_head]
-  const int8_t* q8 = nullptr;       // [n_queries, d_head]       KvFormat::q8 only, as quantise_activations makes it
-  const float* q8_scale = nullptr;  // [n_queries, d_head / 32]
+  const float* q = nullptr;         // [n_rows, n_queries, d_head]
+  const int8_t* q8 = nullptr;       // [n_rows, n_queries, d_head]  KvFormat::q8 only, as quantise_activations makes it
+  const float* q8_scale = nullptr;  // [n_rows, n_queries, d_head / 32]
   const std::byte* keys = nullptr;  // the span's first tile (kv_tile.h), with key_stride bytes from tile to tile
   const std::byte* values = nullptr;
   int64_t key_stride = 0, value_stride = 0;
   float scale = 1;
-  float* sums = nullptr;     // [n_queries, d_head]
-  float* largest = nullptr;  // [n_queries]
-  float* total = nullptr;    // [n_queries]
+  float* sums = nullptr;     // [n_rows, n_queries, d_head] with sums_stride from row to row
+  float* largest = nullptr;  // [n_rows, n_queries]
+  float* total = nullptr;    // [n_rows, n_queries]
+  int64_t sums_stride = 0;
 };
 
 using Attention = void (*)(const AttentionSpan& span) noexcept;
@@ -120,7 +123,7 @@ struct KernelTable {
                const float* sin) noexcept;
 
   Attention attention[kKvFormatCount] = {};  // by KvFormat
-  // Adds the result of a later span to that of the spans before it: writes into.sums, largest, total.
+  // Adds the result of a later span to that of the spans before it, of the same rows: writes into.sums, largest, total.
   void (*attention_merge)(const AttentionSpan& into, const AttentionSpan& later) noexcept;
   // sums /= total.
   void (*attention_finish)(const AttentionSpan& span) noexcept;
@@ -133,8 +136,8 @@ struct KernelTable {
   // p = softmax(logits [n]); the k largest, largest first, ties to the lower id; weights renormalised to sum 1.
   void (*route_topk)(const float* logits, int64_t n, int64_t k, int32_t* experts, float* weights) noexcept;
 
-  // For measuring: multiply-adds of int8 values on registers alone, with the instructions that matmul_fast uses. Returns
-  // how many that were, in proportion to n_rounds; their sum, modulo 2^32, goes to *sink.
+  // For measuring: multiply-adds of int8 values on registers alone, with the instructions that matmul_fast uses.
+  // Returns how many that were, in proportion to n_rounds; their sum, modulo 2^32, goes to *sink.
   int64_t (*int8_peak)(int64_t n_rounds, int32_t* sink) noexcept;
 };
 

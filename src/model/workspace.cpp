@@ -43,10 +43,10 @@ void Workspace::lay_out_attention(const ModelConfig& config, Arena& arena) {
   attention.v = arena.take<float>(n * a.n_kv_heads * a.d_head);
   attention.largest = arena.take<float>(n * a.n_heads);
   attention.total = arena.take<float>(n * a.n_heads);
-  const int64_t n_partials = std::max(kSpansTogether, (n + kAttentionRows - 1) / kAttentionRows);
-  attention.partial_sums = arena.take<float>(n_partials * a.q_width());
-  attention.partial_largest = arena.take<float>(n_partials * a.n_heads);
-  attention.partial_total = arena.take<float>(n_partials * a.n_heads);
+  attention.n_partials = std::max(kSpansTogether, n);
+  attention.partial_sums = arena.take<float>(attention.n_partials * a.q_width());
+  attention.partial_largest = arena.take<float>(attention.n_partials * a.n_heads);
+  attention.partial_total = arena.take<float>(attention.n_partials * a.n_heads);
   attention.out = take_activations(arena, n, a.q_width(), true, q8);
   attention.y = arena.take<float>(n * d_model);
 }

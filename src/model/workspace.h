@@ -12,7 +12,7 @@ namespace flashmoe {
 
 inline constexpr int64_t kLogitRows = 8;       // rows of logits computed at a time
 inline constexpr int64_t kAttentionRows = 16;  // tokens that go through the spans of a sequence together
-inline constexpr int64_t kSpansTogether = 64;  // spans of one token that are computed before they are merged
+inline constexpr int64_t kSpansTogether = 64;  // spans, times tokens, that are computed before they are merged
 
 struct WorkspaceShape {
   int64_t max_rows = 0;        // rows of the largest batch
@@ -79,11 +79,13 @@ class Workspace {
 
   // Full attention.
   struct {
-    std::span<float> q_proj;          // [n, n_heads, q_stride] as projected: q d_head, then gate d_head if there is one
-    ActivationBuffer q;               // [n, n_heads * d_head], always with its int8 form where heads are whole blocks
-    std::span<float> k, v;            // [n, n_kv_heads, d_head]
-    std::span<float> largest, total;  // [n, n_heads] of the softmax so far
-    // Spans on their way to be merged, [n_partials, n_kv_heads, heads per kv head, d_head] and without d_head.
+    std::span<float> q_proj;  // [n, n_heads, q_stride] as projected: q d_head, then gate d_head if there is one
+    std::span<float> k, v;    // [n, n_kv_heads, d_head]
+    // The rows that share a key/value head side by side, [n_kv_heads, n, heads per kv head, ..]
+    ActivationBuffer q;               // [.., d_head], always with its int8 form where heads are whole blocks
+    std::span<float> largest, total;  // [..] of the softmax so far
+    // Spans on their way to be merged, likewise with n_partials for n.
+    int64_t n_partials;
     std::span<float> partial_sums, partial_largest, partial_total;
     ActivationBuffer out;  // [n, n_heads * d_head]
     std::span<float> y;    // [n, d_model]

@@ -75,6 +75,7 @@ std::vector<float> run(const KernelTable& table, const Inputs& in, KvFormat form
   s.value_stride = in.value_stride(format);
   s.scale = 1 / std::sqrt(static_cast<float>(in.d_head));
   s.sums = out.data();
+  s.sums_stride = in.n_queries * in.d_head;
   s.largest = largest.data();
   s.total = total.data();
   for (int64_t first = 0; first < in.n_positions; first += kAttentionSpan) {
@@ -181,6 +182,63 @@ TEST_P(AttentionKernels, AQueryHasTheSameBitsInAnyGroup) {
       one.quantise_queries();
       const std::vector<float> alone = run(*GetParam(), one, format);
       EXPECT_EQ(0, std::memcmp(alone.data(), together.data() + query * 64, 64 * sizeof(float))) << query;
+    }
+  }
+}
+
+// Rows [first, first + n_rows) of those whose queries `in` holds, the first of all at n_positions, over one span: their
+// sums, then largest and total.
+std::vector<float> run_rows(const KernelTable& table, const Inputs& in, KvFormat format, int64_t group,
+                            int64_t n_positions, int64_t first, int64_t n_rows) {
+  const int64_t width = group * in.d_head, stride = width + 5, query = first * group;
+  std::vector<float> sums(static_cast<size_t>(n_rows * stride)), largest(static_cast<size_t>(n_rows * group)),
+      total(largest);
+  AttentionSpan s;
+  s.n_rows = n_rows;
+  s.n_positions = std::min(n_positions + first, kAttentionSpan);
+  s.d_head = in.d_head;
+  s.n_queries = group;
+  s.q = in.q.data() + query * in.d_head;
+  s.q8 = in.q8.data() + query * in.d_head;
+  s.q8_scale = in.q8_scale.data() + query * in.d_head / kActivationBlock;
+  s.key_stride = in.key_stride(format);
+  s.value_stride = in.value_stride(format);
+  s.keys = in.keys[index(format)].data();
+  s.values = in.values[index(format)].data();
+  s.scale = 0.125f;
+  s.sums = sums.data();
+  s.sums_stride = stride;
+  s.largest = largest.data();
+  s.total = total.data();
+  table.attention[index(format)](s);
+  std::vector<float> out;
+  for (int64_t row = 0; row < n_rows; ++row) {
+    out.insert(out.end(), sums.begin() + row * stride, sums.begin() + row * stride + width);
+    out.insert(out.end(), largest.begin() + row * group, largest.begin() + (row + 1) * group);
+    out.insert(out.end(), total.begin() + row * group, total.begin() + (row + 1) * group);
+  }
+  return out;
+}
+
+// Rows whose last positions lie in one block or in two, and at the end of the span.
+TEST_P(AttentionKernels, ARowHasTheSameBitsAmongOthersWhateverTheySeeBeyondIt) {
+  constexpr int64_t kRows = 11, kDims = 32;
+  for (const KvFormat format : {KvFormat::f16, KvFormat::f32, KvFormat::q8}) {
+    for (const int64_t group : {1, 2, 3, 8}) {
+      for (const int64_t n_positions : {1, 57, 64, 127, 505, 512}) {
+        Inputs in(kDims, kRows * group, n_positions + kRows, 67, 1.0f);
+        for (int64_t row = kRows - 1; row >= 0; --row) {
+          const int64_t n = std::min(n_positions + row, kAttentionSpan);
+          std::fill(in.v.begin() + n * kDims, in.v.end(), INFINITY);
+          in.store(format);
+          const std::vector<float> alone = run_rows(*GetParam(), in, format, group, n_positions, row, 1);
+          const std::vector<float> all = run_rows(*GetParam(), in, format, group, n_positions, 0, kRows);
+          const size_t at = static_cast<size_t>(row) * alone.size();
+          ASSERT_TRUE(std::isfinite(alone.front()));
+          ASSERT_EQ(0, std::memcmp(alone.data(), all.data() + at, alone.size() * sizeof(float)))
+              << "format " << index(format) << ", " << group << " queries, row " << row << " of " << n_positions;
+        }
+      }
     }
   }
 }

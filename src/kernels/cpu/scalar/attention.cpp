@@ -18,6 +18,7 @@ struct Tiles {
   const std::byte* key_tile(int64_t p) const { return span.keys + p / kKvTile * span.key_stride; }
   const std::byte* value_tile(int64_t p) const { return span.values + p / kKvTile * span.value_stride; }
 
+  // h counts the query heads of all rows
   double query(int64_t h, int64_t j) const { return span.q[h * span.d_head + j]; }
   double key(int64_t p, int64_t j) const {
     return as_double(reinterpret_cast<const Stored*>(key_tile(p))[j * kKvTile + p % kKvTile]);
@@ -47,23 +48,29 @@ double Tiles<int8_t>::value(int64_t p, int64_t j) const {
   return double{scales[p % kKvTile]} * reinterpret_cast<const int8_t*>(tile)[at];
 }
 
+float* sums_of(const AttentionSpan& span, int64_t h) {
+  return span.sums + h / span.n_queries * span.sums_stride + h % span.n_queries * span.d_head;
+}
+
 template <typename Stored>
 void attention(const AttentionSpan& span) noexcept {
   const Tiles<Stored> tiles{span};
-  for (int64_t h = 0; h < span.n_queries; ++h) {
+  for (int64_t h = 0; h < span.n_rows * span.n_queries; ++h) {
+    const int64_t n_positions = std::min(span.n_positions + h / span.n_queries, kAttentionSpan);
     double scores[kAttentionSpan];
     double largest = -std::numeric_limits<double>::infinity(), total = 0;
-    for (int64_t p = 0; p < span.n_positions; ++p) {
+    for (int64_t p = 0; p < n_positions; ++p) {
       double dot = 0;
       for (int64_t j = 0; j < span.d_head; ++j) dot += tiles.query(h, j) * tiles.key(p, j);
       scores[p] = dot * span.scale;
       largest = std::max(largest, scores[p]);
     }
-    for (int64_t p = 0; p < span.n_positions; ++p) total += scores[p] = std::exp(scores[p] - largest);
+    for (int64_t p = 0; p < n_positions; ++p) total += scores[p] = std::exp(scores[p] - largest);
+    float* sums = sums_of(span, h);
     for (int64_t j = 0; j < span.d_head; ++j) {
       double sum = 0;
-      for (int64_t p = 0; p < span.n_positions; ++p) sum += scores[p] * tiles.value(p, j);
-      span.sums[h * span.d_head + j] = static_cast<float>(sum);
+      for (int64_t p = 0; p < n_positions; ++p) sum += scores[p] * tiles.value(p, j);
+      sums[j] = static_cast<float>(sum);
     }
     span.largest[h] = static_cast<float>(largest);
     span.total[h] = static_cast<float>(total);
@@ -71,20 +78,23 @@ void attention(const AttentionSpan& span) noexcept {
 }
 
 void attention_merge(const AttentionSpan& into, const AttentionSpan& later) noexcept {
-  for (int64_t h = 0; h < into.n_queries; ++h) {
+  for (int64_t h = 0; h < into.n_rows * into.n_queries; ++h) {
     const float largest = std::max(into.largest[h], later.largest[h]);
     const double ours = std::exp(double{into.largest[h]} - largest),
                  theirs = std::exp(double{later.largest[h]} - largest);
     into.largest[h] = largest;
     into.total[h] = static_cast<float>(ours * into.total[h] + theirs * later.total[h]);
-    for (int64_t j = h * into.d_head; j < (h + 1) * into.d_head; ++j) {
-      into.sums[j] = static_cast<float>(ours * into.sums[j] + theirs * later.sums[j]);
-    }
+    float* to = sums_of(into, h);
+    const float* from = sums_of(later, h);
+    for (int64_t j = 0; j < into.d_head; ++j) to[j] = static_cast<float>(ours * to[j] + theirs * from[j]);
   }
 }
 
 void attention_finish(const AttentionSpan& span) noexcept {
-  for (int64_t i = 0; i < span.n_queries * span.d_head; ++i) span.sums[i] /= span.total[i / span.d_head];
+  for (int64_t h = 0; h < span.n_rows * span.n_queries; ++h) {
+    float* to = sums_of(span, h);
+    for (int64_t j = 0; j < span.d_head; ++j) to[j] /= span.total[h];
+  }
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
 // Attention on vectors, with a running maximum, in blocks of positions counted from the span's first. Contract:
 // kernels.h; how keys and values lie: kv_tile.h. Included after an ints.h, which names the instruction set.
 //
-// Lanes run along positions for the scores and along dimensions for the sums; a group of queries shares every load of a
-// key or value.
+// Lanes run along positions for the scores and along dimensions for the sums; a group of queries, of one row or of
+// several, shares every load of a key or value. Queries are counted through the rows, [n_rows, n_queries]. A query
+// meets the operations that it would meet alone: of what others of its group see and it does not, nothing reaches its
+// sums.
 #pragma once
 
 #include "kernels/cpu/vector/lanes.h"
@@ -18,6 +20,18 @@ inline constexpr int kTwo = 2;             // vectors worked on together: with k
 // would wait for each other.
 inline void ask_for_next_block(const void* at, int64_t stride) {
   __builtin_prefetch(static_cast<const std::byte*>(at) + kPositions / kTile * stride, 0, 2);
+}
+
+// How many of a block's positions each query of a group sees: 0 where its span has ended before.
+template <int kQueries>
+struct Block {
+  int64_t n[kQueries];
+  int64_t least, most;
+};
+
+// [d_head] of one query.
+inline float* sums_of(const AttentionSpan& span, int64_t query) {
+  return span.sums + query / span.n_queries * span.sums_stride + query % span.n_queries * span.d_head;
 }
 
 // A span's keys and values in f16 or f32.
@@ -53,21 +67,34 @@ struct FloatCache {
   }
 
   template <int kQueries>
-  static void weigh(const AttentionSpan&, int64_t, int64_t, const float[kQueries][kPositions], State<kQueries>&) {}
+  static void weigh(const AttentionSpan&, int64_t, const Block<kQueries>&, const float[kQueries][kPositions],
+                    State<kQueries>&) {}
 
-  // sums = sums * shrink + weights v, over n positions from `first` on, of kWidth vectors of dimensions from c on.
+  // sums += weights v, over the block's positions from `first` on, of kWidth vectors of dimensions from c on.
   template <int kQueries, int kWidth, typename Lanes>
-  static void accumulate(const AttentionSpan& span, int64_t first, int64_t n, int64_t c, Lanes lanes,
+  static void accumulate(const AttentionSpan& span, int64_t first, const Block<kQueries>& block, int64_t c, Lanes lanes,
                          const float weights[kQueries][kPositions], const State<kQueries>&,
                          Vec sums[kQueries][kWidth]) {
-    for (int64_t p = 0; p < n; ++p) {
+    const auto value_at = [&](int64_t p, Vec values[kWidth]) {
       const int64_t at = first + p;
       const auto* value =
           reinterpret_cast<const Stored*>(span.values + at / kTile * span.value_stride) + at % kTile * span.d_head + c;
       ask_for_next_block(value, span.value_stride);
-      Vec values[kWidth];
       for (int v = 0; v < kWidth; ++v) values[v] = load(value + v * kLanes, lanes);
+    };
+    Vec values[kWidth];
+    for (int64_t p = 0; p < block.least; ++p) {
+      value_at(p, values);
       for (int h = 0; h < kQueries; ++h) {
+        const Vec weight = broadcast(weights[h][p]);
+        for (int v = 0; v < kWidth; ++v) sums[h][v] = fma(weight, values[v], sums[h][v]);
+      }
+    }
+    // A weight of 0 would not do for who does not see the position: its value may be infinite.
+    for (int64_t p = block.least; p < block.most; ++p) {
+      value_at(p, values);
+      for (int h = 0; h < kQueries; ++h) {
+        if (p >= block.n[h]) continue;
         const Vec weight = broadcast(weights[h][p]);
         for (int v = 0; v < kWidth; ++v) sums[h][v] = fma(weight, values[v], sums[h][v]);
       }
@@ -141,17 +168,22 @@ struct Int8Cache {
     }
   }
 
-  template <int kQueries>
-  static void weigh(const AttentionSpan& span, int64_t first, int64_t n, const float weights[kQueries][kPositions],
-                    State<kQueries>& state) {
-    float scales[kPositions];  // 0 beyond the last position, where nothing was written
+  // Of a block's values; 0 beyond the last of n positions, of which nothing may be known.
+  static void scales_of(const AttentionSpan& span, int64_t first, int64_t n, float scales[kPositions]) {
     for (int64_t p = 0; p < kPositions; ++p) {
       const int64_t at = first + p;
       const std::byte* tile = span.values + at / kTile * span.value_stride;
       if (p % kTile == 0) ask_for_next_block(tile + kTile * span.d_head, span.value_stride);
       scales[p] = p < n ? reinterpret_cast<const float*>(tile + kTile * span.d_head)[at % kTile] : 0.0f;
     }
+  }
+
+  template <int kQueries>
+  static void weigh(const AttentionSpan& span, int64_t first, const Block<kQueries>& block,
+                    const float weights[kQueries][kPositions], State<kQueries>& state) {
+    float scales[kPositions];
     for (int h = 0; h < kQueries; ++h) {
+      if (h == 0 || block.n[h] != block.n[h - 1]) scales_of(span, first, block.n[h], scales);
       Vec largest = zero();
       for (int64_t p = 0; p < kPositions; p += kLanes) largest = max(largest, load(weights[h] + p) * load(scales + p));
       const float most = max_lane(largest);
@@ -164,13 +196,13 @@ struct Int8Cache {
   }
 
   template <int kQueries, int kWidth, typename Lanes>
-  static void accumulate(const AttentionSpan& span, int64_t first, int64_t n, int64_t c, Lanes,
+  static void accumulate(const AttentionSpan& span, int64_t first, const Block<kQueries>& block, int64_t c, Lanes,
                          const float[kQueries][kPositions], const State<kQueries>& state, Vec sums[kQueries][kWidth]) {
     Ints dots[kQueries][kWidth];
     for (int h = 0; h < kQueries; ++h) {
       for (int v = 0; v < kWidth; ++v) dots[h][v] = no_ints();
     }
-    for (int64_t p = 0; p < n; p += 2) {
+    for (int64_t p = 0; p < block.most; p += 2) {
       const int64_t at = first + p;
       const auto* pair = reinterpret_cast<const int8_t*>(span.values + at / kTile * span.value_stride) +
                          (at % kTile * span.d_head + 2 * c);
@@ -202,11 +234,13 @@ inline void over_dimensions(int64_t n, Body body) {
   if (c < n) body(c, First{n - c}, Vectors<1>{});
 }
 
-// kQueries query heads from `query` on.
+// kQueries queries from `query` on.
 template <typename Cache, int kQueries>
 struct SpanOfQueries {
   const AttentionSpan& span;
   int64_t query;
+  int64_t n_positions[kQueries];  // of the span
+  float* out[kQueries];           // [d_head]
   float largest[kQueries];
   float total[kQueries];
   float shrink[kQueries];
@@ -244,36 +278,50 @@ struct SpanOfQueries {
     total[h] = total[h] * shrink[h] + sum_lanes(block_total);
   }
 
-  void accumulate(int64_t first, int64_t n) {
+  void accumulate(int64_t first, const Block<kQueries>& block) {
     over_dimensions(span.d_head, [&](int64_t c, auto lanes, auto vectors) {
       constexpr int kWidth = decltype(vectors)::n;
       Vec sums[kQueries][kWidth];
-      float* out = span.sums + query * span.d_head + c;
       for (int h = 0; h < kQueries; ++h) {
         for (int v = 0; v < kWidth; ++v) {
-          const Vec before = load(out + h * span.d_head + v * kLanes, lanes);
+          const Vec before = load(out[h] + c + v * kLanes, lanes);
           sums[h][v] = first == 0 ? zero() : before * broadcast(shrink[h]);
         }
       }
-      Cache::template accumulate<kQueries, kWidth>(span, first, n, c, lanes, weights, state, sums);
+      Cache::template accumulate<kQueries, kWidth>(span, first, block, c, lanes, weights, state, sums);
       for (int h = 0; h < kQueries; ++h) {
-        for (int v = 0; v < kWidth; ++v) store(out + h * span.d_head + v * kLanes, sums[h][v], lanes);
+        if (block.n[h] == 0) continue;
+        for (int v = 0; v < kWidth; ++v) store(out[h] + c + v * kLanes, sums[h][v], lanes);
       }
     });
   }
 
+  Block<kQueries> block_at(int64_t first) const {
+    Block<kQueries> block;
+    for (int h = 0; h < kQueries; ++h) {
+      const int64_t left = n_positions[h] - first;
+      block.n[h] = left < 0 ? 0 : left < kPositions ? left : kPositions;
+    }
+    block.least = block.n[0];  // later queries are of the same row or of later ones
+    block.most = block.n[kQueries - 1];
+    return block;
+  }
+
   void run() {
     for (int h = 0; h < kQueries; ++h) {
+      const int64_t n = span.n_positions + (query + h) / span.n_queries;
+      n_positions[h] = n < kAttentionSpan ? n : kAttentionSpan;
+      out[h] = sums_of(span, query + h);
       largest[h] = -__builtin_inff();
       total[h] = 0;
     }
     Cache::template start<kQueries>(span, query, state);
-    for (int64_t first = 0; first < span.n_positions; first += kPositions) {
-      const int64_t left = span.n_positions - first, n = left < kPositions ? left : kPositions;
-      score(first, n);
-      for (int h = 0; h < kQueries; ++h) exponentiate(h, n);
-      Cache::template weigh<kQueries>(span, first, n, weights, state);
-      accumulate(first, n);
+    for (int64_t first = 0; first < n_positions[kQueries - 1]; first += kPositions) {
+      const Block<kQueries> block = block_at(first);
+      score(first, block.most);
+      for (int h = 0; h < kQueries; ++h) exponentiate(h, block.n[h]);
+      Cache::template weigh<kQueries>(span, first, block, weights, state);
+      accumulate(first, block);
     }
     for (int h = 0; h < kQueries; ++h) {
       span.largest[query + h] = largest[h];
@@ -284,8 +332,8 @@ struct SpanOfQueries {
 
 template <typename Cache, int kQueries>
 inline void run_queries(const AttentionSpan& span, int64_t& query) {
-  for (; query + kQueries <= span.n_queries; query += kQueries) {
-    SpanOfQueries<Cache, kQueries> group{span, query, {}, {}, {}, {}, {}};
+  for (; query + kQueries <= span.n_rows * span.n_queries; query += kQueries) {
+    SpanOfQueries<Cache, kQueries> group{span, query, {}, {}, {}, {}, {}, {}, {}};
     group.run();
   }
 }
@@ -299,14 +347,14 @@ inline void attention(const AttentionSpan& span) noexcept {
 }
 
 inline void attention_merge(const AttentionSpan& into, const AttentionSpan& later) noexcept {
-  for (int64_t h = 0; h < into.n_queries; ++h) {
+  for (int64_t h = 0; h < into.n_rows * into.n_queries; ++h) {
     const float ours = into.largest[h], theirs = later.largest[h];
     const float most = ours < theirs ? theirs : ours;
     const float keep = exp(ours - most), add = exp(theirs - most);
     into.largest[h] = most;
     into.total[h] = keep * into.total[h] + add * later.total[h];
-    const float* from = later.sums + h * into.d_head;
-    float* to = into.sums + h * into.d_head;
+    const float* from = sums_of(later, h);
+    float* to = sums_of(into, h);
     over_lanes(into.d_head, [&](int64_t j, auto lanes) {
       store(to + j, fma(broadcast(add), load(from + j, lanes), broadcast(keep) * load(to + j, lanes)), lanes);
     });
@@ -314,9 +362,9 @@ inline void attention_merge(const AttentionSpan& into, const AttentionSpan& late
 }
 
 inline void attention_finish(const AttentionSpan& span) noexcept {
-  for (int64_t h = 0; h < span.n_queries; ++h) {
+  for (int64_t h = 0; h < span.n_rows * span.n_queries; ++h) {
     const Vec inverse = broadcast(1.0f / span.total[h]);
-    float* to = span.sums + h * span.d_head;
+    float* to = sums_of(span, h);
     over_lanes(span.d_head, [&](int64_t j, auto lanes) { store(to + j, load(to + j, lanes) * inverse, lanes); });
   }
 }
