@@ -46,7 +46,7 @@ Connection::~Connection() {
 
 Connection* Connection::current() { return answering; }
 
-bool Connection::await_request(milliseconds patience) {
+bool Connection::await_request(milliseconds patience, milliseconds head_time) {
   trouble_ = Trouble::none;
   in_head_ = true;
   wrote_ = false;
@@ -60,7 +60,7 @@ bool Connection::await_request(milliseconds patience) {
     } while (ready < 0 && errno == EINTR);
     if (ready <= 0 || events[1].revents != 0) return false;
   }
-  deadline_ = Clock::now() + limits_.head_time;
+  deadline_ = Clock::now() + head_time;
   return at_ < end_ || fill();
 }
 

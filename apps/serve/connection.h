@@ -24,9 +24,9 @@ class Connection : public httplib::Stream {
   // The connection whose request this thread is answering; null on other threads.
   static Connection* current();
 
-  // Waits for the first byte of a request and starts the clock of its head. False: closed, nothing came in time, or
-  // the server ends.
-  bool await_request(std::chrono::milliseconds patience);
+  // Waits for the first byte of a request, behind which its head has `head_time`. False: closed, nothing came in time,
+  // or the server ends.
+  bool await_request(std::chrono::milliseconds patience, std::chrono::milliseconds head_time);
   // The head was read: from here on the body's limits hold.
   void begin_body();
   // The client has gone, also while nothing is read from it or written to it.

@@ -14,6 +14,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
 #include <memory>
 #include <string_view>
 
@@ -24,8 +26,11 @@ namespace {
 
 // Above the limit, so that those turned away are told, and /health still answers.
 constexpr size_t kCrowdedConnections = 32;
-// Descriptors for everything that is not a connection: model files, queues.
-constexpr size_t kOtherDescriptors = 128;
+// Of clients that were turned away, and have not read so yet.
+constexpr size_t kMostLeaving = 16;
+constexpr std::chrono::milliseconds kLeavingTime{1000}, kLeavingGlance{20};
+// Descriptors beside connections that may be opened while the server runs: those turned away, session files, /proc.
+constexpr size_t kLaterDescriptors = kCrowdedConnections + kMostLeaving + 16;
 // Templates and schemas recurse; what is not touched costs address space only.
 constexpr size_t kStackBytes = size_t{2} << 20;
 constexpr int kBacklog = 1024;
@@ -35,15 +40,23 @@ constexpr std::string_view kFull =
 
 thread_local bool this_crowded = false;
 
-// As many descriptors as the system allows: each connection is one.
+// As many descriptors as the system allows: each connection is one. To be called when the model's files are open.
 size_t room_for_connections(size_t wanted) {
   rlimit limit = {};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
   getrlimit(RLIMIT_NOFILE, &limit);
-  const size_t most = limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : static_cast<size_t>(limit.rlim_cur);
-  return std::min(wanted, most > 2 * kOtherDescriptors ? most - kOtherDescriptors : most / 2);
+  if (limit.rlim_cur == RLIM_INFINITY) return wanted;
+  std::error_code error;
+  const std::filesystem::directory_iterator open("/proc/self/fd", error);
+  const size_t taken = static_cast<size_t>(std::distance(begin(open), end(open))) + kLaterDescriptors;
+  if (limit.rlim_cur <= taken) {
+    throw Error(Fault::usage, fmt::format("the limit on open files is {}, and {} are needed beside connections: raise it "
+                                          "(ulimit -n)",
+                                          limit.rlim_cur, taken));
+  }
+  return std::min(wanted, static_cast<size_t>(limit.rlim_cur) - taken);
 }
 
 }  // namespace
@@ -62,7 +75,6 @@ struct Visit {
 };
 
 Listener::Listener(const std::string& host, int port, const ServeLimits& limits) : limits_(limits), host_(host) {
-  limits_.n_connections = room_for_connections(limits.n_connections);
   stop_event_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (stop_event_ < 0) throw Error(Fault::io, fmt::format("cannot make an event: {}", std::strerror(errno)));
   bind_to(host, port);
@@ -72,6 +84,7 @@ Listener::Listener(const std::string& host, int port, const ServeLimits& limits)
 Listener::~Listener() {
   svr_sock_ = INVALID_SOCKET;
   if (socket_ >= 0) ::close(socket_);
+  for (const Leaving& leaving : leaving_) ::close(leaving.socket);
   ::close(stop_event_);
 }
 
@@ -117,6 +130,7 @@ void Listener::complain(const std::string& host, int port, int reason) const {
 }
 
 void Listener::open() {
+  limits_.n_connections = room_for_connections(limits_.n_connections);
   if (::listen(socket_, kBacklog) != 0) complain(host_, port_, errno);
 }
 
@@ -128,7 +142,8 @@ void Listener::serve() {
   constexpr int kNoDescriptorsPause = 20;
   pollfd events[] = {{socket_, POLLIN, 0}, {stop_event_, POLLIN, 0}};
   while (!ending_) {
-    if (poll(events, 2, -1) < 0 && errno != EINTR) break;
+    if (poll(events, 2, leaving_.empty() ? -1 : static_cast<int>(kLeavingGlance.count())) < 0 && errno != EINTR) break;
+    see_off();
     const int socket = accept4(socket_, nullptr, nullptr, SOCK_CLOEXEC);
     if (socket >= 0) {
       take(socket);
@@ -172,15 +187,37 @@ void Listener::take(int socket) {
     return;
   }
   --n_open_;
-  ++n_refused_;
-  [[maybe_unused]] const ssize_t sent = send(socket, kFull.data(), kFull.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-  ::close(socket);
+  turn_away(socket);
 }
 
-// Idle connections wait less where threads are scarce.
-std::chrono::milliseconds Listener::patience() const {
+// Closing at once, with the request unread, would reset the connection, and the client might not see what it was told.
+void Listener::turn_away(int socket) {
+  ++n_refused_;
+  [[maybe_unused]] const ssize_t sent = send(socket, kFull.data(), kFull.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  shutdown(socket, SHUT_WR);
+  if (leaving_.size() == kMostLeaving) {
+    ::close(leaving_.front().socket);
+    leaving_.pop_front();
+  }
+  leaving_.push_back({socket, std::chrono::steady_clock::now() + kLeavingTime});
+}
+
+void Listener::see_off() {
+  const auto now = std::chrono::steady_clock::now();
+  std::erase_if(leaving_, [now](const Leaving& leaving) {
+    char unread[4096];
+    const ssize_t n = recv(leaving.socket, unread, sizeof(unread), MSG_DONTWAIT);
+    const bool waits = n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+    if (waits && now < leaving.until) return false;
+    ::close(leaving.socket);
+    return true;
+  });
+}
+
+// For what keeps a connection without asking anything: less where connections are scarce.
+std::chrono::milliseconds Listener::patience(std::chrono::milliseconds usual) const {
   constexpr std::chrono::milliseconds kHurried{1000};
-  return n_open_ * 2 < limits_.n_connections ? limits_.idle_time : std::min(limits_.idle_time, kHurried);
+  return n_open_ * 2 < limits_.n_connections ? usual : std::min(usual, kHurried);
 }
 
 void Listener::converse(int socket, bool crowded) {
@@ -211,7 +248,8 @@ void Listener::answer_requests(Connection& connection, bool crowded) {
   };
   bool closed = false;
   for (bool first = true; !closed && !connection.last() && !ending_; first = false) {
-    if (!connection.await_request(first ? limits_.head_time : patience())) return;
+    const auto head_time = patience(limits_.head_time);
+    if (!connection.await_request(first ? head_time : patience(limits_.idle_time), head_time)) return;
     const bool answered = process_request(connection, crowded, closed, read_head);
     if (!connection.wrote()) answer_broken_head(connection);
     if (!answered) return;

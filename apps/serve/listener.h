@@ -4,7 +4,9 @@
 #include <httplib.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <set>
 #include <string>
@@ -41,15 +43,22 @@ class Listener : public httplib::Server {
   void bind_to(const std::string& host, int port);
   [[noreturn]] void complain(const std::string& host, int port, int reason) const;
   void take(int socket);
+  void turn_away(int socket);
+  void see_off();
   void converse(int socket, bool crowded);
   void answer_requests(Connection& connection, bool crowded);
   void answer_broken_head(Connection& connection);
-  std::chrono::milliseconds patience() const;
+  std::chrono::milliseconds patience(std::chrono::milliseconds usual) const;
 
   ServeLimits limits_;
   std::string host_;
   int socket_ = -1, stop_event_ = -1, port_ = 0;
   bool on_loopback_ = false;
+  struct Leaving {
+    int socket;
+    std::chrono::steady_clock::time_point until;
+  };
+  std::deque<Leaving> leaving_;  // of the thread that serves
   std::atomic<bool> ending_ = false;
   std::atomic<size_t> n_open_ = 0;
   std::atomic<uint64_t> n_accepted_ = 0, n_refused_ = 0;
