@@ -71,6 +71,7 @@ class CheckpointEngine final : public PartedEngine {
   ModelReport report_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> chat_template_;
+  SampledCalls sampled_calls_;
   std::vector<std::string> notes_;
   std::string use_path_;  // of the record of experts' use; empty when it is not kept
   UseRates earlier_use_;
@@ -293,7 +294,7 @@ void CheckpointEngine::load_for(int n_answers) {
 }
 
 EngineParts CheckpointEngine::parts() {
-  return {session_parts(), chat_template_.get(), model_.checkpoint.get()};
+  return {session_parts(), chat_template_.get(), model_.checkpoint.get(), &sampled_calls_};
 }
 
 void CheckpointEngine::start_calibration() {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "checkpoint/checkpoint.h"
+#include "engine/sampled_calls.h"
 #include "engine/session.h"
 #include "flashmoe/engine.h"
 #include "text/chat_template.h"
@@ -14,6 +15,7 @@ struct EngineParts {
   SessionParts session;
   const ChatTemplate* chat_template;  // null: text and ids only
   const Checkpoint* checkpoint;       // whose model it is
+  SampledCalls* sampled_calls;        // of all answers
 };
 
 // An engine that can be loaded for several sequences at once.

@@ -49,6 +49,17 @@ std::vector<int64_t> stops_of(std::span<const int32_t> ids, const DeltaBlocks& b
 
 }  // namespace
 
+std::vector<int32_t> chat_ids(const Json& chat, const EngineParts& parts) {
+  const Tokenizer& tokenizer = *parts.session.tokenizer;
+  const Json restored = parts.sampled_calls->restored(chat);
+  if (restored == chat) return parts.chat_template->encode(chat, tokenizer);
+  try {
+    return parts.chat_template->encode(restored, tokenizer);
+  } catch (const Error&) {  // a template that wants a result's call before it
+    return parts.chat_template->encode(chat, tokenizer);
+  }
+}
+
 Prompt read_prompt(const Request& request, const EngineParts& parts) {
   const Tokenizer* tokenizer = parts.session.tokenizer;
   if (tokenizer == nullptr) fail(Fault::unsupported, "this checkpoint has no tokenizer, so it cannot produce text");
@@ -59,7 +70,7 @@ Prompt read_prompt(const Request& request, const EngineParts& parts) {
     }
     prompt.chat = parse_chat_request(request.chat_json);
     read_arguments(prompt.chat);
-    prompt.ids = parts.chat_template->encode(prompt.chat, *tokenizer);
+    prompt.ids = chat_ids(prompt.chat, parts);
     if (const auto tools = prompt.chat.find("tools"); tools != prompt.chat.end()) prompt.tools = *tools;
     prompt.opening = opening_of(prompt.ids, *tokenizer);
   } else if (!request.text.empty()) {

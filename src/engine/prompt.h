@@ -17,6 +17,10 @@ struct Prompt {
   AnswerReader::Opening opening = AnswerReader::Opening::plain;
 };
 
+// A chat's tokens. What the assistant said with calls of tools is in the words that it was sampled in, where these are
+// known. Throws Error{input} with what the template raises.
+std::vector<int32_t> chat_ids(const nlohmann::ordered_json& chat, const EngineParts& parts);
+
 // Throws Error{input} for bad JSON, whatever the template raises, and an empty prompt; Error{unsupported} without
 // tokenizer or template where one is needed. Any thread.
 Prompt read_prompt(const Request& request, const EngineParts& parts);

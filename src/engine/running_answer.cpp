@@ -183,9 +183,42 @@ void RunningAnswer::hand_out(const std::vector<AnswerPiece>& pieces) {
   }
 }
 
+nlohmann::ordered_json RunningAnswer::message(bool with_reasoning) const {
+  using Json = nlohmann::ordered_json;
+  Json message = {{"role", "assistant"}, {"content", content_}};
+  if (with_reasoning && !thinking_.empty()) message["reasoning_content"] = thinking_;
+  for (const Call& call : calls_) {
+    Json arguments = Json::parse(call.arguments, nullptr, false);
+    if (!arguments.is_object()) arguments = Json::object();
+    message["tool_calls"].push_back(
+        {{"id", call.id}, {"type", "function"}, {"function", {{"name", call.name}, {"arguments", std::move(arguments)}}}});
+  }
+  return message;
+}
+
+// All that was sampled behind the reasoning; empty where a template would take some of it for reasoning.
+std::string RunningAnswer::spoken_text() const {
+  constexpr std::string_view kThink = "<think>", kThinkEnd = "</think>", kSpace = " \t\r\n";
+  TextStream stream(*parts_.session.tokenizer, {});
+  std::string text;
+  for (const int32_t id : ids_) text += stream.push(id);
+  text += stream.finish();
+  const size_t start = std::min(text.find_first_not_of(kSpace), text.size());
+  if (prompt_.opening == AnswerReader::Opening::thinking || text.compare(start, kThink.size(), kThink) == 0) {
+    const size_t end = text.find(kThinkEnd);
+    if (end == std::string::npos) return {};
+    text.erase(0, text.find_first_not_of(kSpace, end + kThinkEnd.size()));
+  }
+  return text.find(kThinkEnd) == std::string::npos ? text : std::string();
+}
+
 bool RunningAnswer::over(StopReason reason) {
   reason_ = reason;
   hand_out(reader_.finish());
+  const bool whole = reader_.n_whole_calls() == static_cast<int>(calls_.size()) && !reader_.stopped();
+  if (std::string text; called_tools() && whole && !(text = spoken_text()).empty()) {
+    parts_.sampled_calls->keep(message(false), std::move(text));
+  }
   if (first_token_ns_ == 0) first_token();
   usage_.decode_s = seconds_since(first_token_ns_);
   AnswerEvent event = event_of(AnswerEvent::Kind::done);

@@ -44,17 +44,18 @@ class RunningAnswer {
   void fail(const std::exception_ptr& error) { channel_->fail(error); }
   bool cancelled() const { return channel_->cancelled(); }
   const Usage& usage() const { return usage_; }
-  const std::string& thinking() const { return thinking_; }
-  const std::string& content() const { return content_; }
-  struct Call {
-    std::string id, name, arguments;
-  };
-  const std::vector<Call>& calls() const { return calls_; }
+  bool called_tools() const { return !calls_.empty(); }
+  // As a message of the conversation, calls' arguments as objects.
+  nlohmann::ordered_json message(bool with_reasoning) const;
   nlohmann::ordered_json take_chat() { return std::move(prompt_.chat); }
   // Whether another turn can follow.
   bool may_go_on() const { return reason_ != StopReason::interrupted && reason_ != StopReason::context_full; }
 
  private:
+  struct Call {
+    std::string id, name, arguments;
+  };
+  std::string spoken_text() const;
   int32_t next_id(std::span<float> logits);
   void note_logprobs(std::span<const float> logits);
   void close_thinking();

@@ -44,13 +44,16 @@ Scheduler::Scheduler(const EngineParts& parts, const ServiceOptions& options)
   parts_.session.forward.profile().on = true;
   parts_.session.forward.set_before_layer([this](int layer) { before_layer(layer); });
   free_sequences_.push_back(empty_sequence());
-  store_.recall(*free_sequences_.back(), parts.session.forward.config().vocab_size);
+  if (store_.folder() != nullptr) {
+    const auto found = store_.folder()->scan();
+    parts_.sampled_calls->recall(found, *store_.folder());
+    store_.recall(found, *free_sequences_.back(), parts.session.forward.config().vocab_size);
+  }
   publish();
 }
 
 std::vector<std::string> Scheduler::take_notes() {
-  SessionFolder* folder = store_.folder();
-  return folder == nullptr ? std::vector<std::string>() : folder->take_notes();
+  return store_.folder() == nullptr ? std::vector<std::string>() : store_.folder()->take_notes();
 }
 
 void Scheduler::add(std::unique_ptr<RunningAnswer> answer) {
@@ -114,13 +117,17 @@ void Scheduler::run() {
     publish();
   }
   fail_all(std::make_exception_ptr(Error(Fault::interrupted, "the service was shut down")));
-  while (store_.save_one()) {
+  while (save_one()) {
   }
+}
+
+bool Scheduler::save_one() {
+  return store_.save_one() || (store_.folder() != nullptr && parts_.sampled_calls->save_one(*store_.folder()));
 }
 
 // A piece of what can wait until nobody does. False when there is nothing.
 bool Scheduler::idle_work() {
-  if (!settle() && !store_.save_one()) return false;
+  if (!settle() && !save_one()) return false;
   publish();
   return true;
 }

@@ -27,6 +27,7 @@ class Scheduler {
   using Answers = std::vector<std::unique_ptr<RunningAnswer>>;
   bool idle_work();
   bool settle();
+  bool save_one();
   void admit();
   std::unique_ptr<Sequence> empty_sequence();
   void remember(RunningAnswer& reader, int64_t n_read);

@@ -18,7 +18,7 @@
 namespace flashmoe {
 namespace {
 
-constexpr std::string_view kMagic = "fmsess02", kMagicOfAll = "fmsess";
+constexpr std::string_view kMagic = "fmsess03", kMagicOfAll = "fmsess";
 constexpr size_t kFixedBytes = 52;  // before the identity
 constexpr uint64_t kMostHeaderBytes = 64 * kMiB;
 constexpr uint64_t kPieceBytes = 4 * kMiB;
@@ -156,7 +156,7 @@ SessionFile::SessionFile(std::shared_ptr<File> file, const std::string& identity
   const size_t checked = header_bytes - sizeof(checksum);
   std::memcpy(&checksum, header.data() + checked, sizeof(checksum));
   if (checksum != checksum_of(std::as_bytes(std::span(header).first(checked)))) damaged("its header has other bytes");
-  if (fixed.part != static_cast<uint32_t>(SessionPart::kv) && fixed.part != static_cast<uint32_t>(SessionPart::state)) {
+  if (fixed.part < static_cast<uint32_t>(SessionPart::kv) || fixed.part > static_cast<uint32_t>(SessionPart::words)) {
     damaged("it holds nothing that is known");
   }
   if (fixed.n_before > fixed.n_tokens) damaged("its stretch begins behind its end");

@@ -1,5 +1,5 @@
-// One file of a remembered conversation (docs/formats.md): the keys and values of a stretch of it, or the delta-net
-// state at its end.
+// One file of a remembered conversation (docs/formats.md): the keys and values of a stretch of it, the delta-net state
+// at its end, or an answer in the words that it was sampled in.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,13 @@
 
 namespace flashmoe {
 
-enum class SessionPart : uint32_t { kv = 1, state = 2 };
+enum class SessionPart : uint32_t { kv = 1, state = 2, words = 3 };
 
 struct SessionRecord {
   SessionPart part = SessionPart::kv;
-  int64_t n_before = 0;      // tokens before the stretch; 0 for a state
-  std::vector<int32_t> ids;  // of the conversation, from its beginning to the stretch's end
+  int64_t n_before = 0;      // tokens before the stretch; 0 for other parts
+  std::vector<int32_t> ids;  // of the conversation, from its beginning to the stretch's end; of words: what they are
+                             // found by, a byte each
 };
 
 // Bytes in pieces, as they lie in memory.

@@ -19,7 +19,19 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kRest_ns = 60'000'000'000;
 constexpr int64_t kAbandoned_ns = 3600LL * 1'000'000'000;  // a file that nobody goes on writing
-constexpr std::string_view kKv = ".kv", kState = ".state", kPartial = ".partial";
+constexpr std::string_view kKv = ".kv", kState = ".state", kWords = ".words", kPartial = ".partial";
+
+std::string_view ending_of(SessionPart part) {
+  switch (part) {
+    case SessionPart::kv:
+      return kKv;
+    case SessionPart::state:
+      return kState;
+    case SessionPart::words:
+      return kWords;
+  }
+  return {};
+}
 
 }  // namespace
 
@@ -41,7 +53,7 @@ SessionFolder::SessionFolder(std::string path, uint64_t most_bytes, std::string 
 
 std::string SessionFolder::path_of(const SessionRecord& record) const {
   const std::string ids = show_checksum(checksum_of(std::as_bytes(std::span(record.ids))));
-  return fmt::format("{}/{}{}-{}{}", path_, prefix_, ids, record.n_before, record.part == SessionPart::kv ? kKv : kState);
+  return fmt::format("{}/{}{}-{}{}", path_, prefix_, ids, record.n_before, ending_of(record.part));
 }
 
 // Of all models, what was used longest ago first. Files of other kinds are none of ours.
@@ -56,7 +68,7 @@ std::vector<SessionFolder::Entry> SessionFolder::entries() {
     if (::lstat(file.path().c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
     const int64_t used_ns = status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec;
     if (name.ends_with(kPartial) && now_s * 1'000'000'000 - used_ns > kAbandoned_ns) ::unlink(file.path().c_str());
-    if (!name.ends_with(kKv) && !name.ends_with(kState)) continue;
+    if (!name.ends_with(kKv) && !name.ends_with(kState) && !name.ends_with(kWords)) continue;
     all.push_back({name, static_cast<uint64_t>(status.st_size), used_ns});
     ++n_files_;
     bytes_ += all.back().bytes;

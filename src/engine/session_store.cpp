@@ -44,9 +44,8 @@ void scatter(const std::byte* from, const SessionBytes& to) {
 
 }  // namespace
 
-void SessionStore::recall(const Sequence& like, int64_t vocab_size) {
-  if (folder_ == nullptr) return;
-  auto found = folder_->scan();
+void SessionStore::recall(std::vector<SessionFolder::Found> found, const Sequence& like, int64_t vocab_size) {
+  std::erase_if(found, [](const auto& file) { return file.record.part == SessionPart::words; });
   // Those that others go on from come first, and states behind the stretches that they end.
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
     return std::pair(a.record.ids.size(), a.record.part) < std::pair(b.record.ids.size(), b.record.part);

@@ -24,8 +24,8 @@ class SessionStore {
   SessionStore(const DeltaBlocks& blocks, Budget& budget, std::unique_ptr<SessionFolder> folder)
       : blocks_(blocks), budget_(budget), folder_(std::move(folder)) {}
 
-  // Takes in what the folder holds and `like`, an empty sequence of the model, can take over.
-  void recall(const Sequence& like, int64_t vocab_size);
+  // Takes in what of the folder's files `like`, an empty sequence of the model, can take over.
+  void recall(std::vector<SessionFolder::Found> found, const Sequence& like, int64_t vocab_size);
 
   // Makes an empty sequence what it is after the longest known beginning of `ids` that leaves some to be read. Returns
   // how many tokens that is.

@@ -19,26 +19,14 @@ bool sends_reasoning(const Json& messages) {
   });
 }
 
-Json message_of(const RunningAnswer& answer, bool with_reasoning) {
-  Json message = {{"role", "assistant"}, {"content", answer.content()}};
-  if (with_reasoning && !answer.thinking().empty()) message["reasoning_content"] = answer.thinking();
-  for (const RunningAnswer::Call& call : answer.calls()) {
-    Json arguments = Json::parse(call.arguments, nullptr, false);
-    if (!arguments.is_object()) arguments = Json::object();
-    message["tool_calls"].push_back(
-        {{"id", call.id}, {"type", "function"}, {"function", {{"name", call.name}, {"arguments", std::move(arguments)}}}});
-  }
-  return message;
-}
-
 }  // namespace
 
 void Settler::add(RunningAnswer& answer) {
   Json chat = answer.take_chat();
   if (!chat.is_object() || !answer.may_go_on()) return;
   Json& messages = chat["messages"];
-  messages.push_back(message_of(answer, sends_reasoning(messages)));
-  waiting_.push_back({std::move(chat), !answer.calls().empty()});
+  messages.push_back(answer.message(sends_reasoning(messages)));
+  waiting_.push_back({std::move(chat), answer.called_tools()});
   if (waiting_.size() > kMostWaiting) waiting_.pop_front();
 }
 
@@ -54,7 +42,7 @@ std::vector<int32_t> Settler::beginning_of_next(const Answered& answered) const 
     } else {
       chat["messages"].push_back({{"role", "user"}, {"content", text}});
     }
-    prompts[i] = parts_.chat_template->encode(chat, *parts_.session.tokenizer);
+    prompts[i] = chat_ids(chat, parts_);
   }
   const auto [end, other] = std::mismatch(prompts[0].begin(), prompts[0].end(), prompts[1].begin(), prompts[1].end());
   const int64_t n = std::min<int64_t>(end - prompts[0].begin(), parts_.session.context_tokens);

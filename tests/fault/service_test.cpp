@@ -70,10 +70,12 @@ class ServiceFault : public testing::Test {
     options.streamed = true;  // at the floor: most picks are read again
     options.queue = [&] { return std::make_unique<SpottedQueue>(spot_); };
     LoadedModel model(path_, options);
+    SampledCalls sampled_calls;
     const EngineParts parts = {{model.forward(), tokenizer_.get(), model.experts(), model.budget(), KvFormat::f32, 512, 64,
                                 Stats{}, {}, {}, nullptr},
                                nullptr,
-                               bound_.checkpoint.get()};
+                               bound_.checkpoint.get(),
+                               &sampled_calls};
     ServiceOptions service;
     service.n_parallel = 4;
     Scheduler scheduler(parts, service);
