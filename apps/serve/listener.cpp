@@ -34,6 +34,8 @@ constexpr size_t kLaterDescriptors = kCrowdedConnections + kMostLeaving + 16;
 // Templates and schemas recurse; what is not touched costs address space only.
 constexpr size_t kStackBytes = size_t{2} << 20;
 constexpr int kBacklog = 1024;
+// What the kernel holds for a reader that takes nothing; by itself it would grow to megabytes for each.
+constexpr int kSendBytes = 64 << 10;
 
 constexpr std::string_view kFull =
     "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
@@ -170,6 +172,7 @@ void Listener::end() {
 void Listener::take(int socket) {
   const int on = 1;
   setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &kSendBytes, sizeof(kSendBytes));
   ++n_accepted_;
   const bool crowded = n_open_ >= limits_.n_connections;
   pthread_attr_t attributes;
