@@ -133,7 +133,7 @@ class SampledCalls(Case):
         return answer
 
     def first(self, server, api, seed, stream):
-        """(what comes next, tokens of prompt and answer), once the answer was read as history."""
+        """(what comes next, tokens of prompt and answer), once the answer was read as history, the only one that waits."""
         before = self.settled(server)
         body = api.begin(seed)
         answer = api.collect(server.events(api.PATH, {**body, **api.STREAM})) if stream else self.ask(server, api, body)
@@ -150,9 +150,9 @@ class SampledCalls(Case):
         return prompt
 
     def through(self, api):
-        server = self.serve()
         nexts = []
         for seed in range(N_SEEDS):
+            server = self.serve()  # where no other answer waits to be read
             following, said = self.first(server, api, seed, stream=seed % 2 == 1)
             nexts.append((following, self.assert_known(server, api, following, said)))
         # In the template's words at least one of them has other tokens, so the above means something.
