@@ -24,6 +24,10 @@ std::string show_limit(T value) {
 
 // For paths: an empty one is a variable that was not set, not a wish for the default.
 inline std::string not_empty(const std::string& text) { return text.empty() ? "a path is expected, not ''" : ""; }
+// The same for what is no path, such as "an address".
+inline auto some(const char* what) {
+  return [what](const std::string& text) { return text.empty() ? std::string(what) + " is expected, not ''" : ""; };
+}
 
 // A number in [least, most]. The largest value of T as `most` means "or more".
 template <typename T>

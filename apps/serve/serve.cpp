@@ -49,18 +49,19 @@ struct ServeOptions {
 void add_network_options(CLI::App& cli, ServeOptions& serve) {
   cli.add_option("--host", serve.host, "Address to listen on; default 127.0.0.1. Any but this machine's own wants a key")
       ->option_text("ADDRESS")
-      ->check(not_empty);
+      ->check(some("an address"));
   add_number(cli, "--port", serve.port, 0, 65535, "Port; default 8080; 0: any free one, which is told");
   cli.add_option("--api-key", serve.access.api_key,
                  "Key that requests must bring; better in the environment as FLASHMOE_API_KEY, where ps does not show it")
       ->option_text("KEY")
+      ->check(some("a key"))
       ->envname("FLASHMOE_API_KEY");
   cli.add_option("--cors", serve.access.origins,
                  "Origin of pages elsewhere that may ask, such as https://example.org, or *; may be given again; "
                  "default: none")
       ->option_text("ORIGIN")
       ->allow_extra_args(false)
-      ->check(not_empty);
+      ->check(some("an origin"));
   constexpr size_t kLeast = 1, kMostConnections = 100'000;
   add_number(cli, "--max-connections", serve.limits.n_connections, kLeast, kMostConnections,
              "Connections at once; further ones are told 503; default 1024");
@@ -78,8 +79,8 @@ void add_network_options(CLI::App& cli, ServeOptions& serve) {
 }
 
 void add_service_options(CLI::App& cli, ServiceOptions& service) {
-  add_number(cli, "--parallel", service.n_parallel, 1, 256, "Answers decoded side by side; default 4");
-  add_number(cli, "--queue", service.n_waiting, 0, 100'000,
+  add_number(cli, "--parallel", service.n_parallel, 1, ServiceOptions::kMostParallel, "Answers decoded side by side; default 4");
+  add_number(cli, "--queue", service.n_waiting, 0, ServiceOptions::kMostWaiting,
              "Requests that may wait for their turn; further ones are told 503; default 64");
   add_session_options(cli, service, "none, what was read is forgotten with the server");
 }

@@ -18,6 +18,7 @@
 namespace flashmoe {
 
 struct ServiceOptions {
+  static constexpr int kMostParallel = 64, kMostWaiting = 4096;
   int n_parallel = 4;  // answers decoded side by side
   int n_waiting = 64;  // requests that may wait for their turn; further ones are refused
   // Where what was read is kept beyond the end of the service, so that another one of the same model goes on from it;

@@ -221,14 +221,15 @@ bool RunningAnswer::over(StopReason reason) {
   }
   if (first_token_ns_ == 0) first_token();
   usage_.decode_s = seconds_since(first_token_ns_);
-  AnswerEvent event = event_of(AnswerEvent::Kind::done);
-  event.reason = reason;
-  event.called_tools = reader_.n_whole_calls() > 0;
-  if (reader_.stopped()) event.stop_text = reader_.stop_text();
-  event.tokens = std::exchange(unsent_, {});
-  event.usage = usage_;
-  channel_->push(std::move(event));
+  end_ = event_of(AnswerEvent::Kind::done);
+  end_.reason = reason;
+  end_.called_tools = reader_.n_whole_calls() > 0;
+  if (reader_.stopped()) end_.stop_text = reader_.stop_text();
+  end_.tokens = std::exchange(unsent_, {});
+  end_.usage = usage_;
   return false;
 }
+
+void RunningAnswer::tell_end() { channel_->push(std::move(end_)); }
 
 }  // namespace flashmoe

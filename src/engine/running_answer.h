@@ -36,8 +36,10 @@ class RunningAnswer {
   void tell_reading(int64_t rows, double share);
   void tell_waiting(size_t n_before);
 
-  // Samples from the logits [vocab_size] behind the last token, which it may overwrite. False when the answer is over.
+  // Samples from the logits [vocab_size] behind the last token, which it may overwrite. False when the answer is over,
+  // which is to be told.
   bool take(std::span<float> logits);
+  void tell_end();
   // The sampled token that is to be fed next, and whether there is one.
   int32_t unfed_id() const { return ids_[static_cast<size_t>(sequence_->n_tokens() - usage_.prompt_tokens)]; }
   bool has_unfed() const { return sequence_->n_tokens() < usage_.prompt_tokens + usage_.answer_tokens; }
@@ -81,6 +83,7 @@ class RunningAnswer {
   std::string thinking_, content_;
   std::vector<Call> calls_;
   StopReason reason_ = StopReason::interrupted;
+  AnswerEvent end_;
   Usage usage_;
   uint64_t submitted_ns_ = now_ns(), begun_ns_ = 0, first_token_ns_ = 0, told_ns_ = 0;
 };

@@ -4,9 +4,8 @@
 #include <array>
 
 #include "base/error.h"
-#include "checkpoint/identity.h"
 #include "engine/peak_memory.h"
-#include "flashmoe/version.h"
+#include "engine/session_identity.h"
 
 namespace flashmoe {
 namespace {
@@ -15,18 +14,9 @@ constexpr int64_t kShortChunk = kDeltaChunk;  // of a prompt that is read while 
 constexpr int64_t kLatelySeconds = 5;
 constexpr int kMostBeginnings = 8;  // of one answer, on a drive that fails again and again
 
-// Sessions are taken over only where they would be computed to the same bits.
-std::string identity_of(const EngineParts& parts) {
-  constexpr std::array<const char*, kKvFormatCount> kKvNames = {"f16", "f32", "q8"};
-  const SessionParts& s = parts.session;
-  return fmt::format("model {} keys {} kernels {}{} flashmoe {}", identity_of(parts.checkpoint->files()),
-                     kKvNames[static_cast<size_t>(s.kv_format)], s.base.kernels, s.base.exact ? " exact" : "",
-                     kVersion);
-}
-
 std::unique_ptr<SessionFolder> open_folder(const EngineParts& parts, const ServiceOptions& options) {
   if (options.sessions_folder.empty()) return nullptr;
-  return std::make_unique<SessionFolder>(options.sessions_folder, options.most_session_bytes, identity_of(parts));
+  return std::make_unique<SessionFolder>(options.sessions_folder, options.most_session_bytes, session_identity(parts));
 }
 
 }  // namespace
@@ -277,6 +267,8 @@ void Scheduler::step() {
   const auto n_decoded = static_cast<int64_t>(decoding_.size());
   count(seconds_since(start_ns), n_decoded, std::exchange(reader_rows_, 0));
   reader_ = nullptr;
+  if (!ended_.empty()) publish();
+  for (RunningAnswer* answer : ended_) end(*answer);
 }
 
 void Scheduler::take_results(RunningAnswer* reader, int64_t n_read) {
@@ -290,7 +282,6 @@ void Scheduler::take_results(RunningAnswer* reader, int64_t n_read) {
     remember(*reader, n_read);
     if (!reader->reading()) take_rows(static_cast<int64_t>(decoding.size()) + n_read - 1, {&reader, 1});
   }
-  for (RunningAnswer* answer : ended_) end(*answer);
 }
 
 void Scheduler::take_rows(int64_t first_row, std::span<RunningAnswer* const> answers) {
@@ -310,14 +301,18 @@ void Scheduler::remove(RunningAnswer& answer) {
   std::erase_if(running_, [&](const auto& a) { return a.get() == &answer; });
 }
 
+// Whoever sees an answer end finds it counted, and its calls known.
 void Scheduler::end(RunningAnswer& answer) {
-  const Usage usage = answer.usage();
+  const Usage& usage = answer.usage();
+  {
+    const std::lock_guard lock(mutex_);
+    stats_.prompt_tokens += static_cast<uint64_t>(usage.prompt_tokens);
+    stats_.cached_tokens += static_cast<uint64_t>(usage.cached_tokens);
+    stats_.answer_tokens += static_cast<uint64_t>(usage.answer_tokens);
+  }
   settler_.add(answer);
+  answer.tell_end();
   remove(answer);
-  const std::lock_guard lock(mutex_);
-  stats_.prompt_tokens += static_cast<uint64_t>(usage.prompt_tokens);
-  stats_.cached_tokens += static_cast<uint64_t>(usage.cached_tokens);
-  stats_.answer_tokens += static_cast<uint64_t>(usage.answer_tokens);
 }
 
 void Scheduler::fail_one(RunningAnswer& answer, const std::exception_ptr& error) {

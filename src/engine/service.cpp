@@ -11,7 +11,7 @@
 namespace flashmoe {
 namespace {
 
-constexpr int kMostParallel = 64, kMostWaiting = 4096, kMostLogprobs = 100;
+constexpr int kMostLogprobs = 100;
 
 class ServedAnswer final : public Answer {
  public:
@@ -94,8 +94,8 @@ std::unique_ptr<Service> Service::start(std::unique_ptr<Engine> engine, const Se
   const auto require = [](const char* name, int value, int least, int most) {
     if (value < least || value > most) fail(Fault::usage, "{} must be from {} to {}, not {}", name, least, most, value);
   };
-  require("n_parallel", options.n_parallel, 1, kMostParallel);
-  require("n_waiting", options.n_waiting, 0, kMostWaiting);
+  require("n_parallel", options.n_parallel, 1, ServiceOptions::kMostParallel);
+  require("n_waiting", options.n_waiting, 0, ServiceOptions::kMostWaiting);
   auto* parted = dynamic_cast<PartedEngine*>(engine.get());
   CHECK(parted != nullptr);
   if (!engine->report().has_tokenizer) {

@@ -44,6 +44,12 @@ class WrongUsage(Case):
                             ("--mirror", ""), ("--experts", "gone"), ("--kv", "f8")):
             self.assert_usage("--tokens" if option == "-n" else option, "run", "-p", "x", option, bad)
 
+    def test_values_of_serve(self):
+        for option, bad in (("--host", ""), ("--port", "65536"), ("--api-key", ""), ("--cors", ""), ("--parallel", "65"),
+                            ("--parallel", "0"), ("--queue", "4097"), ("--queue", "-1"), ("--max-connections", "0"),
+                            ("--max-request", "2G"), ("--max-request", "0"), ("--sessions", ""), ("--sessions-size", "x")):
+            self.assert_usage(option, "serve", "--port", "0", option, bad)
+
     def test_options_that_exclude_each_other(self):
         self.assert_usage("--file", "run", "-p", "x", "--file", "y")
         self.assert_usage("--chat", "run", "-p", "x", "--chat", "y")

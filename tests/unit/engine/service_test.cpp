@@ -84,7 +84,11 @@ TEST_F(ServiceTest, AnswersWithReasoningAndContentApart) {
   EXPECT_GT(told.n_reading, 0U);
   EXPECT_EQ(told.done.usage.prompt_tokens, service->count_tokens(chat("Hello, who are you?")));
   EXPECT_GT(told.done.usage.answer_tokens, told.done.usage.thinking_tokens);
-  EXPECT_EQ(service->stats().n_requests, 1U);
+  const ServiceStats stats = service->stats();  // whoever sees the end finds it counted
+  EXPECT_EQ(stats.n_requests, 1U);
+  EXPECT_EQ(stats.prompt_tokens, static_cast<uint64_t>(told.done.usage.prompt_tokens));
+  EXPECT_EQ(stats.answer_tokens, static_cast<uint64_t>(told.done.usage.answer_tokens));
+  EXPECT_GT(stats.decode_s, 0);
 }
 
 TEST_F(ServiceTest, AnswersSideBySideEqualThoseAlone) {
