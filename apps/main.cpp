@@ -39,9 +39,12 @@ int exit_code(Fault fault) {
 }
 
 int complain(const std::string& message, int code) {
-  std::string text = message;
-  if (code != kExitMemoryFloor) std::replace(text.begin(), text.end(), '\n', ' ');  // that one brings a table
-  write_error("flashmoe: " + text + "\n");
+  std::string text = "flashmoe: " + message;
+  if (code != kExitMemoryFloor) {  // that one brings a table
+    std::replace(text.begin(), text.end(), '\n', ' ');
+    text = fitted(text);
+  }
+  write_error(text + "\n");
   return code;
 }
 

@@ -100,6 +100,32 @@ void write_error(std::string_view text) {
   }
 }
 
+std::string fitted(std::string_view line) {
+  winsize size = {};
+  if (!is_terminal(STDERR_FILENO) || ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) {
+    return std::string(line);
+  }
+  constexpr std::string_view kIndent = "  ";
+  std::string text;
+  size_t width = 0;
+  for (size_t begin = 0; begin <= line.size();) {
+    const std::string_view word = line.substr(begin, line.find(' ', begin) - begin);
+    begin += word.size() + 1;
+    // A terminal's columns are code points here: continuation bytes take none.
+    const auto columns = static_cast<size_t>(std::count_if(word.begin(), word.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+    if (width > 0 && width + 1 + columns > size.ws_col) {
+      text.append("\n").append(kIndent);
+      width = kIndent.size();
+    } else if (!text.empty()) {
+      text += ' ';
+      ++width;
+    }
+    text += word;
+    width += columns;
+  }
+  return text;
+}
+
 bool StandardOutput::write(std::string_view text) {
   if (!open_ || text.empty()) return open_;
   open_ = write_all(STDOUT_FILENO, text, "standard output");

@@ -20,6 +20,9 @@ bool write_all(int descriptor, std::string_view bytes, std::string_view name);
 // To standard error; a failure to write is not a failure of the run.
 void write_error(std::string_view text);
 
+// A line, broken between words where standard error is a terminal that is narrower; further lines are indented.
+std::string fitted(std::string_view line);
+
 // Unbuffered: each piece is seen at once.
 class StandardOutput {
  public:

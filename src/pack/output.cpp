@@ -36,7 +36,9 @@ DurableFile::~DurableFile() {
 
 void DurableFile::complain(const char* what, int error) const {
   const char* advice =
-      error == ENOSPC || error == EDQUOT ? "; make room and give the same command again: it goes on" : "";
+      error == ENOSPC || error == EDQUOT ? "; make room and give the same command again: it goes on"
+      : error == EFBIG ? "; raise 'ulimit -f', or use a file system with larger files, and give the same command again"
+                       : "";
   fail(Fault::io, "{}: {}: {}{}", path_, what, std::generic_category().message(error), advice);
 }
 

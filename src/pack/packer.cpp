@@ -307,8 +307,8 @@ PackReport Packer::run() {
     fail(Fault::usage, "--ram: packing this model needs {}", human_bytes(plan.memory_bytes));
   }
   if (plan.needed_bytes > plan.free_bytes) {
-    fail(Fault::io, "{}: not enough space: {} needed, {} free", options_.destination, human_bytes(plan.needed_bytes),
-         human_bytes(plan.free_bytes));
+    fail(Fault::io, "{}: not enough space: {} needed, {} free; make room or name a folder on another drive",
+         options_.destination, human_bytes(plan.needed_bytes), human_bytes(plan.free_bytes));
   }
   std::error_code error;
   fs::create_directories(options_.destination, error);

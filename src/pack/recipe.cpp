@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 
 #include "base/bytes.h"
 #include "base/error.h"
@@ -111,8 +112,15 @@ void Recipe::refuse_low_trunk(const Words& words, const std::string& where, Faul
 }
 
 void Recipe::read(const std::string& name) {
+  name_ = name;
   for (const NamedRecipe& known : named_recipes()) {
     if (known.name == name) return read_json(Json::parse(known.json), name);
+  }
+  if (std::error_code error; !std::filesystem::exists(name, error)) {
+    std::string known;
+    for (const NamedRecipe& recipe : named_recipes()) known += fmt::format("{}, ", recipe.name);
+    fail(Fault::input, "--recipe: {} is neither a file nor one of those that come with the program: {}", in_quotes(name),
+         known.substr(0, known.size() - 2));
   }
   read_json(Json::parse(read_text(*open_file(name), kMaxRecipeBytes), nullptr, false), name);
 }
@@ -135,6 +143,14 @@ void Recipe::read_json(const Json& json, const std::string& path) {
     }
     rules_.push_back({layers->first, layers->second, read_words(value, path, "")});
     if (!low_trunk_) refuse_low_trunk(rules_.back().words, path, Fault::input);
+  }
+}
+
+void Recipe::check_layers(int n_layers) const {
+  for (const Rule& rule : rules_) {
+    if (rule.last <= n_layers) continue;
+    fail(Fault::input, "{}: 'layers': the model has no layer {}; its layers are 0 to {}, a draft head is {}", name_, rule.last,
+         n_layers - 1, n_layers);
   }
 }
 

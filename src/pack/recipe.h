@@ -25,6 +25,8 @@ class Recipe {
   // delta_net, shared_expert, router, norm, mtp. `layer` below 0: in no layer.
   std::optional<Format> format(std::string_view role, int layer) const;
   ScaleType scale_type() const { return scale_type_; }
+  // Throws Error{input} when a rule names layers that a model of n_layers, its draft head counted as one more, lacks.
+  void check_layers(int n_layers) const;
   nlohmann::ordered_json settings() const;  // equal settings give equal packed folders
 
  private:
@@ -39,6 +41,7 @@ class Recipe {
   Words read_words(const nlohmann::ordered_json& json, const std::string& path, const char* more) const;
   static const std::string* find(const Words& words, std::string_view role);
 
+  std::string name_;  // of the recipe, for complaints
   Words words_;
   std::vector<Rule> rules_;  // for layers; the last that fits counts
   ScaleType scale_type_ = ScaleType::f16;

@@ -42,6 +42,7 @@ PackSource::PackSource(const std::string& path, const Recipe& recipe, const Impo
   binder_ = std::make_unique<Binder>(*checkpoint_);
   family_->bind(*binder_, experts_);
   binder_->throw_if_incomplete();
+  recipe.check_layers(config().n_layers);
   plan_experts(recipe);
   if (checkpoint_->dialect() == Dialect::gguf) {
     plan_trunk_of_gguf(recipe);

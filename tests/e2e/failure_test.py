@@ -216,6 +216,18 @@ class Outputs(Case):
         self.assertTrue(before.rstrip().endswith(b"\r\x1b[K"), before[-80:])
         self.assertNotIn(b"\x1b", after)
 
+    def test_complaints_fit_the_terminal(self):
+        recipe = self.folder / "recipe.json"
+        recipe.write_text('{"tronk": "q8_0"}')
+        command = [BINARY, "pack", MODEL, self.folder / "packed", "--recipe", "recipe.json"]
+        code, _, shown = errors_on_terminal(command, PATIENCE, stdin=subprocess.DEVNULL, cwd=self.folder, columns=80)
+        lines = shown.decode().splitlines()
+        self.assertEqual(code, 1)
+        self.assertGreater(len(lines), 1)
+        self.assertLessEqual(max(map(len, lines)), 80)
+        run = flashmoe(*command[1:], cwd=self.folder)
+        self.assertEqual(" ".join(line.strip() for line in lines), run.err.rstrip())
+
     def test_unreadable_inputs(self):
         self.assert_fails(flashmoe("run", "--file", self.folder / "no.txt"), 1, "no.txt")
         self.assert_fails(flashmoe("run", "--chat", self.folder / "no.json"), 1, "no.json")

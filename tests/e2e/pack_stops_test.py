@@ -89,7 +89,7 @@ class Stops(PackCase):
         limited = subprocess.run(["bash", "-c", f"ulimit -f 1000; exec {BINARY} pack {MODEL} {place}/packed --quiet"],
                                  capture_output=True, check=False)
         self.assertEqual(limited.returncode, 1)
-        self.assertIn(b"File too large", limited.stderr)
+        self.assertRegex(limited.stderr, rb"File too large; raise 'ulimit -f'")
         self.assert_done(flashmoe("pack", MODEL, place / "packed", "--quiet", "--verify"))
 
     def test_stopped_in_the_trunk_it_knows_what_was_begun(self):

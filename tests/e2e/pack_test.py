@@ -103,6 +103,8 @@ class Refusals(PackCase):
         (other / "diary.txt").write_text("dear diary")
         recipe = self.folder / "recipe.json"
         recipe.write_text('{"expertz": "q4_k"}')
+        late = self.folder / "late.json"
+        late.write_text('{"layers": {"0-99": {"experts": "q8_0"}}}')
         new = self.folder / "new"
         for arguments, code, part in (
                 ((MODEL, packed), 2, "is packed already"),
@@ -112,7 +114,8 @@ class Refusals(PackCase):
                 ((MODEL, new, "--experts", "q9"), 2, "'q9'"),
                 ((FOLDER, new, "--experts", "q4_k"), 2, "rows of 128"),
                 ((MODEL, new, "--recipe", recipe), 1, "'expertz'"),
-                ((MODEL, new, "--recipe", "5bit"), 1, "5bit"),
+                ((MODEL, new, "--recipe", "5bit"), 1, "'5bit' is neither a file nor one of those that come with the program: 4bit, 3bit, 2bit"),
+                ((MODEL, new, "--recipe", late), 1, "no layer 99; its layers are 0 to 7"),
                 ((MODEL, new, "--trunk", "q3_k"), 2, "trunk_below_4_bits"),
                 ((MODEL, new, "--imatrix", recipe), 1, "recipe.json"),
                 ((MODEL, new, "--scale-type", "f64"), 2, "'f64'"),

@@ -16,9 +16,10 @@ from flashmoe_cli import PATIENCE
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def errors_on_terminal(command, seconds=60, **streams):
-    """(exit code, standard output, what a terminal was told as standard error) of a program, as bytes."""
+def errors_on_terminal(command, seconds=60, columns=0, **streams):
+    """(exit code, standard output, what a terminal was told as standard error) of a program, as bytes; 0: columns not known."""
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, **streams)
     os.close(theirs)
     shown = b""
