@@ -112,7 +112,8 @@ std::string fitted(std::string_view line) {
     const std::string_view word = line.substr(begin, line.find(' ', begin) - begin);
     begin += word.size() + 1;
     // A terminal's columns are code points here: continuation bytes take none.
-    const auto columns = static_cast<size_t>(std::count_if(word.begin(), word.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+    const auto columns =
+        static_cast<size_t>(std::count_if(word.begin(), word.end(), [](char c) { return (c & 0xc0) != 0x80; }));
     if (width > 0 && width + 1 + columns > size.ws_col) {
       text.append("\n").append(kIndent);
       width = kIndent.size();

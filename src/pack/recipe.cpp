@@ -119,8 +119,8 @@ void Recipe::read(const std::string& name) {
   if (std::error_code error; !std::filesystem::exists(name, error)) {
     std::string known;
     for (const NamedRecipe& recipe : named_recipes()) known += fmt::format("{}, ", recipe.name);
-    fail(Fault::input, "--recipe: {} is neither a file nor one of those that come with the program: {}", in_quotes(name),
-         known.substr(0, known.size() - 2));
+    fail(Fault::input, "--recipe: {} is neither a file nor one of those that come with the program: {}",
+         in_quotes(name), known.substr(0, known.size() - 2));
   }
   read_json(Json::parse(read_text(*open_file(name), kMaxRecipeBytes), nullptr, false), name);
 }
@@ -149,8 +149,8 @@ void Recipe::read_json(const Json& json, const std::string& path) {
 void Recipe::check_layers(int n_layers) const {
   for (const Rule& rule : rules_) {
     if (rule.last <= n_layers) continue;
-    fail(Fault::input, "{}: 'layers': the model has no layer {}; its layers are 0 to {}, a draft head is {}", name_, rule.last,
-         n_layers - 1, n_layers);
+    fail(Fault::input, "{}: 'layers': the model has no layer {}; its layers are 0 to {}, a draft head is {}", name_,
+         rule.last, n_layers - 1, n_layers);
   }
 }
 
