@@ -17,7 +17,14 @@ namespace flashmoe {
 Importance::Importance(const std::string& path) {
   if (path.empty()) return;
   file_ = open_file(path);
-  for (const ListedTensor& tensor : read_safetensors_header(*file_)) {
+  std::vector<ListedTensor> tensors;
+  try {
+    tensors = read_safetensors_header(*file_);
+  } catch (const Error& error) {
+    if (error.fault() != Fault::input) throw;
+    fail(Fault::input, "{}: is not an importance file of flashmoe calibrate, which is a whole safetensors file", path);
+  }
+  for (const ListedTensor& tensor : tensors) {
     if (tensor.format != Format::f32) continue;
     if (!entries_.try_emplace(tensor.name, Entry{tensor.shape, tensor.offset}).second) {
       fail(Fault::input, "{}: has {} twice", path, in_quotes(tensor.name));

@@ -81,6 +81,22 @@ Recipe::Recipe(const PackOptions& options) {
   } else if (!options.scale_type.empty() && options.scale_type != "f16") {
     fail(Fault::usage, "--scale-type: f16 or bf16 is expected, not {}", in_quotes(options.scale_type));
   }
+  if (!options.scale_type.empty() && !names([](Format format) { return n_scale_matrices(format) > 0; })) {
+    fail(Fault::usage, "--scale-type: only affine formats have such scales, and none is named");
+  }
+  if (!options.imatrix.empty() && !names([](Format format) { return format_info(format).block_values > 1; })) {
+    fail(Fault::usage, "--imatrix: nothing is quantised; name formats with --experts, --trunk or --recipe");
+  }
+}
+
+bool Recipe::names(bool (*is_such)(Format)) const {
+  const auto has = [is_such](const Words& words) {
+    return std::any_of(words.begin(), words.end(), [is_such](const auto& named) {
+      const auto format = format_from_word(named.second);
+      return format && is_such(*format);
+    });
+  };
+  return has(words_) || std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) { return has(rule.words); });
 }
 
 Recipe::Words Recipe::read_words(const Json& json, const std::string& path, const char* more) const {

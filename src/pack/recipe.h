@@ -17,8 +17,8 @@ namespace flashmoe {
 
 class Recipe {
  public:
-  // From the options and their recipe, named or a file. Throws Error: usage (an unknown format, a trunk below 4 bits),
-  // input (the file).
+  // From the options and their recipe, named or a file. Throws Error: usage (an unknown format, a trunk below 4 bits, an
+  // option that no format uses), input (the file).
   explicit Recipe(const PackOptions& options);
 
   // Nothing: as the source has it. `role`: gate, up, down, or one of the trunk's: embedding, output, attention,
@@ -39,6 +39,8 @@ class Recipe {
   void read_json(const nlohmann::ordered_json& json, const std::string& path);
   static void refuse_low_trunk(const Words& words, const std::string& where, Fault fault);
   Words read_words(const nlohmann::ordered_json& json, const std::string& path, const char* more) const;
+  // Whether any format that is named is one of those.
+  bool names(bool (*is_such)(Format)) const;
   static const std::string* find(const Words& words, std::string_view role);
 
   std::string name_;  // of the recipe, for complaints

@@ -117,8 +117,10 @@ class Refusals(PackCase):
                 ((MODEL, new, "--recipe", "5bit"), 1, "'5bit' is neither a file nor one of those that come with the program: 4bit, 3bit, 2bit"),
                 ((MODEL, new, "--recipe", late), 1, "no layer 99; its layers are 0 to 7"),
                 ((MODEL, new, "--trunk", "q3_k"), 2, "trunk_below_4_bits"),
-                ((MODEL, new, "--imatrix", recipe), 1, "recipe.json"),
+                ((MODEL, new, "--imatrix", recipe, "--experts", "q4_0"), 1, "recipe.json: is not an importance file"),
+                ((MODEL, new, "--imatrix", recipe, "--experts", "bf16"), 2, "--imatrix: nothing is quantised"),
                 ((MODEL, new, "--scale-type", "f64"), 2, "'f64'"),
+                ((MODEL, new, "--scale-type", "bf16", "--experts", "q4_0"), 2, "--scale-type: only affine"),
                 ((MODEL, new, "--threads", "0"), 2, "--threads"),
                 ((MODEL, new, "--ram", "1M"), 2, "needs"),
         ):
