@@ -37,18 +37,18 @@ struct Chosen {
 };
 
 // Windows of text, or conversations, each a sequence of its own.
-std::vector<std::vector<int32_t>> read_sequences(const Chosen& chosen, const Engine& engine) {
+std::vector<std::vector<int32_t>> to_sequences(const Chosen& chosen, const std::string& text, const Engine& engine) {
   std::vector<std::vector<int32_t>> sequences;
   const auto most = static_cast<size_t>(chosen.engine.context_tokens);
   if (!chosen.conversations_file.empty()) {
-    for (auto& request : read_json_lines(chosen.conversations_file, chosen.limit)) {
+    for (auto& request : parse_requests(text, shown_path(chosen.conversations_file), chosen.limit)) {
       request["add_generation_prompt"] = false;
       sequences.push_back(engine.chat_prompt(request.dump()));
       sequences.back().resize(std::min(sequences.back().size(), most));
     }
     return sequences;
   }
-  const std::vector<int32_t> ids = engine.tokenize(read_text(chosen.text_file), true);
+  const std::vector<int32_t> ids = engine.tokenize(text, true);
   if (ids.empty()) throw Error(Fault::input, shown_path(chosen.text_file) + ": there is no text in it");
   for (size_t first = 0; first < ids.size(); first += most) {
     if (chosen.limit > 0 && sequences.size() >= static_cast<size_t>(chosen.limit)) break;
@@ -100,6 +100,7 @@ int calibrate(Chosen& chosen) {
     throw Error(Fault::usage, "calibrate needs one of --text and --conversations");
   }
   check_writable(chosen.out_file);
+  const std::string text = read_text(chosen.text_file.empty() ? chosen.conversations_file : chosen.text_file);
   if (chosen.engine.context_tokens == 0) chosen.engine.context_tokens = kWindowTokens;
   chosen.engine.exact = true;
   chosen.engine.learn = false;
@@ -122,9 +123,9 @@ int calibrate(Chosen& chosen) {
     progress.show({.what = line.c_str()});
   };
   const auto engine = Engine::open(chosen.engine);
+  const std::vector<std::vector<int32_t>> sequences = to_sequences(chosen, text, *engine);
   engine->load(chosen.engine.context_tokens);
   engine->start_calibration();
-  const std::vector<std::vector<int32_t>> sequences = read_sequences(chosen, *engine);
   n_all = sequences.size();
   for (const auto& ids : sequences) tokens += ids.size();
   for (; n_done < n_all; ++n_done) {
@@ -153,7 +154,7 @@ Command add_calibrate(CLI::App& cli) {
       ->check(not_empty);
   options->add_option("--out", chosen->out_file, "The importance file to write")
       ->option_text("FILE")
-      ->check(not_empty)
+      ->check(not_standard_output)
       ->required();
   add_number(*options, "--limit", chosen->limit, int64_t{1}, std::numeric_limits<int64_t>::max(),
              "Only the first N windows of --ctx tokens, or N conversations");

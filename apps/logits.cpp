@@ -41,8 +41,6 @@ std::string safetensors_header(uint64_t rows, uint64_t vocab_size) {
 }
 
 int write_logits(LogitsOptions& options) {
-  if (options.out_file == "-")
-    throw Error(Fault::usage, "--out -: logits are written to a file, not to standard output");
   check_writable(options.out_file);
   const std::vector<int32_t> ids = parse_ids(read_text(options.ids_file), shown_path(options.ids_file));
   ProgressLine progress;
@@ -77,7 +75,7 @@ Command add_logits(CLI::App& cli) {
       ->required();
   options->add_option("--out", chosen->out_file, "The safetensors file to write")
       ->option_text("FILE.safetensors")
-      ->check(not_empty)
+      ->check(not_standard_output)
       ->required();
   add_model_options(*options, chosen->engine);
   options->footer(kFooter);

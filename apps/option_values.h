@@ -22,11 +22,15 @@ std::string show_limit(T value) {
   return std::string(text, end);
 }
 
-// For paths: an empty one is a variable that was not set, not a wish for the default.
-inline std::string not_empty(const std::string& text) { return text.empty() ? "a path is expected, not ''" : ""; }
-// The same for what is no path, such as "an address".
-inline auto some(const char* what) {
+// Checks that there is something: empty text is a variable that was not set, not a wish for the default.
+inline auto expect(const char* what) {
   return [what](const std::string& text) { return text.empty() ? std::string(what) + " is expected, not ''" : ""; };
+}
+inline std::string not_empty(const std::string& path) { return expect("a path")(path); }
+
+// For files to be written: "-" is standard input everywhere else, and no name that anybody wants.
+inline std::string not_standard_output(const std::string& path) {
+  return path == "-" ? "a file is expected, not standard output" : not_empty(path);
 }
 
 // A number in [least, most]. The largest value of T as `most` means "or more".

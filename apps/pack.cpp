@@ -108,7 +108,7 @@ Command add_pack(CLI::App& cli) {
       ->option_text("FORMAT");
   options->add_option("--recipe", pack.recipe, "4bit, 3bit, 2bit, or a JSON file with formats by role and layer")
       ->option_text("NAME")
-      ->check(not_empty);
+      ->check(expect("a recipe"));
   options
       ->add_option("--imatrix", pack.imatrix,
                    "Search scales for least error where it matters: a file of flashmoe calibrate")

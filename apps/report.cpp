@@ -75,7 +75,7 @@ Command add_report(CLI::App& cli) {
   options->add_option("-o,--output", chosen->output, "The page to write")
       ->option_text("FILE")
       ->required()
-      ->check(not_empty);
+      ->check(not_standard_output);
   add_question_options(*options, chosen->question);
   options->footer(kFooter);
   return {options, [chosen] { return run(*chosen); }};

@@ -69,7 +69,7 @@ void add_report_options(CLI::App& cli, RunOptions& run) {
   cli.add_flag("--timing", run.timing, "Time the nine stages per kind of layer")->group(kGroup);
   cli.add_option("--stats-json", run.stats_file, "Write the statistics as JSON")
       ->option_text("FILE")
-      ->check(not_empty)
+      ->check(not_standard_output)
       ->group(kGroup);
   cli.add_flag("--quiet", run.quiet, "No statistics on standard error")->group(kGroup);
 }

@@ -154,6 +154,7 @@ void ProgressLine::show(const Progress& progress) {
 void ProgressLine::erase() {
   if (visible_) write_error("\r\033[K");
   visible_ = false;
+  shown_ns_ = 0;
 }
 
 }  // namespace flashmoe

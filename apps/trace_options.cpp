@@ -13,7 +13,7 @@ void add_trace_options(CLI::App& cli, TraceOptions& trace) {
   constexpr const char* kGroup = "Trace";
   cli.add_option("--trace", trace.path, "Record what the router picks, for flashmoe trace, simulate and report")
       ->option_text("FILE")
-      ->check(not_empty)
+      ->check(not_standard_output)
       ->group(kGroup);
   add_size(cli, "--trace-limit", trace.most_bytes, "Size at which recording ends; default 256M")->group(kGroup);
   cli.add_flag("--trace-guesses", trace.guesses,

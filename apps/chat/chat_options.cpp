@@ -47,18 +47,19 @@ void add_chat_options(CLI::App& cli, ChatOptions& chat) {
   cli.add_option("--system", chat.system, "The system message")->option_text("TEXT");
   cli.add_option("--resume", chat.resume, "Go on with a chat: an id, its number in /sessions, or last")
       ->option_text("CHAT")
-      ->check(not_empty);
+      ->check(expect("a chat"));
   CLI::Option* no_save = cli.add_flag("--no-save", chat.no_save, "Keep neither the chat nor what is typed");
   CLI::Option* sessions = add_session_options(
       cli, chat.service, "$XDG_DATA_HOME/flashmoe/sessions or ~/.local/share/flashmoe/sessions, for chats that are kept");
   sessions->excludes(no_save);
   cli.add_flag("--no-sessions", chat.no_sessions, "Keep chats as text alone: one that is resumed is read again")
       ->excludes(sessions);
+  cli.get_option("--sessions-size")->excludes("--no-save")->excludes("--no-sessions");
   cli.add_flag("--no-think", chat.no_think, "Ask for answers without thinking first");
   cli.add_flag("--show-think", chat.show_think, "Show what the model thinks, dimmed");
   cli.add_option("--connect", chat.url, "Chat with a running flashmoe serve, such as http://127.0.0.1:8080")
       ->option_text("URL")
-      ->check(not_empty);
+      ->check(expect("a URL"));
   cli.add_option("--api-key", chat.api_key, "The server's key; default: what FLASHMOE_API_KEY says")
       ->option_text("KEY")
       ->needs("--connect");
@@ -69,8 +70,15 @@ void add_chat_options(CLI::App& cli, ChatOptions& chat) {
 
 void check_chat_options(const CLI::App& cli, ChatOptions& chat, bool can_confirm) {
   check_answer_options(chat.generate);
-  if ((chat.tools || !chat.tools_file.empty()) && !chat.yes && !can_confirm) {
-    throw Error(Fault::usage, "--tools: there is no terminal to confirm calls on; --yes runs them unasked");
+  const bool has_tools = chat.tools || !chat.tools_file.empty();
+  if (has_tools && !chat.yes && !can_confirm) {
+    throw Error(Fault::usage, fmt::format("{}: there is no terminal to confirm calls on; --yes runs them unasked",
+                                          chat.tools ? "--tools" : "--tools-file"));
+  }
+  for (const CLI::Option* option : cli.get_options()) {
+    if (has_tools || option->get_group() != kToolsGroup || option->count() == 0) continue;
+    throw Error(Fault::usage, fmt::format("--{} has no meaning without --tools or --tools-file",
+                                          option->get_lnames().front()));
   }
   if (chat.url.empty()) return;
   for (const CLI::Option* option : cli.get_options()) {

@@ -42,7 +42,12 @@ struct Server {
 };
 
 Server parse_url(const std::string& url, const std::string& api_key) {
-  const size_t scheme = url.starts_with("http://") ? 7 : url.starts_with("https://") ? 8 : 0;
+  if (url.starts_with("https://")) {
+    throw Error(Fault::usage, fmt::format("--connect {}: connections are not encrypted here; give http:// and another "
+                                          "machine's port through a tunnel, as ssh -L makes one",
+                                          url));
+  }
+  const size_t scheme = url.starts_with("http://") ? 7 : 0;
   const size_t path = std::min(url.find('/', scheme), url.size());
   if (scheme == 0 || path == scheme || url.find_first_of(" \t\r\n?#@") != std::string::npos) {
     throw Error(Fault::usage, fmt::format("--connect: http://HOST:PORT is expected, not '{}'", url));

@@ -36,6 +36,9 @@ void check(const EvalOptions& options) {
   const bool text = !options.text_file.empty(), turns = !options.conversations_file.empty();
   const bool cases = !options.cases_file.empty() || !options.json_cases_file.empty();
   const bool reference = !options.reference_path.empty();
+  const bool answers = options.kind == EvalKind::tools;
+  require(answers || options.max_tokens == 0, "--max-tokens bounds answers, and only eval tools has any");
+  require(text || !options.marks_as_text, "--marks-as-text is about the text of --text");
   switch (options.kind) {
     case EvalKind::perplexity:
       require(text != turns, "eval ppl needs one of --text and --conversations");
@@ -105,7 +108,8 @@ Command add_eval(CLI::App& cli) {
   add_number(*options, "--limit", chosen->limit, int64_t{1}, std::numeric_limits<int64_t>::max(),
              "Only the first N windows, conversations or cases of each file");
   add_number(*options, "--max-tokens", chosen->max_tokens, 1, 1 << 20, "tools: longest answer; default 512");
-  add_file(*options, "--state", chosen->state_file, "Keep what is known so far here; the same command goes on from it");
+  add_file(*options, "--state", chosen->state_file, "Keep what is known so far here; the same command goes on from it")
+      ->check(not_standard_output);
   options->add_flag("--json", chosen->json, "Print the result as JSON");
   add_model_options(*options, chosen->engine);
   options->footer(kFooter);

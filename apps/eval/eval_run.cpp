@@ -60,6 +60,9 @@ std::unique_ptr<Engine> EvalRun::open(const std::string& model_path, uint64_t ra
   options.ram_bytes = ram_bytes;
   options.learn = false;  // what is used here says nothing about ordinary use
   options.keep_going = [] { return !interrupted(); };
+  options.on_progress = [this](const Progress& step) {
+    if (!works_) progress_.show(step);  // loading
+  };
   return Engine::open(options);
 }
 
@@ -71,6 +74,8 @@ void EvalRun::save() const {
 }
 
 void EvalRun::each(const char* what, size_t n_units, const std::function<void(size_t)>& unit) {
+  works_ = true;
+  progress_.erase();
   const double start = now_seconds();
   double saved = start;
   const size_t first = n_done_;

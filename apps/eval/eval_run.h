@@ -39,6 +39,7 @@ class EvalRun {
   const EvalOptions& options_;
   nlohmann::json identity_, found_ = nlohmann::json::object();
   size_t n_done_ = 0;
+  bool works_ = false;  // on units: models are loaded
   ProgressLine progress_;
 };
 

@@ -14,7 +14,7 @@ nlohmann::ordered_json evaluate_divergence(const EvalOptions& options);
 // Tool calls and JSON answers, greedy.
 nlohmann::ordered_json evaluate_tools(const EvalOptions& options);
 
-// Lines of a file of JSON objects, at most `limit` unless that is 0. Throws Error{input} with file and line.
-std::vector<nlohmann::ordered_json> read_json_lines(const std::string& path, int64_t limit);
+// Chat requests, one JSON object a line, at most `limit` unless that is 0. Throws Error{input} with `name` and line.
+std::vector<nlohmann::ordered_json> parse_requests(const std::string& text, const std::string& name, int64_t limit);
 
 }  // namespace flashmoe

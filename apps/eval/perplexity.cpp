@@ -99,7 +99,7 @@ nlohmann::ordered_json evaluate_perplexity(const EvalOptions& given) {
   const std::string text = read_text(file);
   std::vector<nlohmann::ordered_json> conversations;
   if (turns) {
-    conversations = read_json_lines(file, options.limit);
+    conversations = parse_requests(text, shown_path(file), options.limit);
   } else if (options.engine.context_tokens == 0) {
     options.engine.context_tokens = kWindowTokens;
   }

@@ -13,6 +13,7 @@
 namespace flashmoe {
 namespace {
 
+constexpr int kUsualAnswer = 512;  // tokens
 constexpr std::string_view kEndOfThought = "</think>";
 
 std::string answer_to(Engine& engine, const nlohmann::ordered_json& request, int max_tokens) {
@@ -59,33 +60,33 @@ void judge(EvalRun& run, Engine& engine, nlohmann::ordered_json request, int max
 
 }  // namespace
 
-std::vector<nlohmann::ordered_json> read_json_lines(const std::string& path, int64_t limit) {
-  std::istringstream text(read_text(path));
+std::vector<nlohmann::ordered_json> parse_requests(const std::string& text, const std::string& name, int64_t limit) {
+  std::istringstream lines(text);
   std::vector<nlohmann::ordered_json> objects;
   int64_t n_line = 0;
-  for (std::string line; std::getline(text, line) && (limit == 0 || static_cast<int64_t>(objects.size()) < limit);) {
+  for (std::string line; std::getline(lines, line) && (limit == 0 || static_cast<int64_t>(objects.size()) < limit);) {
     ++n_line;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     auto object = nlohmann::ordered_json::parse(line, nullptr, false);
     if (!object.is_object() || !object.value("messages", nlohmann::ordered_json()).is_array()) {
       throw Error(Fault::input,
-                  fmt::format("{}, line {}: a JSON object with \"messages\" is expected", shown_path(path), n_line));
+                  fmt::format("{}: line {}: a JSON object with \"messages\" is expected", name, n_line));
     }
     objects.push_back(std::move(object));
   }
-  if (objects.empty()) throw Error(Fault::input, shown_path(path) + ": there is nothing in it");
+  if (objects.empty()) throw Error(Fault::input, name + ": there is nothing in it");
   return objects;
 }
 
 nlohmann::ordered_json evaluate_tools(const EvalOptions& options) {
   std::vector<nlohmann::ordered_json> cases;
   std::string all;
-  for (const std::string& path : {options.cases_file, options.json_cases_file}) {
+  for (const bool calls : {true, false}) {
+    const std::string& path = calls ? options.cases_file : options.json_cases_file;
     if (path.empty()) continue;
-    const bool calls = path == options.cases_file;
-    for (auto& one : read_json_lines(path, options.limit)) {
+    for (auto& one : parse_requests(read_text(path), shown_path(path), options.limit)) {
       if (calls && !one.value("want", nlohmann::ordered_json()).is_array()) {
-        throw Error(Fault::input, path + ": a case without \"want\", the list of calls that are wanted");
+        throw Error(Fault::input, shown_path(path) + ": a case without \"want\", the list of calls that are wanted");
       }
       if (!calls) one.erase("want");
       all += one.dump() + "\n";
@@ -93,13 +94,14 @@ nlohmann::ordered_json evaluate_tools(const EvalOptions& options) {
     }
   }
   const std::string model = model_or_builtin(options.engine.model_path);
+  const int max_tokens = options.max_tokens > 0 ? options.max_tokens : kUsualAnswer;
   EvalRun run(options, {{"kind", "tools"},
                         {"model", model},
                         {"cases", fingerprint(all)},
-                        {"max_tokens", options.max_tokens},
+                        {"max_tokens", max_tokens},
                         {"exact", options.engine.exact}});
   const auto engine = run.open(model, options.engine.ram_bytes);
-  run.each("tools: case", cases.size(), [&](size_t i) { judge(run, *engine, cases[i], options.max_tokens); });
+  run.each("tools: case", cases.size(), [&](size_t i) { judge(run, *engine, cases[i], max_tokens); });
   nlohmann::ordered_json result = {{"model", model}, {"exact", options.engine.exact}};
   for (const char* key : {"tool_cases", "well_formed", "exact", "json_cases", "json_valid"}) {
     if (run.found().contains(key)) result[key == std::string("exact") ? "exact_calls" : key] = run.found()[key];

@@ -21,6 +21,14 @@ bool is_same_origin(std::string_view origin, std::string_view host) {
   return false;
 }
 
+bool is_origin(std::string_view text) {
+  if (text == "*" || text == "null") return true;
+  const size_t scheme = text.find("://");
+  if (scheme == 0 || scheme == std::string_view::npos) return false;
+  const std::string_view host = text.substr(scheme + 3);
+  return !host.empty() && host.find_first_of("/?# ") == std::string_view::npos;
+}
+
 bool is_header_list(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == ',' || c == ' ';

@@ -19,6 +19,7 @@
 #include "quantities.h"
 #include "serve/http_server.h"
 #include "serve/listener.h"
+#include "serve/origin.h"
 #include "session_options.h"
 #include "terminal.h"
 #include "trace_options.h"
@@ -49,19 +50,21 @@ struct ServeOptions {
 void add_network_options(CLI::App& cli, ServeOptions& serve) {
   cli.add_option("--host", serve.host, "Address to listen on; default 127.0.0.1. Any but this machine's own wants a key")
       ->option_text("ADDRESS")
-      ->check(some("an address"));
+      ->check(expect("an address"));
   add_number(cli, "--port", serve.port, 0, 65535, "Port; default 8080; 0: any free one, which is told");
   cli.add_option("--api-key", serve.access.api_key,
                  "Key that requests must bring; better in the environment as FLASHMOE_API_KEY, where ps does not show it")
       ->option_text("KEY")
-      ->check(some("a key"))
+      ->check(expect("a key"))
       ->envname("FLASHMOE_API_KEY");
   cli.add_option("--cors", serve.access.origins,
                  "Origin of pages elsewhere that may ask, such as https://example.org, or *; may be given again; "
                  "default: none")
       ->option_text("ORIGIN")
       ->allow_extra_args(false)
-      ->check(some("an origin"));
+      ->check([](const std::string& text) {
+        return is_origin(text) ? "" : "an origin such as https://example.org, or *, is expected, not '" + text + "'";
+      });
   constexpr size_t kLeast = 1, kMostConnections = 100'000;
   add_number(cli, "--max-connections", serve.limits.n_connections, kLeast, kMostConnections,
              "Connections at once; further ones are told 503; default 1024");
@@ -83,6 +86,7 @@ void add_service_options(CLI::App& cli, ServiceOptions& service) {
   add_number(cli, "--queue", service.n_waiting, 0, ServiceOptions::kMostWaiting,
              "Requests that may wait for their turn; further ones are told 503; default 64");
   add_session_options(cli, service, "none, what was read is forgotten with the server");
+  cli.get_option("--sessions-size")->needs("--sessions");
 }
 
 std::string name_of(const ModelReport& report) {

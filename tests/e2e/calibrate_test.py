@@ -89,6 +89,9 @@ class CalibrateTest(Case):
         self.assert_fails(flashmoe("calibrate", "--out", out, "--text", empty), 1, "no text")
         self.assert_fails(flashmoe("calibrate", "--out", self.folder / "no" / "x", "--text", TEXT), 1, "no")
         self.assert_fails(flashmoe("calibrate", "--text", TEXT), 2, "--out")
+        self.assert_fails(flashmoe("calibrate", "--text", TEXT, "--out", "-"), 2, "--out", "standard output")
+        absent = ["--text", self.folder / "absent.txt"]  # told before the model is looked for
+        self.assert_fails(flashmoe("calibrate", *absent, "--out", out, "-m", "no.gguf"), 1, "absent.txt")
 
 
 if __name__ == "__main__":

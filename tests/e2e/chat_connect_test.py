@@ -281,7 +281,8 @@ class Pipes(Connected):
     def test_wrong_urls_and_nobody_there(self):
         for url in ("localhost:1", "http://", "ftp://x", "http://a b"):
             self.assert_fails(flashmoe("chat", "--connect", url, stdin=b"q\n"), 2, "--connect", url)
-        self.assert_fails(flashmoe("chat", "--connect", "http://127.0.0.1:9", stdin=b"q\n"), 1, "127.0.0.1:9")
+        self.assert_fails(flashmoe("chat", "--connect", "https://x", stdin=b"q\n"), 2, "https://x", "tunnel")
+        self.assert_fails(flashmoe("chat", "--connect", "http://127.0.0.1:9", stdin=b"q\n"), 1, "127.0.0.1:9", "flashmoe serve")
 
     def test_engine_options_have_no_meaning(self):
         for option, value in (("--ram", "8G"), ("--model", "x"), ("--threads", "2")):

@@ -144,7 +144,9 @@ class Pipes(ChatCase):
 
     def test_wrong_usage(self):
         for arguments, parts in ((["--tools-seconds", "0"], ["--tools-seconds"]), (["--stop", ""], ["--stop"]),
-                                 (["--tools-dir", "none", "--tools", "--yes"], ["none"]), (["--api-key", "x"], ["--api-key"])):
+                                 (["--tools-dir", "none", "--tools", "--yes"], ["none"]), (["--api-key", "x"], ["--api-key"]),
+                                 (["--yes"], ["--yes", "--tools"]), (["--tools-rounds", "3"], ["--tools-rounds", "--tools-file"]),
+                                 (["--no-sessions", "--sessions-size", "1G"], ["--sessions-size"]), (["--resume", ""], ["a chat"])):
             self.assert_fails(flashmoe("chat", *arguments, stdin=b"x\n"), 2, *parts)
         self.assert_fails(flashmoe("chat", "-m", "none.gguf", stdin=b"x\n"), 1, "none.gguf")
 

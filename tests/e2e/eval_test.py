@@ -6,7 +6,8 @@ import unittest
 
 import numpy
 
-from flashmoe_cli import MODEL, PATIENCE, SLOW, SOURCE_DIR, Case, flashmoe, start
+from flashmoe_cli import BINARY, MODEL, PATIENCE, SLOW, SOURCE_DIR, Case, flashmoe, start
+from terminal_session import errors_on_terminal
 
 EVAL = SOURCE_DIR / "models" / "spark" / "eval"
 TEXT = EVAL / "text.txt"
@@ -47,6 +48,20 @@ class EvalTest(Case):
         got = self.evaluate("ppl", "--conversations", CONVERSATIONS, "--limit", "6")["assistant_turns"]
         self.assertGreater(got["tokens"], 200)
         self.assertLess(got["perplexity"], 1.3)
+
+    def test_requests_come_through_a_pipe(self):
+        requests = CONVERSATIONS.read_bytes().splitlines()[0]
+        run = flashmoe("eval", "ppl", "--conversations", "-", "--json", stdin=requests)
+        self.assertGreater(json.loads(self.assert_done(run).out)["assistant_turns"]["tokens"], 10)
+
+    def test_loading_and_units_are_shown_to_a_terminal_alone(self):
+        command = [BINARY, "eval", "ppl", "--text", TEXT, "--limit", "2", "--ctx", "128"]
+        code, out, shown = errors_on_terminal(command)
+        self.assertEqual(code, 0)
+        self.assertNotIn(b"\x1b", out)
+        self.assertIn(b"loading", shown)
+        self.assertIn(b"perplexity: window  0 of 2", shown)
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown[-80:])
 
     def test_a_model_does_not_diverge_from_itself(self):
         got = self.evaluate("kld", "--reference", MODEL, "--text", TEXT, "--limit", "1", "--ctx", "256")
@@ -107,6 +122,9 @@ class EvalTest(Case):
                 (2, ["does not take"], ["tools", "--cases", CASES, "--text", TEXT]),
                 (2, ["--cases or --json-cases"], ["tools"]),
                 (1, ["nothing to score"], ["ppl", "--text", short]),
+                (2, ["--max-tokens"], ["ppl", "--text", TEXT, "--max-tokens", "3"]),
+                (2, ["--marks-as-text"], ["tools", "--cases", CASES, "--marks-as-text"]),
+                (2, ["--state", "standard output"], ["ppl", "--text", TEXT, "--state", "-"]),
                 (1, ["line 2"], ["tools", "--json-cases", broken]),
                 (1, ["want"], ["tools", "--cases", JSON_CASES]),
                 (1, ["missing.txt"], ["ppl", "--text", self.folder / "missing.txt"]),

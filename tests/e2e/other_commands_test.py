@@ -35,6 +35,10 @@ class Inspect(Case):
         report = json.loads(self.assert_done(flashmoe("inspect", "--json")).out)
         self.assertEqual(report["n_layers"], 8)
 
+    def test_a_model_may_be_named_as_everywhere_else(self):
+        self.assertEqual(flashmoe("inspect", "-m", MODEL).out, self.assert_done(flashmoe("inspect", MODEL)).out)
+        self.assert_fails(flashmoe("inspect", MODEL, "-m", MODEL), 2, "--model")
+
 
 class Tokenize(Case):
     TEXTS = ["Hello world", " two  spaces ", "line\nbreak\n", "naïve 日本語 🎉 e\u0301", "<|im_start|>user\n", "", "12345"]

@@ -66,8 +66,14 @@ class WrongUsage(Case):
         self.assert_usage("inspect", "run", "-p", "x", "inspect")
         self.assertNotIn("family", self.assert_done(flashmoe("tokenize", "inspect")).out)
 
-    def test_logits_need_a_file(self):
-        self.assert_usage("--out", "logits", "--ids", "-", "--out", "-", stdin=b"1")
+    def test_files_to_write_are_not_standard_output(self):
+        for arguments in (["logits", "--ids", "-", "--out"], ["run", "-p", "x", "--stats-json"], ["run", "-p", "x", "--trace"],
+                          ["report", "x", "-o"]):
+            self.assert_usage("not standard output", *arguments, "-", stdin=b"1")
+
+    def test_what_would_be_ignored(self):
+        self.assert_usage("--sessions", "serve", "--sessions-size", "1G")
+        self.assert_usage("--cors", "serve", "--cors", "example.org")
 
     def test_given_twice(self):
         self.assert_usage("--tokens", "run", "-p", "x", "-n", "1", "-n", "2")

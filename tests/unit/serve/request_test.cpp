@@ -103,6 +103,13 @@ TEST(Origin, OnlyThisMachineAndThisServer) {
   EXPECT_FALSE(is_same_origin("null", "null"));
 }
 
+TEST(Origin, IsASchemeAndAHost) {
+  for (const char* text : {"*", "null", "https://example.org", "http://localhost:3000"}) EXPECT_TRUE(is_origin(text)) << text;
+  for (const char* text : {"", "example.org", "://x", "https://", "https://example.org/", "https://a b"}) {
+    EXPECT_FALSE(is_origin(text)) << text;
+  }
+}
+
 TEST(Errors, HaveTheApisOwnShape) {
   const ApiError error(503, "full");
   EXPECT_EQ(error_json(Api::anthropic, error), R"({"type":"error","error":{"type":"overloaded_error","message":"full"}})");
