@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 COLUMNS = ["commit", "machine", "model", "setting", "tok_s", "ttft_s", "memory_gb", "verdict", "source"]
-VERDICTS = {"kept", "refuted", "baseline"}
+MARKS = {"kept": ("o", "#14508c"), "refuted": ("o", "#ffffff"), "baseline": ("s", "#c2620a")}  # shape, filling
 WIDTH, ROW, LEFT, RIGHT = 720, 200, 60, 24
 
 
@@ -22,8 +22,8 @@ def read(path):
             raise SystemExit(f"{path}: the columns must be {', '.join(COLUMNS)}")
         rows = []
         for number, row in enumerate(reader, 2):
-            if None in row or None in row.values() or row["verdict"] not in VERDICTS:
-                raise SystemExit(f"{path}:{number}: expected {len(COLUMNS)} columns, verdict one of {sorted(VERDICTS)}")
+            if None in row or None in row.values() or row["verdict"] not in MARKS:
+                raise SystemExit(f"{path}:{number}: expected {len(COLUMNS)} columns, verdict one of {sorted(MARKS)}")
             for name in ("tok_s", "ttft_s", "memory_gb"):
                 try:
                     row[name] = None if row[name] == "-" else float(row[name])
@@ -50,6 +50,13 @@ def escaped(text):
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
+def mark(verdict, x, y):
+    """Path of a mark: a disc, or a square, told apart without colours."""
+    if MARKS[verdict][0] == "s":
+        return f"M{x - 5:.1f} {y - 5:.1f}h10v10h-10z"
+    return f"M{x - 5:.1f} {y:.1f}a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z"
+
+
 def draw_group(name, points, top):
     """SVG of one chart whose upper edge is at `top`."""
     most = max(p[0] for p in points) * 1.15
@@ -63,13 +70,14 @@ def draw_group(name, points, top):
         value = most * part
         out.append(f'<path d="M{LEFT} {y(value):.1f}H{WIDTH - RIGHT}" stroke="#ccc"/>'
                    f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>')
-    best = "".join(f"{'M' if i == 0 else 'L'}{x(i):.1f} {y(p[1]):.1f}" for i, p in enumerate(points))
+    best = "".join(f"M{x(0):.1f} {y(p[1]):.1f}" if i == 0 else f"H{x(i):.1f}V{y(p[1]):.1f}" for i, p in enumerate(points))
     out.append(f'<path d="{best}" fill="none" stroke="#14508c" stroke-width="2"/>')
-    for i, (speed, _, row) in enumerate(points):
-        fill = {"kept": "#14508c", "refuted": "#fff", "baseline": "#c2620a"}[row["verdict"]]
-        out.append(f'<circle cx="{x(i):.1f}" cy="{y(speed):.1f}" r="5" fill="{fill}" stroke="#14508c">'
-                   f'<title>{escaped(row["source"])}</title></circle>'
-                   f'<text x="{x(i):.1f}" y="{y(speed) - 9:.1f}" text-anchor="middle">{speed:g}</text>'
+    for i, (speed, best_so_far, row) in enumerate(points):
+        # Away from the line, which lies on the best and above all others.
+        label_y = y(speed) - 9 if speed == best_so_far else y(speed) + 18
+        out.append(f'<path d="{mark(row["verdict"], x(i), y(speed))}" fill="{MARKS[row["verdict"]][1]}" stroke="#14508c">'
+                   f'<title>{escaped(row["source"])}</title></path>'
+                   f'<text x="{x(i):.1f}" y="{label_y:.1f}" text-anchor="middle">{speed:g}</text>'
                    f'<text x="{x(i):.1f}" y="{plot_bottom + 16}" text-anchor="middle">{escaped(row["commit"])}</text>')
     return out
 
@@ -81,7 +89,7 @@ def svg(groups):
     for i, (name, points) in enumerate(groups.items()):
         out += draw_group(name, points, i * ROW)
     out.append(f'<text x="{LEFT}" y="{height - 10}">decode, tok/s, by commit; line: the best so far; filled: kept, '
-               'hollow: refuted, orange: another engine</text></svg>')
+               'hollow: refuted, square: another engine</text></svg>')
     return "\n".join(out) + "\n"
 
 
@@ -97,10 +105,10 @@ def write_png(groups, path):
     for (name, points), axis in zip(groups.items(), axes[:, 0]):
         where = range(len(points))
         axis.step(where, [p[1] for p in points], where="post", color="#14508c", label="best so far")
-        for verdict, face in (("kept", "#14508c"), ("refuted", "white"), ("baseline", "#c2620a")):
+        for verdict, (shape, face) in MARKS.items():
             chosen = [(i, p[0]) for i, p in enumerate(points) if p[2]["verdict"] == verdict]
             if chosen:
-                axis.plot(*zip(*chosen), "o", markerfacecolor=face, markeredgecolor="#14508c", label=verdict)
+                axis.plot(*zip(*chosen), shape, markerfacecolor=face, markeredgecolor="#14508c", label=verdict)
         axis.set_xticks(list(where), [p[2]["commit"] for p in points], fontsize=8)
         axis.set_ylim(0, max(p[0] for p in points) * 1.15)
         axis.set_title(", ".join(name), fontsize=10)
