@@ -43,7 +43,7 @@ std::string time_left(const Progress& progress) {
   return seconds < 120 ? fmt::format("  {} s left", seconds) : fmt::format("  {} min left", (seconds + 59) / 60);
 }
 
-constexpr std::array<const char*, 3> kCountedInBytes = {"loading", "packing", "verifying"};
+constexpr std::array<const char*, 4> kCountedInBytes = {"opening", "loading", "packing", "verifying"};
 constexpr std::array<const char*, 2> kCountedInSteps = {"reading the trace", "simulating"};
 
 bool is_among(const char* what, std::span<const char* const> names) {

@@ -70,6 +70,15 @@ void learn_waits(const WaitSums& sums, TraceTiming& timing) {
   if (sums.n_guessed > 0) timing.wait_per_guess_s = (sums.guessed_s - without_s) / sums.n_guessed;
 }
 
+std::unique_ptr<TraceReader> open_telling(const TraceQuestion& question) {
+  const uint64_t start_ns = now_ns();
+  const auto file = open_file(question.path);
+  return open_trace(file, question.unfinished, [&](uint64_t bytes) {
+    if (question.keep_going && !question.keep_going()) fail(Fault::interrupted, "interrupted while opening the trace");
+    if (question.on_progress) question.on_progress({"opening", bytes, file->size(), seconds_since(start_ns)});
+  });
+}
+
 }  // namespace
 
 uint64_t decode_ns(const TraceStep& step, const TraceStep* next) {
@@ -81,7 +90,7 @@ uint64_t decode_ns(const TraceStep& step, const TraceStep* next) {
 
 TracePasses::TracePasses(const TraceQuestion& question, const char* what, int n_passes)
     : question_(question),
-      trace_(open_trace(question.path, question.unfinished)),
+      trace_(open_telling(question)),
       what_(what),
       n_total_(trace_->end().n_steps * static_cast<uint64_t>(n_passes)),
       start_ns_(now_ns()) {}

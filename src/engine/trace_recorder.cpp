@@ -48,6 +48,7 @@ TraceHeader trace_header(const TracedRun& run, const ExpertSource& experts, cons
   h.n_experts = table.n_experts;
   h.n_used = table.n_used;
   h.has_outcomes = h.has_times = h.has_weights = h.has_sequences = h.has_unasked = true;
+  h.has_given_back = !experts.slots_given_back().empty();
   h.has_guesses = options.guesses;
   h.has_scores = options.scores;
   h.classes = slot_classes(table, run.alignment);
@@ -119,6 +120,8 @@ void TraceRecorder::began(const Batch& batch) {
   step_.n_rows = static_cast<int>(batch.n());
   step_.decode = std::all_of(batch.runs.begin(), batch.runs.end(), [](const Run& run) { return run.n_rows == 1; });
   note_runs(batch);
+  const auto given_back = experts_.slots_given_back();
+  step_.given_back.assign(given_back.begin(), given_back.end());
   step_.start_ns = now_ns() - begin_ns_;
   for (TraceLayer& layer : step_.layers) {
     layer.outcomes.clear();

@@ -11,6 +11,7 @@ CacheSize::CacheSize(const std::vector<SlotClass>& classes, const std::vector<Sl
                      const std::vector<std::byte*>& places)
     : places_(places), full_bytes_(slots_bytes(classes)), bytes_(full_bytes_) {
   CHECK(floor.size() == classes.size());
+  n_given_back_.assign(classes.size(), 0);
   for (size_t c = 0; c < classes.size(); ++c) {
     classes_.push_back({classes[c].slot_bytes, classes[c].n_records, classes[c].n_slots, floor[c].n_slots});
     classes_.back().retired.reserve(static_cast<size_t>(classes[c].n_slots));
@@ -39,6 +40,7 @@ bool CacheSize::follow(uint64_t bytes, ExpertCache& cache) {
       slots.retired.pop_back();
       bytes_ += slots.slot_bytes;
     }
+    n_given_back_[c] = static_cast<int32_t>(slots.retired.size());
   }
   return bytes_ != before;
 }

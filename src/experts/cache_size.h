@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "experts/cache.h"
@@ -21,6 +22,7 @@ class CacheSize {
   bool follow(uint64_t bytes, ExpertCache& cache);
 
   uint64_t given_back_bytes() const { return full_bytes_ - bytes_; }
+  std::span<const int32_t> slots_given_back() const { return n_given_back_; }  // [classes]
   // The most experts that can be held at the same time whatever their layer; n_records when all have a slot.
   int fewest_slots(int n_records) const;
 
@@ -36,6 +38,7 @@ class CacheSize {
   int wanted(const Class& slots, uint64_t bytes) const;
 
   std::vector<Class> classes_;
+  std::vector<int32_t> n_given_back_;  // [classes]
   std::vector<std::byte*> places_;
   uint64_t full_bytes_ = 0, bytes_ = 0;  // of the plan, in use
 };

@@ -98,6 +98,7 @@ class StreamedExperts final : public ExpertSource {
     const std::lock_guard lock(mutex_);
     return {guess_stats_.guessed, n_warmed_up_};
   }
+  std::span<const int32_t> slots_given_back() const override { return size_.slots_given_back(); }
   UseRates use_rates() const override;
 
  protected:

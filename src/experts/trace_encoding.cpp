@@ -122,6 +122,15 @@ void decode_runs(BlockReader& in, TraceStep& step) {
   }
 }
 
+void decode_given_back(const TraceHeader& h, BlockReader& in, TraceStep& step) {
+  step.given_back.resize(h.classes.size());
+  for (size_t c = 0; c < h.classes.size(); ++c) {
+    const uint64_t n = in.varint();
+    if (n > 0 && n >= static_cast<uint64_t>(h.classes[c].n_slots)) in.refuse();  // one at least is left to read into
+    step.given_back[c] = static_cast<int32_t>(n);
+  }
+}
+
 std::array<uint64_t, kTraceEndCounts> counts_of(const TraceEnd& e) {
   return {e.n_steps,    e.n_rows,        e.n_decoded,    uint64_t{e.full}, e.cache.hits,  e.cache.misses,
           e.bytes_read, e.warm_up_bytes, e.wasted_bytes, e.read_busy_ns,   e.read_wait_ns};
@@ -138,6 +147,11 @@ void encode_step(const TraceHeader& h, const TraceStep& step, uint64_t last_star
     for (const TraceRun& run : step.runs) {
       put_varint(out, run.sequence);
       put_varint(out, static_cast<uint64_t>(run.n_rows));
+    }
+  }
+  if (h.has_given_back) {
+    for (size_t c = 0; c < h.classes.size(); ++c) {
+      put_varint(out, c < step.given_back.size() ? static_cast<uint64_t>(step.given_back[c]) : 0);
     }
   }
   if (h.has_times) {
@@ -180,6 +194,8 @@ void decode_step(const TraceHeader& h, std::string_view block, const std::string
   } else {
     step.runs.push_back({0, step.n_rows});
   }
+  step.given_back.clear();
+  if (h.has_given_back) decode_given_back(h, in, step);
   step.busy_ns = h.has_times ? in.time_ns() : 0;
   step.embed_ns = h.has_times ? in.time_ns() : 0;
   step.logits_ns = h.has_times ? in.time_ns() : 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -15,8 +16,8 @@ constexpr double kLfuHalfLifeTokens = 8;
 // Whoever has the smallest key goes first, the lower record among equals. A policy is what the key is.
 class KeyedCache : public ReplayCache {
  public:
-  KeyedCache(const TraceHeader& header, size_t n_slots)
-      : n_experts_(static_cast<size_t>(header.n_experts)), n_slots_(n_slots) {
+  KeyedCache(const TraceHeader& header, const PolicySlots& slots)
+      : n_experts_(static_cast<size_t>(header.n_experts)), slots_(slots), n_slots_(slots.n) {
     key_.assign(static_cast<size_t>(header.n_layers) * n_experts_, 0);
     held_.assign(key_.size(), false);
   }
@@ -25,7 +26,7 @@ class KeyedCache : public ReplayCache {
     missed.absent.clear();
     missed.guessed.clear();
     const TraceLayer& picks = step.layers[layer];
-    if (layer == 0) n_tokens_ += step.n_rows;
+    if (layer == 0) begin(step);
     const size_t first = layer * n_experts_;
     for (const int32_t expert : picks.distinct) {
       const size_t record = first + static_cast<size_t>(expert);
@@ -55,6 +56,13 @@ class KeyedCache : public ReplayCache {
   size_t n_records() const { return key_.size(); }
 
  private:
+  void begin(const TraceStep& step) {
+    n_tokens_ += step.n_rows;
+    if (!slots_.given_back) return;
+    n_slots_ = slots_.n - static_cast<size_t>(std::accumulate(step.given_back.begin(), step.given_back.end(), 0));
+    for (; order_.size() > n_slots_; order_.erase(order_.begin())) held_[order_.begin()->second] = false;
+  }
+
   bool evict(size_t layer, const TraceLayer& picks) {
     for (auto victim = order_.begin(); victim != order_.end(); ++victim) {
       const size_t record = victim->second;
@@ -70,7 +78,9 @@ class KeyedCache : public ReplayCache {
     return false;
   }
 
-  size_t n_experts_, n_slots_;
+  size_t n_experts_;
+  PolicySlots slots_;
+  size_t n_slots_;  // of this step
   int64_t n_tokens_ = 0;
   std::vector<double> key_;  // [n_layers, n_experts]
   std::vector<bool> held_;
@@ -90,7 +100,7 @@ class Lru final : public KeyedCache {
 // what they were at token 0 stays in order.
 class Lfu final : public KeyedCache {
  public:
-  Lfu(const TraceHeader& header, size_t n_slots) : KeyedCache(header, n_slots) { uses_.assign(n_records(), {}); }
+  Lfu(const TraceHeader& header, const PolicySlots& slots) : KeyedCache(header, slots) { uses_.assign(n_records(), {}); }
 
  private:
   struct Uses {
@@ -111,8 +121,8 @@ class Lfu final : public KeyedCache {
 // Knows what comes, and lets go of what is needed last.
 class Belady final : public KeyedCache {
  public:
-  Belady(const TraceHeader& header, size_t n_slots, const FutureUses& future)
-      : KeyedCache(header, n_slots), future_(future) {}
+  Belady(const TraceHeader& header, const PolicySlots& slots, const FutureUses& future)
+      : KeyedCache(header, slots), future_(future) {}
 
  private:
   double key(size_t) override { return -static_cast<double>(future_.next_use(n_picks_++)); }
@@ -122,16 +132,16 @@ class Belady final : public KeyedCache {
 
 }  // namespace
 
-std::unique_ptr<ReplayCache> make_policy_cache(CachePolicy policy, const TraceHeader& header, size_t n_slots,
+std::unique_ptr<ReplayCache> make_policy_cache(CachePolicy policy, const TraceHeader& header, const PolicySlots& slots,
                                                const FutureUses* future) {
   switch (policy) {
     case CachePolicy::lru:
-      return std::make_unique<Lru>(header, n_slots);
+      return std::make_unique<Lru>(header, slots);
     case CachePolicy::lfu:
-      return std::make_unique<Lfu>(header, n_slots);
+      return std::make_unique<Lfu>(header, slots);
     case CachePolicy::belady:
       CHECK(future != nullptr);
-      return std::make_unique<Belady>(header, n_slots, *future);
+      return std::make_unique<Belady>(header, slots, *future);
     case CachePolicy::two_timescale:
       break;
   }

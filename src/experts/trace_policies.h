@@ -7,8 +7,13 @@
 
 namespace flashmoe {
 
-// lru, lfu or belady over `n_slots` slots for any expert. Picks of a layer are taken one after the other.
-std::unique_ptr<ReplayCache> make_policy_cache(CachePolicy policy, const TraceHeader& header, size_t n_slots,
+struct PolicySlots {
+  size_t n = 0;             // for any expert
+  bool given_back = false;  // fewer while the run had given some back
+};
+
+// lru, lfu or belady. Picks of a layer are taken one after the other.
+std::unique_ptr<ReplayCache> make_policy_cache(CachePolicy policy, const TraceHeader& header, const PolicySlots& slots,
                                                const FutureUses* future);
 
 }  // namespace flashmoe

@@ -14,12 +14,13 @@ constexpr size_t kReadBytes = 1 << 20;  // at once
 
 class BinaryTrace final : public TraceReader {
  public:
-  BinaryTrace(std::shared_ptr<File> file, bool unfinished) : file_(std::move(file)) {
+  BinaryTrace(std::shared_ptr<File> file, bool unfinished, const OnLookedThrough& on_looked_through)
+      : file_(std::move(file)) {
     const bool whole = read_end(unfinished);
     read_header();
     count_.assign(static_cast<size_t>(header_.n_experts), 0);
     steps_end_ = whole ? file_->size() - kTraceEndBytes : file_->size();
-    if (!whole) count_whole_steps();
+    if (!whole) count_whole_steps(on_looked_through);
   }
 
   bool next(TraceStep& step) override {
@@ -61,13 +62,14 @@ class BinaryTrace final : public TraceReader {
   }
 
   // Up to the first one that is not whole: the rest was on its way when the writer ended.
-  void count_whole_steps() {
+  void count_whole_steps(const OnLookedThrough& on_looked_through) {
     end_.n_steps = UINT64_MAX;
     TraceEnd counted;
     TraceStep step;
     uint64_t whole_until = at_;
     try {
       while (next(step)) {
+        if (on_looked_through && at_ / kReadBytes != whole_until / kReadBytes) on_looked_through(at_);
         whole_until = at_;
         ++counted.n_steps;
         counted.n_rows += static_cast<uint64_t>(step.n_rows);
@@ -130,18 +132,19 @@ std::unique_ptr<TraceReader> open_trace(const std::string& path, bool unfinished
   return open_trace(open_file(path), unfinished);
 }
 
-std::unique_ptr<TraceReader> open_trace(std::shared_ptr<File> file, bool unfinished) {
+std::unique_ptr<TraceReader> open_trace(std::shared_ptr<File> file, bool unfinished,
+                                        const OnLookedThrough& on_looked_through) {
   const std::string path = file->path();
   std::string start(static_cast<size_t>(std::min<uint64_t>(kTraceMagic.size(), file->size())), '\0');
   file->read(0, std::as_writable_bytes(std::span(start)));
   std::unique_ptr<TraceReader> trace;
-  if (start == kTraceMagic || start == kFirstTraceMagic) {
-    trace = std::make_unique<BinaryTrace>(std::move(file), unfinished);
+  if (std::find(kTraceMagics.begin(), kTraceMagics.end(), start) != kTraceMagics.end()) {
+    trace = std::make_unique<BinaryTrace>(std::move(file), unfinished, on_looked_through);
   } else if (start.starts_with('{')) {
-    trace = open_text_trace(std::move(file));
+    trace = open_text_trace(std::move(file), on_looked_through);
   } else if (start.starts_with(kTraceMagic.substr(0, 5))) {
-    fail(Fault::unsupported, "{}: a routing trace of version {}; this build reads {} and {}", path, start.substr(5),
-         kFirstTraceMagic.substr(5), kTraceMagic.substr(5));
+    fail(Fault::unsupported, "{}: a routing trace of version {}; this build reads {} to {}", path, start.substr(5),
+         kTraceMagics.front().substr(5), kTraceMagic.substr(5));
   } else {
     fail(Fault::input, "{}: not a routing trace: neither a file of flashmoe run --trace nor JSON lines of picks", path);
   }

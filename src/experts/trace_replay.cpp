@@ -12,17 +12,23 @@
 namespace flashmoe {
 namespace {
 
+bool has_recorded_size(const TraceHeader& header, const std::vector<SlotClass>& classes) {
+  return std::equal(classes.begin(), classes.end(), header.classes.begin(), header.classes.end(),
+                    [](const SlotClass& a, const SlotClass& b) { return a.n_slots == b.n_slots; });
+}
+
 // The bookkeeping of StreamedExperts: the same calls of the same cache in the same order, waves, guesses and all.
 class EngineReplay final : public ReplayCache {
  public:
   EngineReplay(const TraceHeader& header, const std::vector<SlotClass>& classes)
-      : n_experts_(header.n_experts), reads_unasked_(header.has_unasked), cache_(header.n_layers, header.n_experts, cache_classes(classes)) {
-    const auto n_records = static_cast<size_t>(header.n_layers) * static_cast<size_t>(header.n_experts);
-    max_picks_ = n_records;
-    for (const SlotClass& slots : classes) {
-      if (slots.n_slots < slots.n_records) max_picks_ = std::min(max_picks_, static_cast<size_t>(slots.n_slots));
-    }
-    guessed_.assign(n_records, false);
+      : n_experts_(header.n_experts),
+        reads_unasked_(header.has_unasked),
+        gives_back_(has_recorded_size(header, classes)),
+        cache_(header.n_layers, header.n_experts, cache_classes(classes)),
+        classes_(classes),
+        given_back_(classes.size()) {
+    guessed_.assign(static_cast<size_t>(header.n_layers) * static_cast<size_t>(header.n_experts), false);
+    count_slots();
     if (!header.rates.empty()) cache_.expect(header.rates);
     if (header.has_unasked) warm_up_ = most_used_first(header.n_layers, header.n_experts, header.rates);
   }
@@ -31,6 +37,7 @@ class EngineReplay final : public ReplayCache {
     missed.absent.clear();
     missed.guessed.clear();
     const TraceLayer& picks = step.layers[layer];
+    if (layer == 0 && gives_back_) give_back(step.given_back);
     if (reads_unasked_) warm_up(picks.n_warmed_up);
     first_row_.assign(1, 0);
     for (const int32_t n : picks.n_picks) first_row_.push_back(first_row_.back() + n);
@@ -49,6 +56,30 @@ class EngineReplay final : public ReplayCache {
   bool holds(int layer, int expert) const override { return cache_.find(layer, expert) != ExpertCache::kNoSlot; }
 
  private:
+  void count_slots() {
+    max_picks_ = guessed_.size();
+    for (size_t c = 0; c < classes_.size(); ++c) {
+      const int n_slots = classes_[c].n_slots - static_cast<int>(given_back_[c].size());
+      if (n_slots < classes_[c].n_records) max_picks_ = std::min(max_picks_, static_cast<size_t>(n_slots));
+    }
+  }
+
+  // Until as many slots [classes] are out of use as in the run; at a moment when none is pinned.
+  void give_back(std::span<const int32_t> n_slots) {
+    for (size_t c = 0; c < n_slots.size(); ++c) {
+      std::vector<int>& slots = given_back_[c];
+      while (std::ssize(slots) < n_slots[c]) {
+        slots.push_back(cache_.retire(static_cast<int>(c)));
+        CHECK(slots.back() != ExpertCache::kNoSlot);
+      }
+      while (std::ssize(slots) > n_slots[c]) {
+        cache_.restore(slots.back());
+        slots.pop_back();
+      }
+    }
+    count_slots();
+  }
+
   // Into following_.
   void acquire(int layer, const TraceLayer& picks, int n_rows, size_t first, size_t n, ReplayMisses& missed) {
     const auto experts = std::span(picks.distinct).subspan(first, n);
@@ -118,8 +149,10 @@ class EngineReplay final : public ReplayCache {
   }
 
   int n_experts_;
-  bool reads_unasked_;
+  bool reads_unasked_, gives_back_;
   ExpertCache cache_;
+  std::vector<SlotClass> classes_;
+  std::vector<std::vector<int>> given_back_;  // [classes], slots
   size_t max_picks_ = 0;
   std::vector<int32_t> first_row_;
   std::vector<int> lease_, following_;
@@ -150,9 +183,9 @@ void FutureUses::note(int layer, const TraceLayer& picks) {
 std::unique_ptr<ReplayCache> make_replay_cache(CachePolicy policy, const TraceHeader& header,
                                                const std::vector<SlotClass>& classes, const FutureUses* future) {
   if (policy == CachePolicy::two_timescale) return std::make_unique<EngineReplay>(header, classes);
-  size_t n_slots = 0;
-  for (const SlotClass& slots : classes) n_slots += static_cast<size_t>(slots.n_slots);
-  return make_policy_cache(policy, header, n_slots, future);
+  PolicySlots slots{.given_back = has_recorded_size(header, classes)};
+  for (const SlotClass& of_class : classes) slots.n += static_cast<size_t>(of_class.n_slots);
+  return make_policy_cache(policy, header, slots, future);
 }
 
 }  // namespace flashmoe

@@ -16,10 +16,12 @@ constexpr size_t kReadBytes = 1 << 20, kLongestLine = 16 << 20;
 
 class TextTrace final : public TraceReader {
  public:
-  explicit TextTrace(std::shared_ptr<File> file) : file_(std::move(file)) {
+  TextTrace(std::shared_ptr<File> file, const OnLookedThrough& on_looked_through) : file_(std::move(file)) {
     header_.model = std::filesystem::path(file_->path()).filename().string();
     TraceStep step;
-    while (next(step)) ++end_.n_steps;
+    for (uint64_t told = 0; next(step); ++end_.n_steps) {
+      if (on_looked_through && read_ != told) on_looked_through(told = read_);
+    }
     end_.n_rows = end_.n_decoded = end_.n_steps;
     header_.n_experts = static_cast<int>(round_up(static_cast<uint64_t>(largest_) + 1, 8));
     rewind();
@@ -111,8 +113,8 @@ class TextTrace final : public TraceReader {
 
 }  // namespace
 
-std::unique_ptr<TraceReader> open_text_trace(std::shared_ptr<File> file) {
-  return std::make_unique<TextTrace>(std::move(file));
+std::unique_ptr<TraceReader> open_text_trace(std::shared_ptr<File> file, const OnLookedThrough& on_looked_through) {
+  return std::make_unique<TextTrace>(std::move(file), on_looked_through);
 }
 
 }  // namespace flashmoe

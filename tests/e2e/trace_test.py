@@ -131,11 +131,20 @@ class Trace(Case):
             self.assertRegex(shown, rb"^\r[a-z ]+  [\d,]+ of [\d,]+ steps  [\d.]+ steps/s")
             self.assertTrue(shown.endswith(b"\r\x1b[K"), shown[-80:])
 
+    def test_opening_is_shown_where_all_must_be_looked_through(self):
+        path = self.folder / "picks.jsonl"
+        path.write_text('{"layers": [[1, 8], [2, 9]]}\n' * 150_000, encoding="utf-8")
+        code, _, shown = errors_on_terminal([BINARY, "trace", path])
+        self.assertEqual(code, 0)
+        self.assertRegex(shown, rb"^\ropening  [\d.]+ MB of 4.35 MB  ")
+
     def test_progress_plot(self):
         prefix = self.folder / "progress"
         tool = [sys.executable, SOURCE_DIR / "tools" / "progress.py", "-o", prefix]
         subprocess.run(tool, check=True, capture_output=True)
-        self.assertIn("</svg>", prefix.with_suffix(".svg").read_text(encoding="utf-8"))
+        drawn = prefix.with_suffix(".svg").read_text(encoding="utf-8")
+        self.assertIn("</svg>", drawn)
+        self.assertEqual(drawn.count("h10v10h-10z"), 1, "the other engine's mark has a shape of its own")
         bad = self.folder / "bad.tsv"
         bad.write_text("a\tb\n", encoding="utf-8")
         self.assertNotEqual(subprocess.run([*tool, bad], check=False, capture_output=True).returncode, 0)

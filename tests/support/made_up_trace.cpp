@@ -13,7 +13,7 @@ TraceHeader made_up_header() {
   h.n_experts = 12;
   h.n_used = 2;
   h.has_outcomes = h.has_times = h.has_weights = h.has_guesses = h.has_scores = true;
-  h.has_sequences = h.has_unasked = true;
+  h.has_sequences = h.has_unasked = h.has_given_back = true;
   h.classes = {{.layers = {0, 2}, .slot_bytes = 1000, .n_records = 24, .n_slots = 6},
                {.layers = {1}, .slot_bytes = 3000, .n_records = 12, .n_slots = 4}};
   h.format = "Q4_K";
@@ -29,6 +29,7 @@ TraceStep made_up_step(const TraceHeader& h, uint64_t number, int n_rows, bool d
   Random random(number + 1);
   TraceStep step{.decode = decode, .n_rows = n_rows, .start_ns = number * 5'000'000, .busy_ns = 4'000'000};
   step.runs = {{number, n_rows}};
+  step.given_back = {static_cast<int32_t>(number % 5), static_cast<int32_t>(number % 3)};
   step.embed_ns = 1'000;
   step.logits_ns = 100'000;
   std::vector<int32_t> count(static_cast<size_t>(h.n_experts));
@@ -51,9 +52,9 @@ TraceStep made_up_step(const TraceHeader& h, uint64_t number, int n_rows, bool d
   return step;
 }
 
-std::string made_up_trace(const std::string& path, int n_decoded) {
+std::string made_up_trace(const std::string& path, int n_decoded, uint64_t most_bytes) {
   const TraceHeader header = made_up_header();
-  TraceWriter writer(path, header, 1 << 20);
+  TraceWriter writer(path, header, most_bytes);
   writer.write(made_up_step(header, 0, 5, false));
   for (int i = 1; i <= n_decoded; ++i) writer.write(made_up_step(header, static_cast<uint64_t>(i), 1, true));
   TraceEnd end;

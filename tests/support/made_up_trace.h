@@ -13,6 +13,6 @@ TraceHeader made_up_header();
 // With picks, outcomes, guesses, scores and times that follow from `number` alone.
 TraceStep made_up_step(const TraceHeader& header, uint64_t number, int n_rows, bool decode);
 // A whole file: a prompt of five rows, then `n_decoded` tokens.
-std::string made_up_trace(const std::string& path, int n_decoded);
+std::string made_up_trace(const std::string& path, int n_decoded, uint64_t most_bytes = 1 << 20);
 
 }  // namespace flashmoe

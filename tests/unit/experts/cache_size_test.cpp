@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "experts/trace_replay.h"
 #include "support/fake_experts.h"
 
 namespace flashmoe {
@@ -34,7 +35,7 @@ class CacheSizeTest : public testing::TestWithParam<Layout> {
 
   FakeExperts experts_ = make_fake_experts(GetParam(), 4, 8, 2);
   StreamedSizes sizes_ = streamed_sizes(experts_.table, 1);
-  Budget budget_;
+  Budget budget_, small_budget_;
   uint64_t cache_bytes_ = sizes_.full_bytes;
   StreamedOptions options_ = {.read_ahead = ReadAheadChoice::on, .cache_bytes = [this] { return cache_bytes_; }};
   std::unique_ptr<ExpertSource> source_ = make_streamed(experts_, sizes_.full_bytes, 1, 7, budget_, options_);
@@ -68,6 +69,56 @@ TEST_P(CacheSizeTest, NeverLessThanOneTokenNeeds) {
   EXPECT_LE(source_->cache_stats().given_back_bytes, sizes_.full_bytes - sizes_.floor_bytes);
   EXPECT_GE(source_->max_picks(), 2);
   step(0);
+}
+
+// What a trace tells of a run is enough to find the same hits again.
+TEST_P(CacheSizeTest, IsReplayedAsItWas) {
+  options_.read_ahead = ReadAheadChoice::off;
+  const uint64_t most = sizes_.floor_bytes + (sizes_.full_bytes - sizes_.floor_bytes) * 2 / 3;
+  cache_bytes_ = most;
+  source_ = make_streamed(experts_, most, 1, 7, small_budget_, options_);
+  TraceHeader header;
+  header.n_layers = 4;
+  header.n_experts = 8;
+  header.n_used = 2;
+  header.has_given_back = true;
+  header.classes = slot_classes(experts_.table, 1);
+  share_out(header.classes, most);
+  const auto replay = make_replay_cache(CachePolicy::two_timescale, header, header.classes, nullptr);
+  const auto lru = make_replay_cache(CachePolicy::lru, header, header.classes, nullptr);
+  std::vector<int32_t> count(8);
+  uint64_t n_replayed = 0, n_of_lru = 0, n_shrunk = 0;
+  int32_t fewest = 0, n_slots = 0;
+  for (const SlotClass& slots : header.classes) n_slots += slots.n_slots;
+  for (int i = 0; i < 200; ++i) {
+    cache_bytes_ = i % 40 < 20 ? most : most / 2 + static_cast<uint64_t>(i % 7) * most / 20;
+    source_->begin_step();
+    TraceStep traced{.decode = true, .n_rows = 1};
+    traced.given_back.assign(source_->slots_given_back().begin(), source_->slots_given_back().end());
+    n_shrunk += traced.given_back.front() > 0 ? 1 : 0;
+    traced.layers.resize(4);
+    for (int layer = 0; layer < 4; ++layer) {
+      const int32_t first = (i * i + layer) % 8, second = (first + 1 + (i / 3 + layer) % 7) % 8;
+      traced.layers[static_cast<size_t>(layer)].experts = {first, second};
+      traced.layers[static_cast<size_t>(layer)].group(count);
+      take(layer, {std::min(first, second), std::max(first, second)});
+    }
+    ReplayMisses missed;
+    for (size_t layer = 0; layer < 4; ++layer) {
+      replay->pick(traced, layer, missed);
+      n_replayed += missed.n();
+      lru->pick(traced, layer, missed);
+      n_of_lru += missed.n();
+    }
+    int32_t held = 0;
+    for (int e = 0; e < 32; ++e) held += lru->holds(e / 8, e % 8) ? 1 : 0;
+    fewest = n_slots;
+    for (const int32_t n : traced.given_back) fewest -= n;
+    EXPECT_LE(held, fewest);
+  }
+  EXPECT_GT(n_shrunk, 50u);
+  EXPECT_EQ(n_replayed, source_->cache_stats().misses);
+  EXPECT_GT(n_of_lru, n_replayed / 2);
 }
 
 TEST_P(CacheSizeTest, WhatWasReadBeforeShrinkingIsReadAgainWhenItWasGivenBack) {

@@ -25,6 +25,7 @@ void expect_same(const TraceStep& a, const TraceStep& b) {
     EXPECT_EQ(a.runs[r].sequence, b.runs[r].sequence);
     EXPECT_EQ(a.runs[r].n_rows, b.runs[r].n_rows);
   }
+  EXPECT_EQ(a.given_back, b.given_back);
   EXPECT_EQ(a.busy_ns, b.busy_ns);
   EXPECT_EQ(a.embed_ns, b.embed_ns);
   EXPECT_EQ(a.logits_ns, b.logits_ns);
@@ -107,6 +108,49 @@ TEST(RoutingTrace, RefusesEveryCut) {
   }
 }
 
+// Files of earlier versions: their headers lack the flags of what came later, and their steps the parts.
+TEST(RoutingTrace, ReadsEarlierVersions) {
+  const TempDir dir;
+  TraceHeader header = made_up_header();
+  header.has_given_back = false;
+  for (const std::string version : {"002", "001"}) {
+    if (version == "001") header.has_sequences = header.has_unasked = false;
+    TraceWriter writer(dir / "a.trace", header, 1 << 20);
+    TraceStep expected = made_up_step(header, 3, 1, true);
+    writer.write(expected);
+    writer.finish({});
+    std::string bytes = read_bytes(dir / "a.trace");
+    bytes.replace(5, 3, version);
+    const auto trace = open_trace(std::make_shared<MemoryFile>(std::move(bytes)));
+    TraceStep step;
+    ASSERT_TRUE(trace->next(step));
+    expected.given_back.clear();
+    if (version == "001") {
+      expected.runs = {{0, 1}};
+      for (TraceLayer& layer : expected.layers) layer.n_guessed = layer.n_warmed_up = 0;
+    }
+    expect_same(step, expected);
+  }
+}
+
+TEST(RoutingTrace, RefusesToGiveTheLastSlotBack) {
+  const TempDir dir;
+  const TraceHeader header = made_up_header();
+  for (const int32_t n : {header.classes[1].n_slots - 1, header.classes[1].n_slots}) {
+    TraceWriter writer(dir / "a.trace", header, 1 << 20);
+    TraceStep step = made_up_step(header, 1, 1, true);
+    step.given_back = {0, n};
+    writer.write(step);
+    writer.finish({});
+    const auto read = [&] { read_all(read_bytes(dir / "a.trace")); };
+    if (n < header.classes[1].n_slots) {
+      read();
+    } else {
+      expect_error(read, Fault::input, {"a step is damaged"});
+    }
+  }
+}
+
 // Whatever the moment at which a run was killed.
 TEST(RoutingTrace, ReadsWhatIsWholeOfAnUnfinishedOne) {
   const TempDir dir;
@@ -168,7 +212,7 @@ TEST(RoutingTrace, RefusesWhatIsNone) {
     expect_error([&] { read_all(std::string(bytes)); }, fault, parts);
   };
   refused("GGUF and so on", Fault::input, {"not a routing trace"});
-  refused("fmtrc999, some other bytes", Fault::unsupported, {"version 999", "001 and 002"});
+  refused("fmtrc999, some other bytes", Fault::unsupported, {"version 999", "001 to 003"});
   refused("{\"layers\": [[1, 2], [0]]}\n", Fault::input, {"line 1", "2 picks"});
   refused("{\"layers\": [[1, 2]]}\n{\"layers\": [[1, 2], [3, 4]]}\n", Fault::input, {"line 2", "layers"});
   refused("{\"layers\": [[1, 1]]}\n", Fault::input, {"line 1", "twice"});
