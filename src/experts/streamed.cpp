@@ -14,24 +14,18 @@
 #include "base/error.h"
 #include "experts/cache.h"
 #include "experts/cache_size.h"
-#include "experts/guess_record.h"
 #include "experts/lease_table.h"
 #include "experts/read_ahead.h"
 #include "experts/slot_layout.h"
 #include "experts/slot_reader.h"
+#include "experts/unasked_queue.h"
 #include "experts/use_record.h"
 #include "memory/prefault.h"
 
 namespace flashmoe {
 namespace {
 
-// Records that are read at once because nobody asked for anything: few beside a token, for what is wrong or not asked
-// for yet stands in the way of what is. Four guesses keep the disk busy through a mixer, as far as they are mostly
-// right; where demand does that already, two are enough: docs/experiments/0011.
-constexpr int kGuessesAtOnce = 4;
-constexpr int kGuessesBesideDemand = 2;
-constexpr uint64_t kBusyMisses = 2;     // of a layer, on average over the token before
-constexpr int kSureGuessesAtOnce = 64;  // of a prompt's step that will pick nearly every expert
+constexpr uint64_t kBusyMisses = 2;  // of a layer, on average over the token before: demand occupies the disk
 // Experts that are computed before the drive is looked after again: a prompt's hits alone would take it tens of
 // milliseconds, and it has no more than its queue's depth to do meanwhile.
 constexpr size_t kHandedAtOnce = 8;
@@ -39,6 +33,13 @@ constexpr int kWarmUpsBesideToken = 1;
 constexpr int kWarmUpsAtOnce = 8;
 constexpr auto kIdleAfter = std::chrono::milliseconds(20);  // without a call
 constexpr auto kIdlePause = std::chrono::microseconds(300);
+
+// Without knowing which experts will be used, filling a part of the cache with any of them is of no use.
+std::vector<ExpertId> what_to_warm_up(const ExpertTable& table, const CacheSize& size, std::span<const float> rates) {
+  const int n_records = table.n_layers * table.n_experts;
+  if (size.fewest_slots(n_records) < n_records && rates.empty()) return {};
+  return most_used_first(table.n_layers, table.n_experts, rates);
+}
 
 class StreamedExperts final : public ExpertSource {
  public:
@@ -52,17 +53,14 @@ class StreamedExperts final : public ExpertSource {
         size_(classes, slot_classes(table_, options.alignment), slot_places(classes, memory_.span())),
         cache_(table_.n_layers, table_.n_experts, cache_classes(classes)),
         read_ahead_(options.read_ahead),
-        guess_record_(table_.n_used),
         use_(table_),
-        reader_(table_, std::move(files), std::move(queue), {options.direct, options.alignment, options.verify, options.drop_behind},
-                slot_places(classes, memory_.span())) {
+        reader_(table_, std::move(files), std::move(queue),
+                {options.direct, options.alignment, options.verify, options.drop_behind},
+                slot_places(classes, memory_.span())),
+        unasked_(table_, cache_, reader_, what_to_warm_up(table_, size_, options.rates)) {
     count_slots();
-    guesses_.reserve(static_cast<size_t>(table_.n_experts));
-    guessed_slots_.reserve(static_cast<size_t>(table_.n_experts));
     if (!options.rates.empty()) cache_.expect(options.rates);
-    // Without knowing which experts will be used, filling a part of the cache with any of them is of no use.
-    if (holds_all_ || !options.rates.empty()) warm_up_ = most_used_first(table_.n_layers, table_.n_experts, options.rates);
-    warms_up_ = options.warm_up && !warm_up_.empty();
+    warms_up_ = options.warm_up && unasked_.warms_up();
     if (warms_up_) idle_thread_ = std::thread([this] { fill_while_idle(); });
   }
 
@@ -96,7 +94,7 @@ class StreamedExperts final : public ExpertSource {
   IoStats io_stats() const override;
   UnaskedReads unasked_reads() const override {
     const std::lock_guard lock(mutex_);
-    return {guess_stats_.guessed, n_warmed_up_};
+    return {unasked_.stats().guessed, unasked_.n_warmed_up()};
   }
   std::span<const int32_t> slots_given_back() const override { return size_.slots_given_back(); }
   UseRates use_rates() const override;
@@ -114,9 +112,7 @@ class StreamedExperts final : public ExpertSource {
   int start_reading(int layer, int expert);
   Outcome take_found(int slot);
   void take_arrivals(bool block);
-  void read_ahead_of_demand(bool idle);
-  bool read_unasked(ExpertId id, ReadCause cause);
-  void drop_guesses();
+  void read_unasked();
   void fill_while_idle();
 
   ExpertTable table_;
@@ -127,25 +123,17 @@ class StreamedExperts final : public ExpertSource {
   CacheSize size_;
   ExpertCache cache_;
   ReadAhead read_ahead_;
-  GuessRecord guess_record_;
   uint64_t misses_before_ = 0, misses_of_token_ = 0;  // up to the token that runs; of the one before
   int max_picks_ = 0;
   bool holds_all_ = false;  // every expert has a slot
 
   LeaseTable leases_;
-  std::vector<ExpertId> guesses_;  // likeliest first
-  size_t n_guesses_begun_ = 0;
-  int guesses_at_once_ = kGuessesAtOnce;
-  std::vector<int> guessed_slots_;  // pinned until the guesses are dropped
-  std::vector<ExpertId> warm_up_;   // what to read while nobody asks
-  size_t n_warmed_up_ = 0;          // of them, begun
-  bool warms_up_ = false;           // unless fill() is called
-
+  bool warms_up_ = false;  // unless fill() is called
   UseCount use_;
   CacheStats stats_;
   uint64_t bytes_read_ = 0, warm_up_bytes_ = 0;
-  ReadAheadStats guess_stats_;
   SlotReader reader_;  // its queue's destructor waits for reads into memory_
+  UnaskedQueue unasked_;
 
   // The idle thread and the callers take turns.
   mutable std::mutex mutex_;
@@ -175,7 +163,6 @@ Lease StreamedExperts::acquire(int layer, const Picks& picks) {
   const int id = leases_.open(layer, n);
   LeaseState& lease = leases_.at(id);
   note_use(layer, picks);
-  n_guesses_begun_ = guesses_.size();  // the others come too late
   // What is there is pinned first: making room for the others must not evict it.
   for (size_t i = 0; i < n; ++i) {
     CHECK(picks.experts[i] >= 0 && picks.experts[i] < table_.n_experts);
@@ -191,8 +178,8 @@ Lease StreamedExperts::acquire(int layer, const Picks& picks) {
     lease.all_here = lease.all_here && reader_.slot(slot).state == Slot::State::ready;
   }
   reader_.submit();
-  drop_guesses();
-  read_ahead_of_demand(false);
+  unasked_.drop_guesses();
+  read_unasked();
   return {this, id};
 }
 
@@ -200,7 +187,7 @@ void StreamedExperts::note_use(int layer, const Picks& picks) {
   ++n_calls_;
   cache_.use(layer, picks);
   use_.note(layer, picks);
-  guess_record_.settle(layer, picks.experts);
+  unasked_.settle(layer, picks.experts);
   if (layer != 0) return;
   misses_of_token_ = stats_.misses - std::exchange(misses_before_, stats_.misses);
   read_ahead_.begin_token(now_ns(), picks.n_rows <= kGuessedRows);
@@ -210,7 +197,7 @@ void StreamedExperts::note_use(int layer, const Picks& picks) {
 Outcome StreamedExperts::take_found(int index) {
   const Slot& slot = reader_.slot(index);
   const bool here = slot.state == Slot::State::ready, guessed = slot.cause == ReadCause::guess;
-  if (guessed) ++guess_stats_.used;
+  if (guessed) ++unasked_.stats().used;
   if (guessed && here) bytes_read_ += slot.bytes;
   ++(here && !guessed ? stats_.hits : stats_.misses);
   reader_.demand(index);
@@ -222,7 +209,7 @@ int StreamedExperts::start_reading(int layer, int expert) {
   int index = cache_.take(layer, expert);
   while (index == ExpertCache::kNoSlot) {
     // All slots are pinned: by leases, which max_picks() bounds, by guesses, or by reads that nobody waits for.
-    drop_guesses();
+    unasked_.drop_guesses();
     index = cache_.take(layer, expert);
     if (index != ExpertCache::kNoSlot) break;
     CHECK(reader_.n_reading() > 0);
@@ -246,46 +233,8 @@ void StreamedExperts::take_arrivals(bool block) {
   });
 }
 
-// Demand first: only when none of it is on its way.
-void StreamedExperts::read_ahead_of_demand(bool idle) {
-  if (reader_.n_demanded() > 0) return;
-  while (n_guesses_begun_ < guesses_.size() && reader_.n_reading() < guesses_at_once_) {
-    if (!read_unasked(guesses_[n_guesses_begun_], ReadCause::guess)) break;
-    ++n_guesses_begun_;
-  }
-  const int most = idle ? kWarmUpsAtOnce : direct_ && warms_up_ ? kWarmUpsBesideToken : 0;
-  while (n_warmed_up_ < warm_up_.size() && reader_.n_reading() < most) {
-    if (!read_unasked(warm_up_[n_warmed_up_], ReadCause::warm_up)) break;
-    ++n_warmed_up_;
-  }
-  reader_.submit();
-}
-
-// False when there is no slot for it.
-bool StreamedExperts::read_unasked(ExpertId id, ReadCause cause) {
-  if (cache_.find(id.layer, id.expert) != ExpertCache::kNoSlot) return true;
-  const bool guessed = cause == ReadCause::guess;
-  const int index = guessed ? cache_.take(id.layer, id.expert) : cache_.take_empty(id.layer, id.expert);
-  if (index == ExpertCache::kNoSlot) return false;
-  reader_.start(index, id, cause);
-  if (!guessed) return true;
-  cache_.pin(index);  // until it is picked or known to be wrong
-  guessed_slots_.push_back(index);
-  ++guess_stats_.guessed;
-  return true;
-}
-
-void StreamedExperts::drop_guesses() {
-  for (const int index : guessed_slots_) {
-    const Slot& slot = reader_.slot(index);
-    if (slot.cause == ReadCause::guess) guess_stats_.wasted_bytes += reader_.record_bytes(slot.id);
-    reader_.forget_cause(index);
-    cache_.unpin(index);
-  }
-  guessed_slots_.clear();
-  guesses_.clear();
-  n_guesses_begun_ = 0;
-}
+// In the gaps between what a token demands.
+void StreamedExperts::read_unasked() { unasked_.read(direct_ && warms_up_ ? kWarmUpsBesideToken : 0); }
 
 bool StreamedExperts::wants_guess() const {
   if (holds_all_) return false;
@@ -295,19 +244,10 @@ bool StreamedExperts::wants_guess() const {
 
 void StreamedExperts::guess(int layer, std::span<const int32_t> experts, int64_t n_rows) {
   const std::lock_guard lock(mutex_);
-  drop_guesses();
-  const bool sure = n_rows > kGuessedRows;
   const bool busy = misses_of_token_ >= kBusyMisses * static_cast<uint64_t>(table_.n_layers);
-  guesses_at_once_ = sure   ? std::clamp(max_picks_ / 4, kGuessesAtOnce, kSureGuessesAtOnce)
-                     : busy ? kGuessesBesideDemand
-                            : kGuessesAtOnce;
-  if (!sure) guess_record_.note(layer, experts, static_cast<size_t>(n_rows));
-  for (size_t i = 0; i < experts.size(); ++i) {
-    const bool wanted = sure || guess_record_.worth_reading(i / static_cast<size_t>(n_rows));
-    if (wanted && cache_.find(layer, experts[i]) == ExpertCache::kNoSlot) guesses_.push_back({layer, experts[i]});
-  }
+  unasked_.guess(layer, experts, n_rows, busy, max_picks_);
   take_arrivals(false);
-  read_ahead_of_demand(false);
+  read_unasked();
 }
 
 void StreamedExperts::keep_reading() {
@@ -315,7 +255,7 @@ void StreamedExperts::keep_reading() {
   const std::lock_guard lock(mutex_);
   if (reader_.n_reading() == 0) return;
   take_arrivals(false);
-  read_ahead_of_demand(false);
+  read_unasked();
 }
 
 std::span<const int32_t> StreamedExperts::next_arrived(int id) {
@@ -326,7 +266,7 @@ std::span<const int32_t> StreamedExperts::next_arrived(int id) {
     leases_.hand_out(id, reader_, holds_all_ ? SIZE_MAX : std::max(kHandedAtOnce, static_cast<size_t>(table_.n_used)));
     const LeaseState& lease = leases_.at(id);
     if (!lease.handed.empty() || lease.outstanding.empty()) {
-      read_ahead_of_demand(false);
+      read_unasked();
       return lease.handed;
     }
     take_arrivals(true);
@@ -348,7 +288,7 @@ void StreamedExperts::release(int id) noexcept {
   for (const int slot : leases_.at(id).slots) cache_.unpin(slot);
   leases_.close(id);
   take_arrivals(false);
-  read_ahead_of_demand(false);  // the disk has until the next layer's router
+  read_unasked();  // the disk has until the next layer's router
 }
 
 // The idle thread. It keeps out of the way while calls come in: reads through the page cache cost processor time, and
@@ -357,15 +297,15 @@ void StreamedExperts::fill_while_idle() {
   std::unique_lock lock(mutex_);
   uint64_t n_calls_seen = n_calls_ + 1;
   const auto stopping = [this] { return stopping_; };
-  while (!stopping_ && (n_warmed_up_ < warm_up_.size() || reader_.n_reading() > 0)) {
+  while (!stopping_ && (!unasked_.warmed_up() || reader_.n_reading() > 0)) {
     if (std::exchange(n_calls_seen, n_calls_) != n_calls_) {
       wake_.wait_for(lock, kIdleAfter, stopping);
       continue;
     }
     take_arrivals(false);
-    const size_t n_before = n_warmed_up_;
-    read_ahead_of_demand(true);
-    if (n_warmed_up_ == n_before && reader_.n_reading() == 0) return;  // no empty slot is left
+    const size_t n_before = unasked_.n_warmed_up();
+    unasked_.read(kWarmUpsAtOnce);
+    if (unasked_.n_warmed_up() == n_before && reader_.n_reading() == 0) return;  // no empty slot is left
     wake_.wait_for(lock, kIdlePause, stopping);
   }
 }
@@ -376,9 +316,9 @@ void StreamedExperts::fill(const std::function<void(uint64_t)>& on_bytes) {
     {
       const std::lock_guard lock(mutex_);
       ++n_calls_;
-      const size_t n_before = n_warmed_up_;
-      read_ahead_of_demand(true);
-      more = n_warmed_up_ > n_before || reader_.n_reading() > 0;
+      const size_t n_before = unasked_.n_warmed_up();
+      unasked_.read(kWarmUpsAtOnce);
+      more = unasked_.n_warmed_up() > n_before || reader_.n_reading() > 0;
       take_arrivals(true);
       bytes = warm_up_bytes_;
     }
@@ -394,7 +334,7 @@ IoStats StreamedExperts::io_stats() const {
   io.warm_up_bytes = warm_up_bytes_;
   io.wait_ns = reader_.wait_ns();
   io.busy_ns = reader_.busy_ns();
-  io.read_ahead = guess_stats_;
+  io.read_ahead = unasked_.stats();
   io.read_ahead.verdict = holds_all_ ? "off: every expert has a place in memory" : read_ahead_.verdict();
   return io;
 }

@@ -104,7 +104,7 @@ TEST(Recipe, EverythingElseIsRefusedByName) {
   for (const auto& [json, part] : kBad) expect_error([&] { recipe_of(folder, json); }, Fault::input, {part});
   PackOptions options;
   options.recipe = folder / "missing.json";
-  expect_error([&] { Recipe{options}; }, Fault::io, {"missing.json"});
+  expect_error([&] { Recipe{options}; }, Fault::input, {"missing.json", "neither a file nor"});
   options.recipe.clear();
   options.experts = "iq2_xs";
   expect_error([&] { Recipe{options}; }, Fault::usage, {"--experts", "'iq2_xs'"});
