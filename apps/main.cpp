@@ -61,10 +61,10 @@ int dispatch(int argc, char** argv) {
   cli.set_help_flag("-h,--help", "Print this help");
   cli.footer(kFooter);
   cli.require_subcommand(0, 1);  // further words belong to the one that was named
-  const std::array commands = {add_run(cli), add_chat(cli), add_serve(cli), add_bench(cli), add_moe_bench(cli),
-                               add_plan(cli), add_doctor(cli), add_inspect(cli), add_pack(cli), add_calibrate(cli),
-                               add_eval(cli), add_logits(cli), add_tokenize(cli), add_trace(cli), add_simulate(cli),
-                               add_report(cli)};
+  const std::array commands = {add_run(cli),       add_chat(cli),      add_serve(cli),    add_bench(cli),
+                               add_moe_bench(cli), add_plan(cli),      add_doctor(cli),   add_inspect(cli),
+                               add_pack(cli),      add_calibrate(cli), add_eval(cli),     add_logits(cli),
+                               add_tokenize(cli),  add_trace(cli),     add_simulate(cli), add_report(cli)};
 
   const auto named = [&](const char* name) {
     return std::any_of(commands.begin(), commands.end(),

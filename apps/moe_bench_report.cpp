@@ -77,18 +77,19 @@ std::string moe_bench_text(const MoeBenchResult& r, int n_repetitions) {
   Rows rows;
   describe_run(r, n_repetitions, rows);
   rows.line("");
-  rows.line(fmt::format("{:<5}{:>9}{:>7}{:>9}{:>9}{:>6}{:>8}{:>8}{:>9}{:>9}", "", "", "", "", "missed", "I/O", "of disk",
-                        "compute", "of RAM", "bound"));
-  rows.line(fmt::format("{:<5}{:>9}{:>7}{:>9}{:>9}{:>6}{:>8}{:>8}{:>9}{:>9}", "", "tok/s", "spread", "hit rate", "a token",
-                        "GB/s", "roof", "GB/s", "roof", "tok/s"));
+  rows.line(fmt::format("{:<5}{:>9}{:>7}{:>9}{:>9}{:>6}{:>8}{:>8}{:>9}{:>9}", "", "", "", "", "missed", "I/O",
+                        "of disk", "compute", "of RAM", "bound"));
+  rows.line(fmt::format("{:<5}{:>9}{:>7}{:>9}{:>9}{:>6}{:>8}{:>8}{:>9}{:>9}", "", "tok/s", "spread", "hit rate",
+                        "a token", "GB/s", "roof", "GB/s", "roof", "tok/s"));
   describe_phase("cold", r.cold, rows);
   describe_phase("warm", r.warm, rows);
   rows.line("");
   rows.row("a token reads", fmt::format("{} of experts from memory", show(r.warm.bytes_computed)));
-  rows.row("roofs", fmt::format("RAM {:.1f} GB/s, disk {:.2f} GB/s measured", r.roofs.ram_gb_per_s,
-                                r.roofs.disk_gb_per_s));
-  rows.row("speed", fmt::format("cold {:.1f} %, warm {:.1f} % of its bound", percent(r.cold.tok_per_s / r.cold.bound_tok_per_s),
-                                percent(r.warm.tok_per_s / r.warm.bound_tok_per_s)));
+  rows.row("roofs",
+           fmt::format("RAM {:.1f} GB/s, disk {:.2f} GB/s measured", r.roofs.ram_gb_per_s, r.roofs.disk_gb_per_s));
+  rows.row("speed",
+           fmt::format("cold {:.1f} %, warm {:.1f} % of its bound", percent(r.cold.tok_per_s / r.cold.bound_tok_per_s),
+                       percent(r.warm.tok_per_s / r.warm.bound_tok_per_s)));
   warn("cold", r.cold, rows);
   warn("warm", r.warm, rows);
   if (r.trace_rounds > 0) {
@@ -110,8 +111,8 @@ std::string moe_bench_json(const MoeBenchResult& r, int n_repetitions) {
   json["cache_share"] = r.cache_share;
   json["experts"] = r.plan.experts_resident ? "resident" : "streamed";
   json["io_mode"] = r.io_mode;
-  json["model"] = {{"path", r.model.path}, {"name", r.model.name}, {"family", r.model.family},
-                   {"file_bytes", r.model.file_bytes}};
+  json["model"] = {
+      {"path", r.model.path}, {"name", r.model.name}, {"family", r.model.family}, {"file_bytes", r.model.file_bytes}};
   json["memory"] = {{"limit_bytes", r.plan.limit_bytes}, {"budget_bytes", r.plan.budget_bytes()}};
   json["threads"] = r.n_threads;
   json["kernels"] = r.kernels;

@@ -10,8 +10,8 @@ namespace flashmoe {
 void check_writable(const std::string& path);
 
 // Written beside its final name and moved there by commit(); removed when destroyed before. What is not a regular file
-// (a device, a pipe) is written directly. Every failure throws Error{io} with path and reason. A file that replaces another
-// keeps that one's mode; a new one gets `mode`, less the umask.
+// (a device, a pipe) is written directly. Every failure throws Error{io} with path and reason. A file that replaces
+// another keeps that one's mode; a new one gets `mode`, less the umask.
 class OutputFile {
  public:
   explicit OutputFile(const std::string& path, unsigned mode = 0666);

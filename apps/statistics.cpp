@@ -129,7 +129,9 @@ std::string statistics_json(const Stats& stats, StopReason reason, bool with_sta
   json["ttft_s"] = stats.ttft_s;
   json["prompt"] = {{"tokens", stats.prompt.tokens}, {"tok_per_s", stats.prompt.tok_per_s()}};
   json["decode"] = {{"tokens", stats.decode.tokens}, {"tok_per_s", stats.decode.tok_per_s()}};
-  json["cache"] = {{"hits", stats.cache.hits}, {"misses", stats.cache.misses}, {"hit_rate", stats.cache.hit_rate()},
+  json["cache"] = {{"hits", stats.cache.hits},
+                   {"misses", stats.cache.misses},
+                   {"hit_rate", stats.cache.hit_rate()},
                    {"given_back_bytes", stats.cache.given_back_bytes}};
   json["io"] = {{"mode", stats.io.mode},
                 {"bytes_read", stats.io.bytes_read},

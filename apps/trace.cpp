@@ -76,12 +76,19 @@ nlohmann::ordered_json use_json(const LayerUse& use) {
 
 std::string trace_json(const TraceAnalysis& a) {
   const TraceSummary& s = a.summary;
-  nlohmann::ordered_json json = {
-      {"model", s.model},         {"n_layers", s.n_layers},       {"n_experts", s.n_experts},
-      {"n_used", s.n_used},       {"tokens", s.n_tokens},         {"decoded", s.n_decoded},
-      {"sequences", s.n_sequences},
-      {"full", s.full},           {"cache_bytes", s.cache_bytes}, {"expert_bytes", s.expert_bytes},
-      {"tok_per_s", s.tok_per_s}, {"compute_s", s.compute_s},     {"disk_gb_per_s", s.disk_gb_per_s}};
+  nlohmann::ordered_json json = {{"model", s.model},
+                                 {"n_layers", s.n_layers},
+                                 {"n_experts", s.n_experts},
+                                 {"n_used", s.n_used},
+                                 {"tokens", s.n_tokens},
+                                 {"decoded", s.n_decoded},
+                                 {"sequences", s.n_sequences},
+                                 {"full", s.full},
+                                 {"cache_bytes", s.cache_bytes},
+                                 {"expert_bytes", s.expert_bytes},
+                                 {"tok_per_s", s.tok_per_s},
+                                 {"compute_s", s.compute_s},
+                                 {"disk_gb_per_s", s.disk_gb_per_s}};
   json["recorded_hit_rate"] = s.recorded ? nlohmann::ordered_json(s.recorded->hit_rate()) : nullptr;
   json["recorded_decode_hit_rate"] =
       s.recorded_decode ? nlohmann::ordered_json(s.recorded_decode->hit_rate()) : nullptr;

@@ -50,7 +50,8 @@ void add_chat_options(CLI::App& cli, ChatOptions& chat) {
       ->check(expect("a chat"));
   CLI::Option* no_save = cli.add_flag("--no-save", chat.no_save, "Keep neither the chat nor what is typed");
   CLI::Option* sessions = add_session_options(
-      cli, chat.service, "$XDG_DATA_HOME/flashmoe/sessions or ~/.local/share/flashmoe/sessions, for chats that are kept");
+      cli, chat.service,
+      "$XDG_DATA_HOME/flashmoe/sessions or ~/.local/share/flashmoe/sessions, for chats that are kept");
   sessions->excludes(no_save);
   cli.add_flag("--no-sessions", chat.no_sessions, "Keep chats as text alone: one that is resumed is read again")
       ->excludes(sessions);
@@ -77,8 +78,8 @@ void check_chat_options(const CLI::App& cli, ChatOptions& chat, bool can_confirm
   }
   for (const CLI::Option* option : cli.get_options()) {
     if (has_tools || option->get_group() != kToolsGroup || option->count() == 0) continue;
-    throw Error(Fault::usage, fmt::format("--{} has no meaning without --tools or --tools-file",
-                                          option->get_lnames().front()));
+    throw Error(Fault::usage,
+                fmt::format("--{} has no meaning without --tools or --tools-file", option->get_lnames().front()));
   }
   if (chat.url.empty()) return;
   for (const CLI::Option* option : cli.get_options()) {

@@ -175,7 +175,8 @@ void ChatProgram::list_sessions() {
     ++number;
     const std::string when = fmt::format("{:%Y-%m-%d %H:%M}", fmt::localtime(static_cast<std::time_t>(each.updated_s)));
     parts_.face.print(fmt::format("{}{:>3}  {}  {:>9}  {}\n", each.id == transcript_.id ? "*" : " ", number, when,
-                                  counted(each.conversation.n_turns(), "turn"), shortened(each.conversation.title(), kTitleColumns)));
+                                  counted(each.conversation.n_turns(), "turn"),
+                                  shortened(each.conversation.title(), kTitleColumns)));
   }
 }
 

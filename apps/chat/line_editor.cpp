@@ -261,7 +261,8 @@ LineEditor::LineEditor(std::string history_file, std::function<std::vector<std::
   el_set(self.line, EL_HIST, ::history, self.history);
   el_set(self.line, EL_EDITOR, "emacs");
   el_set(self.line, EL_GETCFN, &Editor::next_character);
-  el_set(self.line, EL_PROMPT_ESC, +[](EditLine* line) { return Editor::of(line).prompt.data(); }, '\1');
+  el_set(
+      self.line, EL_PROMPT_ESC, +[](EditLine* line) { return Editor::of(line).prompt.data(); }, '\1');
   el_set(self.line, EL_ADDFN, "chat-paste", "Insert a paste", &Editor::paste);
   el_set(self.line, EL_ADDFN, "chat-newline", "Insert a line's end", &Editor::newline);
   el_set(self.line, EL_ADDFN, "chat-complete", "Complete a command", &Editor::tab);

@@ -39,11 +39,14 @@ class LocalBackend : public Backend {
   std::string stats_text() override {
     const ServiceStats stats = service_->stats();
     const uint64_t n_read = stats.prompt_tokens - stats.cached_tokens;
-    const auto rate = [](uint64_t tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0; };
-    std::string text = fmt::format("  answers       {}\n  prompts       {} tokens, {:.1f} tok/s; {} known from before\n"
-                                   "  decode        {} tokens, {:.1f} tok/s\n",
-                                   stats.n_requests, n_read, rate(n_read, stats.prefill_s), stats.cached_tokens,
-                                   stats.answer_tokens, rate(stats.answer_tokens, stats.decode_s));
+    const auto rate = [](uint64_t tokens, double seconds) {
+      return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
+    };
+    std::string text = fmt::format(
+        "  answers       {}\n  prompts       {} tokens, {:.1f} tok/s; {} known from before\n"
+        "  decode        {} tokens, {:.1f} tok/s\n",
+        stats.n_requests, n_read, rate(n_read, stats.prefill_s), stats.cached_tokens, stats.answer_tokens,
+        rate(stats.answer_tokens, stats.decode_s));
     if (stats.session_files > 0) {
       text += fmt::format("  sessions      {} in {} file{} on disk\n", show_bytes(stats.session_bytes_on_disk),
                           stats.session_files, stats.session_files == 1 ? "" : "s");

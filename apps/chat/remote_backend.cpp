@@ -60,8 +60,9 @@ Server parse_url(const std::string& url, const std::string& api_key) {
 
 Error unreachable(const Server& server, httplib::Error error) {
   const bool nobody = error == httplib::Error::Connection;
-  return Error(Fault::io, fmt::format("no answer from {}: {}", server.origin,
-                                      nobody ? "cannot connect; is flashmoe serve running there?" : httplib::to_string(error)));
+  return Error(Fault::io,
+               fmt::format("no answer from {}: {}", server.origin,
+                           nobody ? "cannot connect; is flashmoe serve running there?" : httplib::to_string(error)));
 }
 
 class RemoteAnswer : public Answer {

@@ -84,7 +84,8 @@ void EvalRun::each(const char* what, size_t n_units, const std::function<void(si
     std::string line = fmt::format("{}  {} of {}", what, n_done_, n_units);
     if (n_done_ > first) {
       const double each_s = spent / static_cast<double>(n_done_ - first);
-      line += fmt::format("  {:.3g} s each  {} left", each_s, show_left(each_s * static_cast<double>(n_units - n_done_)));
+      line +=
+          fmt::format("  {:.3g} s each  {} left", each_s, show_left(each_s * static_cast<double>(n_units - n_done_)));
     }
     progress_.show({.what = line.c_str()});
     try {

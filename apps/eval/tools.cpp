@@ -69,8 +69,7 @@ std::vector<nlohmann::ordered_json> parse_requests(const std::string& text, cons
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     auto object = nlohmann::ordered_json::parse(line, nullptr, false);
     if (!object.is_object() || !object.value("messages", nlohmann::ordered_json()).is_array()) {
-      throw Error(Fault::input,
-                  fmt::format("{}: line {}: a JSON object with \"messages\" is expected", name, n_line));
+      throw Error(Fault::input, fmt::format("{}: line {}: a JSON object with \"messages\" is expected", name, n_line));
     }
     objects.push_back(std::move(object));
   }

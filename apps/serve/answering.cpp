@@ -57,7 +57,8 @@ std::optional<std::vector<Collected>> collect(Answering& answering, size_t n_cho
   return choices;
 }
 
-bool stream(Exchange& exchange, Answering& answering, int64_t prompt_tokens, const KeepOn& keep_on, const Write& write) {
+bool stream(Exchange& exchange, Answering& answering, int64_t prompt_tokens, const KeepOn& keep_on,
+            const Write& write) {
   if (!write(exchange.begin(prompt_tokens))) return false;
   auto told = Clock::now();
   while (!answering.finished()) {

@@ -20,15 +20,22 @@ class Messages : public Exchange {
   std::string begin(int64_t prompt_tokens) override;
   std::string event(size_t choice, const AnswerEvent& event) override;
   std::string end() override { return tell({{"type", "message_stop"}}); }
-  std::string failure(const ApiError& error) override { return server_sent("error", error_json(Api::anthropic, error)); }
+  std::string failure(const ApiError& error) override {
+    return server_sent("error", error_json(Api::anthropic, error));
+  }
 
  private:
   enum class Block { none, thinking, text, tool_use };
 
   Json message(const Json& content, const Json& stop_reason, const Json& stop_sequence, const Json& usage) const {
-    return {{"id", id_},           {"type", "message"},          {"role", "assistant"},
-            {"model", model_},     {"content", content},         {"stop_reason", stop_reason},
-            {"stop_sequence", stop_sequence}, {"usage", usage}};
+    return {{"id", id_},
+            {"type", "message"},
+            {"role", "assistant"},
+            {"model", model_},
+            {"content", content},
+            {"stop_reason", stop_reason},
+            {"stop_sequence", stop_sequence},
+            {"usage", usage}};
   }
   static std::string tell(const Json& json) { return server_sent(json["type"].get<std::string>(), dump(json)); }
   std::string open(Block kind, const Json& block);
@@ -104,7 +111,8 @@ std::string Messages::event(size_t, const AnswerEvent& event) {
   std::string out;
   switch (event.kind) {
     case Kind::thinking:
-      if (block_ != Block::thinking) out = open(Block::thinking, {{"type", "thinking"}, {"thinking", ""}, {"signature", ""}});
+      if (block_ != Block::thinking)
+        out = open(Block::thinking, {{"type", "thinking"}, {"thinking", ""}, {"signature", ""}});
       return out + delta({{"type", "thinking_delta"}, {"thinking", event.text}});
     case Kind::content:
       if (block_ != Block::text) out = open(Block::text, {{"type", "text"}, {"text", ""}});
@@ -112,10 +120,8 @@ std::string Messages::event(size_t, const AnswerEvent& event) {
     case Kind::tool_call:
       if (block_ != Block::tool_use || call_ != event.call) {
         call_ = event.call;
-        out = open(Block::tool_use, {{"type", "tool_use"},
-                                     {"id", event.call_id},
-                                     {"name", event.name},
-                                     {"input", Json::object()}});
+        out = open(Block::tool_use,
+                   {{"type", "tool_use"}, {"id", event.call_id}, {"name", event.name}, {"input", Json::object()}});
       }
       return out + delta({{"type", "input_json_delta"}, {"partial_json", event.text}});
     case Kind::done:

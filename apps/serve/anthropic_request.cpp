@@ -49,10 +49,10 @@ void add_assistant(const RequestFields& message, const Json& content, ChatPrompt
       bad_request(block.at("type"), "redacted thinking of another service cannot be read");
     } else if (type == "tool_use") {
       const auto input = block.object("input");
-      calls.push_back({{"id", block.required_text("id")},
-                       {"type", "function"},
-                       {"function",
-                        {{"name", block.required_text("name")}, {"arguments", input ? dump(input->json()) : "{}"}}}});
+      calls.push_back(
+          {{"id", block.required_text("id")},
+           {"type", "function"},
+           {"function", {{"name", block.required_text("name")}, {"arguments", input ? dump(input->json()) : "{}"}}}});
     } else {
       text += content_text(Json::array({content[i]}), message.at("content"));
     }

@@ -67,11 +67,9 @@ std::string error_json(Api api, const ApiError& error) {
     return dump(Json{{"type", "error"}, {"error", {{"type", type}, {"message", error.what()}}}});
   }
   const auto or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
-  return dump(Json{{"error",
-                    {{"message", error.what()},
-                     {"type", type},
-                     {"param", or_null(error.param)},
-                     {"code", or_null(error.code)}}}});
+  return dump(Json{
+      {"error",
+       {{"message", error.what()}, {"type", type}, {"param", or_null(error.param)}, {"code", or_null(error.code)}}}});
 }
 
 }  // namespace flashmoe

@@ -47,7 +47,7 @@ void ChatPrompt::add_tool_result(const std::string& call_id, const std::string& 
 }
 
 void ChatPrompt::add_tool(const std::string& name, const std::optional<std::string>& description,
-                            const Json* parameters) {
+                          const Json* parameters) {
   Json function = {{"name", name}};
   if (description) function["description"] = *description;
   function["parameters"] =
@@ -61,8 +61,8 @@ void ChatPrompt::choose_tool(ToolChoice choice, const std::string& name, const c
   if (tools_.empty()) bad_request(field, "a call is demanded, but the request has no tools");
   constraint_.kind = Constraint::Kind::tool_call;
   if (choice == ToolChoice::required) return;
-  const bool known = std::any_of(tools_.begin(), tools_.end(),
-                                 [&](const Json& tool) { return tool["function"]["name"] == name; });
+  const bool known =
+      std::any_of(tools_.begin(), tools_.end(), [&](const Json& tool) { return tool["function"]["name"] == name; });
   if (!known) bad_request(field, fmt::format("'{}' is none of the request's tools", name));
   constraint_.tool = name;
 }
@@ -105,7 +105,8 @@ Constraint json_constraint(const std::string& kind, const Json* schema, const st
   Constraint constraint;
   if (kind == "json_object") constraint.kind = Constraint::Kind::json_object;
   if (kind == "json_schema") {
-    if (schema == nullptr || !(schema->is_object() || schema->is_boolean())) bad_request(field, "a JSON schema is expected");
+    if (schema == nullptr || !(schema->is_object() || schema->is_boolean()))
+      bad_request(field, "a JSON schema is expected");
     constraint.kind = Constraint::Kind::json_schema;
     constraint.schema = dump(*schema);
   }

@@ -6,8 +6,8 @@
 #include <array>
 #include <memory>
 
-#include "serve/anthropic_messages.h"
 #include "serve/answering.h"
+#include "serve/anthropic_messages.h"
 #include "serve/openai_chat.h"
 #include "serve/openai_completion.h"
 #include "serve/openai_responses.h"
@@ -22,7 +22,7 @@ constexpr const char* kJson = "application/json";
 constexpr size_t kLongestPath = 512;
 constexpr const char* kModelPath = "/v1/models/";
 
-constexpr std::array kPosts = {"/v1/chat/completions", "/v1/completions", "/v1/responses",
+constexpr std::array kPosts = {"/v1/chat/completions", "/v1/completions",           "/v1/responses",
                                "/v1/messages",         "/v1/messages/count_tokens", "/v1/embeddings"};
 constexpr std::array kGets = {"/health", "/metrics", "/props", "/v1/models"};
 // These tell nothing of conversations, and the page itself must come before it can ask for a key.
@@ -98,10 +98,11 @@ HttpServer::HttpServer(Listener& listener, Service& service, const Served& serve
   add_api("/v1/completions", read_completion);
   add_api("/v1/responses", read_response_request);
   add_api("/v1/messages", read_messages);
-  listener.Post("/v1/messages/count_tokens", [this](const Req& request, Res& response, const httplib::ContentReader& reader) {
-    const Request counted = read_messages_to_count(read_body(request, reader));
-    response.set_content(dump(Json{{"input_tokens", service_.count_tokens(counted)}}), kJson);
-  });
+  listener.Post("/v1/messages/count_tokens",
+                [this](const Req& request, Res& response, const httplib::ContentReader& reader) {
+                  const Request counted = read_messages_to_count(read_body(request, reader));
+                  response.set_content(dump(Json{{"input_tokens", service_.count_tokens(counted)}}), kJson);
+                });
   listener.Post("/v1/embeddings", [this](const Req& request, Res&, const httplib::ContentReader& reader) {
     read_body(request, reader);
     throw ApiError(501, "embeddings are not built: this server runs a model that generates text");
@@ -117,7 +118,8 @@ void HttpServer::add_pages() {
   get("/v1/models", [this] { return models(service_.engine(), served_); });
   listener_.Get("/v1/models/(.+)", [this](const Req& request, Res& response) {
     const std::string id = request.matches[1];
-    if (id != served_.model_name) throw ApiError(404, fmt::format("the model '{}' is not served here", id), "model", "model_not_found");
+    if (id != served_.model_name)
+      throw ApiError(404, fmt::format("the model '{}' is not served here", id), "model", "model_not_found");
     response.set_content(dump(models(service_.engine(), served_)["data"][0]), kJson);
   });
   listener_.Get("/metrics", [this](const Req&, Res& response) {
@@ -269,7 +271,9 @@ void HttpServer::answer(std::unique_ptr<Exchange> made, const Req& request, Res&
   }
   const int64_t prompt_tokens = exchange->api() == Api::anthropic ? service_.count_tokens(requests.front()) : 0;
   const auto provide = [exchange, answering, prompt_tokens, keep_on](size_t, httplib::DataSink& sink) {
-    const Write write = [&sink](const std::string& text) { return text.empty() || sink.write(text.data(), text.size()); };
+    const Write write = [&sink](const std::string& text) {
+      return text.empty() || sink.write(text.data(), text.size());
+    };
     if (!stream(*exchange, *answering, prompt_tokens, keep_on, write)) return false;
     sink.done();
     return true;

@@ -54,9 +54,10 @@ size_t room_for_connections(size_t wanted) {
   const std::filesystem::directory_iterator open("/proc/self/fd", error);
   const size_t taken = static_cast<size_t>(std::distance(begin(open), end(open))) + kLaterDescriptors;
   if (limit.rlim_cur <= taken) {
-    throw Error(Fault::usage, fmt::format("the limit on open files is {}, and {} are needed beside connections: raise it "
-                                          "(ulimit -n)",
-                                          limit.rlim_cur, taken));
+    throw Error(Fault::usage,
+                fmt::format("the limit on open files is {}, and {} are needed beside connections: raise it "
+                            "(ulimit -n)",
+                            limit.rlim_cur, taken));
   }
   return std::min(wanted, static_cast<size_t>(limit.rlim_cur) - taken);
 }
@@ -263,9 +264,9 @@ void Listener::answer_requests(Connection& connection, bool crowded) {
 void Listener::answer_broken_head(Connection& connection) {
   const auto trouble = connection.trouble();
   if (trouble != Connection::Trouble::too_long && trouble != Connection::Trouble::too_slow) return;
-  const char* status = trouble == Connection::Trouble::too_slow ? "408 Request Timeout" : "431 Request Header RequestFields Too Large";
-  const std::string text =
-      fmt::format("HTTP/1.1 {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", status);
+  const char* status =
+      trouble == Connection::Trouble::too_slow ? "408 Request Timeout" : "431 Request Header RequestFields Too Large";
+  const std::string text = fmt::format("HTTP/1.1 {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", status);
   connection.write(text.data(), text.size());
 }
 

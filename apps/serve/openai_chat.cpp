@@ -27,7 +27,8 @@ class ChatCompletion : public Exchange {
   Json head(const char* object) const {
     return {{"id", id_}, {"object", object}, {"created", created_}, {"model", model_}};
   }
-  std::string chunk(size_t choice, const Json& delta, const Json& finish = nullptr, const Json& logprobs = nullptr) const;
+  std::string chunk(size_t choice, const Json& delta, const Json& finish = nullptr,
+                    const Json& logprobs = nullptr) const;
 
   std::string id_ = new_id("chatcmpl-"), model_;
   int64_t created_ = unix_time();
@@ -61,8 +62,8 @@ std::string ChatCompletion::whole(const std::vector<Collected>& choices) {
 
 std::string ChatCompletion::chunk(size_t choice, const Json& delta, const Json& finish, const Json& logprobs) const {
   Json json = head("chat.completion.chunk");
-  json["choices"] = Json::array(
-      {Json{{"index", choice}, {"delta", delta}, {"logprobs", logprobs}, {"finish_reason", finish}}});
+  json["choices"] =
+      Json::array({Json{{"index", choice}, {"delta", delta}, {"logprobs", logprobs}, {"finish_reason", finish}}});
   if (include_usage_) json["usage"] = nullptr;
   return server_sent("", dump(json));
 }

@@ -45,7 +45,8 @@ void read_message(const RequestFields& message, ChatPrompt& prompt) {
     prompt.add_user(content_of(message));
   } else if (role == "assistant") {
     message.refuse("function_call", "functions are called through tool_calls");
-    const auto thinking = message.has("reasoning_content") ? message.text("reasoning_content") : message.text("reasoning");
+    const auto thinking =
+        message.has("reasoning_content") ? message.text("reasoning_content") : message.text("reasoning");
     prompt.add_assistant(content_of(message), thinking.value_or(""), read_calls(message));
   } else {
     prompt.add_tool_result(message.required_text("tool_call_id"), content_of(message));
@@ -62,7 +63,7 @@ void read_tools(const RequestFields& fields, ChatPrompt& prompt) {
     if (!function) bad_request(tool.at("function"), "an object is expected");
     const auto parameters = function->object("parameters");
     prompt.add_tool(function->required_text("name"), function->text("description"),
-                          parameters ? &parameters->json() : nullptr);
+                    parameters ? &parameters->json() : nullptr);
   }
 }
 

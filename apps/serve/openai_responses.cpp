@@ -10,7 +10,8 @@ using Kind = AnswerEvent::Kind;
 // An answer as output items, grown event by event; the events of a stream are told as it grows.
 class Response : public Exchange {
  public:
-  Response(ResponsesRequest request, const Served& served) : model_(served.model_name), echoed_(std::move(request.echoed)) {
+  Response(ResponsesRequest request, const Served& served)
+      : model_(served.model_name), echoed_(std::move(request.echoed)) {
     asked_.stream = request.stream;
     asked_.requests.push_back(std::move(request.request));
   }
@@ -57,8 +58,8 @@ Json output_text(const std::string& text) {
 }
 
 Json Response::response(const char* status) const {
-  Json json = {{"id", id_},          {"object", "response"}, {"created_at", created_}, {"status", status},
-               {"error", nullptr},   {"incomplete_details", nullptr}, {"model", model_}, {"output", items_}};
+  Json json = {{"id", id_},        {"object", "response"},          {"created_at", created_}, {"status", status},
+               {"error", nullptr}, {"incomplete_details", nullptr}, {"model", model_},        {"output", items_}};
   if (std::string_view(status) == "incomplete") json["incomplete_details"] = {{"reason", "max_output_tokens"}};
   json["usage"] = finished_ ? usage_of(answer_.usage) : Json(nullptr);
   json.update(echoed_);
@@ -82,23 +83,27 @@ std::string Response::open(Kind kind, const AnswerEvent& event) {
   kind_ = kind;
   text_.clear();
   if (kind == Kind::thinking) {
-    item_ = {{"id", new_id("rs_")}, {"type", "reasoning"}, {"summary", Json::array()}, {"content", Json::array()},
+    item_ = {{"id", new_id("rs_")},
+             {"type", "reasoning"},
+             {"summary", Json::array()},
+             {"content", Json::array()},
              {"status", "in_progress"}};
   } else if (kind == Kind::content) {
-    item_ = {{"id", new_id("msg_")}, {"type", "message"}, {"status", "in_progress"}, {"role", "assistant"},
+    item_ = {{"id", new_id("msg_")},
+             {"type", "message"},
+             {"status", "in_progress"},
+             {"role", "assistant"},
              {"content", Json::array()}};
   } else {
     call_ = event.call;
-    item_ = {{"id", new_id("fc_")},  {"type", "function_call"}, {"status", "in_progress"}, {"call_id", event.call_id},
-             {"name", event.name}, {"arguments", ""}};
+    item_ = {{"id", new_id("fc_")},      {"type", "function_call"}, {"status", "in_progress"},
+             {"call_id", event.call_id}, {"name", event.name},      {"arguments", ""}};
   }
   out += tell("response.output_item.added", {{"output_index", items_.size()}, {"item", item_}});
   if (kind == Kind::tool_call) return out;
   const Json part = kind == Kind::content ? output_text("") : Json{{"type", "reasoning_text"}, {"text", ""}};
-  return out + tell("response.content_part.added", {{"item_id", item_["id"]},
-                                                    {"output_index", items_.size()},
-                                                    {"content_index", 0},
-                                                    {"part", part}});
+  return out + tell("response.content_part.added",
+                    {{"item_id", item_["id"]}, {"output_index", items_.size()}, {"content_index", 0}, {"part", part}});
 }
 
 std::string Response::grow(const std::string& text) {

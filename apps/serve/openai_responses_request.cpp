@@ -30,11 +30,11 @@ void add_call(const RequestFields& item, ChatPrompt& prompt) {
   if (parse_argument_object(arguments).is_null()) {
     bad_request(item.at("arguments"), "a JSON object, written as a string, is expected");
   }
-  prompt.add_assistant("", "",
-                             Json::array({Json{{"id", item.required_text("call_id")},
-                                               {"type", "function"},
-                                               {"function",
-                                                {{"name", item.required_text("name")}, {"arguments", arguments}}}}}));
+  prompt.add_assistant(
+      "", "",
+      Json::array({Json{{"id", item.required_text("call_id")},
+                        {"type", "function"},
+                        {"function", {{"name", item.required_text("name")}, {"arguments", arguments}}}}}));
 }
 
 void add_reasoning(const RequestFields& item, ChatPrompt& prompt) {
@@ -82,8 +82,7 @@ void read_tools(const RequestFields& fields, ChatPrompt& prompt) {
     tool.required_text("type");
     tool.word("type", {"function"});
     const auto parameters = tool.object("parameters");
-    prompt.add_tool(tool.required_text("name"), tool.text("description"),
-                          parameters ? &parameters->json() : nullptr);
+    prompt.add_tool(tool.required_text("name"), tool.text("description"), parameters ? &parameters->json() : nullptr);
   }
 }
 
@@ -136,8 +135,7 @@ ResponsesRequest read_responses_request(std::string_view body) {
   request.constraint = read_format(fields);
   read_tool_choice(fields, prompt);
   if (const auto reasoning = fields.object("reasoning")) {
-    if (const auto effort =
-            reasoning->word("effort", {"none", "minimal", "low", "medium", "high", "xhigh", "max"})) {
+    if (const auto effort = reasoning->word("effort", {"none", "minimal", "low", "medium", "high", "xhigh", "max"})) {
       apply_effort(*effort, prompt, request);
     }
   }

@@ -9,8 +9,8 @@
 namespace flashmoe {
 
 // Adds to a completion `json` what it took. "usage": {"prompt_tokens", "completion_tokens", "total_tokens", and their
-// details}, over all choices: a prompt that several choices share counts once. "timings", of the choice that took longest,
-// from the request on: {"queue_ms", "prompt_ms", "first_token_ms", "predicted_ms"}.
+// details}, over all choices: a prompt that several choices share counts once. "timings", of the choice that took
+// longest, from the request on: {"queue_ms", "prompt_ms", "first_token_ms", "predicted_ms"}.
 void tell_usage(Json& json, const std::vector<Collected>& choices, size_t choices_per_prompt);
 // "stop", "length", "tool_calls"
 const char* finish_reason(const Collected& answer);

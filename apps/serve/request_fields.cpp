@@ -80,7 +80,8 @@ std::optional<double> RequestFields::number(const char* name, double least, doub
   const double number = value->is_number() ? value->get<double>() : NAN;
   if (!(number >= least && number <= most)) {
     const bool open = most >= static_cast<double>(std::numeric_limits<int>::max());
-    complain(name, open ? fmt::format("a number of {} or more", least) : fmt::format("a number from {} to {}", least, most));
+    complain(name,
+             open ? fmt::format("a number of {} or more", least) : fmt::format("a number from {} to {}", least, most));
   }
   return number;
 }

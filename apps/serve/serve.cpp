@@ -48,12 +48,14 @@ struct ServeOptions {
 };
 
 void add_network_options(CLI::App& cli, ServeOptions& serve) {
-  cli.add_option("--host", serve.host, "Address to listen on; default 127.0.0.1. Any but this machine's own wants a key")
+  cli.add_option("--host", serve.host,
+                 "Address to listen on; default 127.0.0.1. Any but this machine's own wants a key")
       ->option_text("ADDRESS")
       ->check(expect("an address"));
   add_number(cli, "--port", serve.port, 0, 65535, "Port; default 8080; 0: any free one, which is told");
-  cli.add_option("--api-key", serve.access.api_key,
-                 "Key that requests must bring; better in the environment as FLASHMOE_API_KEY, where ps does not show it")
+  cli.add_option(
+         "--api-key", serve.access.api_key,
+         "Key that requests must bring; better in the environment as FLASHMOE_API_KEY, where ps does not show it")
       ->option_text("KEY")
       ->check(expect("a key"))
       ->envname("FLASHMOE_API_KEY");
@@ -82,7 +84,8 @@ void add_network_options(CLI::App& cli, ServeOptions& serve) {
 }
 
 void add_service_options(CLI::App& cli, ServiceOptions& service) {
-  add_number(cli, "--parallel", service.n_parallel, 1, ServiceOptions::kMostParallel, "Answers decoded side by side; default 4");
+  add_number(cli, "--parallel", service.n_parallel, 1, ServiceOptions::kMostParallel,
+             "Answers decoded side by side; default 4");
   add_number(cli, "--queue", service.n_waiting, 0, ServiceOptions::kMostWaiting,
              "Requests that may wait for their turn; further ones are told 503; default 64");
   add_session_options(cli, service, "none, what was read is forgotten with the server");
@@ -95,16 +98,19 @@ std::string name_of(const ModelReport& report) {
   return stem.empty() ? "model" : stem;
 }
 
-std::string shown_host(const std::string& host) { return host.find(':') == std::string::npos ? host : "[" + host + "]"; }
+std::string shown_host(const std::string& host) {
+  return host.find(':') == std::string::npos ? host : "[" + host + "]";
+}
 
 void tell_start(const Listener& listener, const Service& service, const Served& served, const std::string& host) {
   const MemoryPlan& plan = service.engine().memory_plan();
-  write_error(fmt::format("flashmoe: {} is served on http://{}:{}/\n", served.model_name, shown_host(host), listener.port()));
-  write_error(fmt::format("flashmoe: {} of {} planned ({}), experts {}; {} tokens of context, {} answers at once, {} may wait\n",
-                          show_bytes(plan.budget_bytes()), show_bytes(plan.limit_bytes), plan.limit_source,
-                          plan.experts_resident ? "in memory" : "streamed",
-                          show_count(static_cast<uint64_t>(service.engine().context_tokens())), served.n_parallel,
-                          served.n_waiting));
+  write_error(
+      fmt::format("flashmoe: {} is served on http://{}:{}/\n", served.model_name, shown_host(host), listener.port()));
+  write_error(fmt::format(
+      "flashmoe: {} of {} planned ({}), experts {}; {} tokens of context, {} answers at once, {} may wait\n",
+      show_bytes(plan.budget_bytes()), show_bytes(plan.limit_bytes), plan.limit_source,
+      plan.experts_resident ? "in memory" : "streamed",
+      show_count(static_cast<uint64_t>(service.engine().context_tokens())), served.n_parallel, served.n_waiting));
 }
 
 void tell_notes(Service& service) {

@@ -81,7 +81,9 @@ void add_experts(Exposition& out, const Stats& e) {
     uint64_t norm = 0;
     for (size_t stage = 0; stage < kStageCount; ++stage) {
       uint64_t ns = e.stages.ns[kind][stage];
-      const auto label = [&] { return fmt::format("{{layer=\"{}\",stage=\"{}\"}}", kLayerKindNames[kind], kStageNames[stage]); };
+      const auto label = [&] {
+        return fmt::format("{{layer=\"{}\",stage=\"{}\"}}", kLayerKindNames[kind], kStageNames[stage]);
+      };
       if (stage == static_cast<size_t>(Stage::norm_mix)) {  // both norms are one
         norm = ns;
         continue;

@@ -5,8 +5,8 @@
 
 #include "flashmoe/service.h"
 #include "serve/exchange.h"
-#include "serve/request_fields.h"
 #include "serve/limits.h"
+#include "serve/request_fields.h"
 
 namespace flashmoe {
 

@@ -1,9 +1,9 @@
-// Hit rates of the expert cache on routing traces of real models, in %, with slots for 5 to 50 % of the experts, and what
-// an access costs.
+// Hit rates of the expert cache on routing traces of real models, in %, with slots for 5 to 50 % of the experts, and
+// what an access costs.
 //   bench_experts [search]
 //   bench_experts write FILE TOKENS
-// With `search`, a table for many rates of the eviction policy, the best mean last. `write` makes a trace of a model that
-// does not exist, with the dimensions of a 35B (40 layers, 8 of 256 experts), for timing what reads traces.
+// With `search`, a table for many rates of the eviction policy, the best mean last. `write` makes a trace of a model
+// that does not exist, with the dimensions of a 35B (40 layers, 8 of 256 experts), for timing what reads traces.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -28,7 +28,7 @@ struct Model {
 
 struct Row {
   EvictionRates rates;
-  bool beside = false;  // what a layer computes from has slots beside those of the share
+  bool beside = false;       // what a layer computes from has slots beside those of the share
   std::vector<double> hits;  // [n_models * shares]
   double mean = 0;
 };

@@ -31,14 +31,14 @@ struct BenchPhase {
 
 struct BenchResult {
   BenchPhase prefill, decode;
-  uint64_t bytes_per_token = 0;           // of memory that a decoded token touches, at the mean position
-  // Of decode: bytes_per_token * tok/s / RAM roof, and bytes_missed * tok/s / disk roof, none where nothing was missed. Each
-  // repetition against the mean of the roofs just before and just after it; the medians of these.
+  uint64_t bytes_per_token = 0;  // of memory that a decoded token touches, at the mean position
+  // Of decode: bytes_per_token * tok/s / RAM roof, and bytes_missed * tok/s / disk roof, none where nothing was missed.
+  // Each repetition against the mean of the roofs just before and just after it; the medians of these.
   double ram_roof_share = 0;
   std::optional<double> disk_roof_share;
-  Roofs roofs;  // medians of these means; no disk when experts are resident
-  double load_s = 0;                      // headers, tokenizer, trunk, resident experts
-  double first_token_s = 0;               // median, from the start of prefill
+  Roofs roofs;               // medians of these means; no disk when experts are resident
+  double load_s = 0;         // headers, tokenizer, trunk, resident experts
+  double first_token_s = 0;  // median, from the start of prefill
   double first_token_warm_up_s = 0;
   Stats stats;  // of the last repetition: threads, kernels, I/O mode, budget, peak
   ModelReport model;

@@ -76,8 +76,8 @@ class Engine {
   virtual MemoryPlan plan(int64_t prompt_tokens = 0, int64_t answer_tokens = 0) const = 0;
 
   // Measures the machine with this model's threads, kernels and files; some seconds. Before load it takes memory of its
-  // own, at most a quarter of the limit; after, RAM is read where the trunk lies, and not measured when that is too small.
-  // Throws Error: io, interrupted.
+  // own, at most a quarter of the limit; after, RAM is read where the trunk lies, and not measured when that is too
+  // small. Throws Error: io, interrupted.
   virtual Roofs measure_roofs(const RoofsWanted& wanted = {}) const = 0;
 
   // What the plan for such a sequence will give in tokens a second, from measuring the machine like measure_roofs, and

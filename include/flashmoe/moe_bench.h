@@ -24,20 +24,20 @@ struct MoeBenchOptions {
 
 // One state of the cache of experts: empty at the start, or as the repetitions before left it.
 struct MoeBenchPhase {
-  int64_t tokens = 0;            // of a repetition
-  double tok_per_s = 0;          // through the chosen layers; the median
-  double spread = 0;             // (fastest - slowest) / median
+  int64_t tokens = 0;    // of a repetition
+  double tok_per_s = 0;  // through the chosen layers; the median
+  double spread = 0;     // (fastest - slowest) / median
   double hit_rate = 0;
-  double bytes_missed = 0;       // read for each token
-  double bytes_computed = 0;     // of weights, for each token
-  double disk_wait_s = 0;        // for each token, that the computing stood still for reads
-  double io_gb_per_s = 0;        // while reads were under way; 0: nothing was read
-  double compute_gb_per_s = 0;   // weights, while experts were computed
+  double bytes_missed = 0;      // read for each token
+  double bytes_computed = 0;    // of weights, for each token
+  double disk_wait_s = 0;       // for each token, that the computing stood still for reads
+  double io_gb_per_s = 0;       // while reads were under way; 0: nothing was read
+  double compute_gb_per_s = 0;  // weights, while experts were computed
   // Medians over repetitions, each held against the roofs around it.
   std::optional<double> disk_roof_share;  // of io_gb_per_s; none where nothing was read
   double ram_roof_share = 0;              // of compute_gb_per_s
-  double bound_tok_per_s = 0;    // at the whole of the disk's roof for what was missed, or of the memory's for what was
-                                 // computed: the lower one
+  double bound_tok_per_s = 0;  // at the whole of the disk's roof for what was missed, or of the memory's for what was
+                               // computed: the lower one
   // Of the bytes read, those that the page cache had: such reads tell nothing about the disk. None: the system does not
   // tell, or nothing was read.
   std::optional<double> page_cache_share;
@@ -45,7 +45,7 @@ struct MoeBenchPhase {
 
 struct MoeBenchResult {
   MoeBenchPhase cold, warm;
-  Roofs roofs;                   // medians of those around repetitions; int8 is not measured
+  Roofs roofs;  // medians of those around repetitions; int8 is not measured
   ModelReport model;
   MemoryPlan plan;               // of a run: the trunk has its place, but is not loaded
   int n_layers = 0, n_used = 0;  // gone through, and picked
@@ -59,7 +59,8 @@ struct MoeBenchResult {
 
 // Measures the roofs, opens the experts within the memory plan of a run, goes 1 + n_repetitions times through n_tokens
 // tokens, and measures the roofs after each: RAM only where the trunk, which is not loaded, has left room for it.
-// Nothing else may be loaded. Throws Error: usage (a layer or a number of picks that the model does not have), input (the trace is of another model, or has no decoded tokens), and what Engine throws.
+// Nothing else may be loaded. Throws Error: usage (a layer or a number of picks that the model does not have), input
+// (the trace is of another model, or has no decoded tokens), and what Engine throws.
 MoeBenchResult run_moe_bench(const EngineOptions& options, const MoeBenchOptions& bench);
 
 }  // namespace flashmoe

@@ -1,6 +1,6 @@
-// Many requests on one model: a bounded queue, one batch of all answers that are being decoded, and a memory of what was
-// read before, so that a request that extends a known conversation reads only what is new. Chat, server and page stand
-// on this.
+// Many requests on one model: a bounded queue, one batch of all answers that are being decoded, and a memory of what
+// was read before, so that a request that extends a known conversation reads only what is new. Chat, server and page
+// stand on this.
 #pragma once
 
 #include <chrono>
@@ -49,9 +49,9 @@ struct Request {
 
   GenerateOptions generate;
   Constraint constraint;
-  bool parallel_tool_calls = true;    // false: the answer ends after one call
-  int n_logprobs = -1;                // likeliest tokens told beside each one; 0: its own only; -1: none
-  int64_t max_thinking_tokens = -1;   // then thinking is closed for the model; -1: as long as it likes
+  bool parallel_tool_calls = true;   // false: the answer ends after one call
+  int n_logprobs = -1;               // likeliest tokens told beside each one; 0: its own only; -1: none
+  int64_t max_thinking_tokens = -1;  // then thinking is closed for the model; -1: as long as it likes
 };
 
 struct TokenLogprob {
@@ -68,12 +68,12 @@ struct SampledToken {
 // How a request went, or goes.
 struct Usage {
   int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;     // of the prompt, known from before
-  int64_t answer_tokens = 0;     // reasoning and calls included
-  int64_t thinking_tokens = 0;   // of the answer
-  double waited_s = 0;           // in the queue
+  int64_t cached_tokens = 0;    // of the prompt, known from before
+  int64_t answer_tokens = 0;    // reasoning and calls included
+  int64_t thinking_tokens = 0;  // of the answer
+  double waited_s = 0;          // in the queue
   double prefill_s = 0;
-  double ttft_s = 0;             // from submit to the first token
+  double ttft_s = 0;  // from submit to the first token
   double decode_s = 0;
 };
 
@@ -94,8 +94,8 @@ struct AnswerEvent {
   std::string call_id, name;
   std::vector<SampledToken> tokens;  // sampled since the event before; empty unless n_logprobs >= 0
   StopReason reason = StopReason::end_of_turn;
-  bool called_tools = false;   // with `done`: there were well-formed calls
-  std::string stop_text;       // with `done` and StopReason::stop_text: which one
+  bool called_tools = false;  // with `done`: there were well-formed calls
+  std::string stop_text;      // with `done` and StopReason::stop_text: which one
   Usage usage;
 };
 
@@ -113,12 +113,13 @@ struct ServiceStats {
   int n_running = 0, n_waiting = 0;
   uint64_t n_requests = 0, n_refused = 0, n_failed = 0, n_cancelled = 0;
   uint64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;  // over all requests
-  uint64_t settled_tokens = 0;  // of answers, read as history while nobody waited, so that the next prompt finds them known
-  double prefill_s = 0, decode_s = 0;                                // of the engine's time
-  double tok_per_s = 0;                                              // decoded lately, all answers together
+  uint64_t settled_tokens =
+      0;  // of answers, read as history while nobody waited, so that the next prompt finds them known
+  double prefill_s = 0, decode_s = 0;  // of the engine's time
+  double tok_per_s = 0;                // decoded lately, all answers together
   uint64_t sessions_in_memory = 0, session_bytes_in_memory = 0;
   uint64_t session_files = 0, session_bytes_on_disk = 0;  // in the folder, of all models
-  Stats engine;  // cache, io, stages, memory
+  Stats engine;                                           // cache, io, stages, memory
 };
 
 // All functions may be called from any thread.
@@ -132,8 +133,8 @@ class Service {
   // only the destructor may be called. Throws Error{io}.
   virtual void stop() = 0;
 
-  // Throws Error{input} for a request that cannot be answered (bad JSON, an empty prompt, one longer than the context, a
-  // schema that cannot be enforced), Error{usage} for options out of range, Error{busy} when the queue is full.
+  // Throws Error{input} for a request that cannot be answered (bad JSON, an empty prompt, one longer than the context,
+  // a schema that cannot be enforced), Error{usage} for options out of range, Error{busy} when the queue is full.
   virtual std::unique_ptr<Answer> submit(const Request& request) = 0;
   // Tokens of the prompt that submit would read. Throws like submit, but never Error{busy}.
   virtual int64_t count_tokens(const Request& request) const = 0;

@@ -44,8 +44,8 @@ class Session {
   virtual void logits(std::span<const int32_t> ids,
                       const std::function<void(int64_t row, std::span<const float> logits)>& on_row) = 0;
 
-  // How many of `ids`, were they appended now, end a block that prefill works in. To append so many by themselves changes
-  // no bit of what follows; to part a block rounds differently.
+  // How many of `ids`, were they appended now, end a block that prefill works in. To append so many by themselves
+  // changes no bit of what follows; to part a block rounds differently.
   virtual int64_t whole_blocks(std::span<const int32_t> ids) const = 0;
 
   virtual int64_t n_tokens() const = 0;

@@ -24,7 +24,7 @@ struct TraceQuestion {
   std::string path;
   // For traces that do not tell (lists of picks) or to ask about another model's; 0: as the trace says.
   uint64_t expert_bytes = 0;
-  double compute_s = 0;  // for each decoded token, without waiting for reads
+  double compute_s = 0;     // for each decoded token, without waiting for reads
   bool unfinished = false;  // a trace without its end is read as far as it is whole
   std::function<void(const Progress&)> on_progress = {};
   std::function<bool()> keep_going = {};  // false ends it with Error{interrupted}

@@ -92,10 +92,17 @@ void add_file(CheckpointContents& contents, std::shared_ptr<File> file, std::vec
                                       tensor.offset});
       continue;
     }
-    const auto [place, is_new] = contents.tensors.try_emplace(
-        tensor.name,
-        TensorInfo{
-            tensor.name, *tensor.format, std::move(tensor.shape), index, tensor.offset, *tensor.bytes, {}, {}, {}, 0, {}});
+    const auto [place, is_new] = contents.tensors.try_emplace(tensor.name, TensorInfo{tensor.name,
+                                                                                      *tensor.format,
+                                                                                      std::move(tensor.shape),
+                                                                                      index,
+                                                                                      tensor.offset,
+                                                                                      *tensor.bytes,
+                                                                                      {},
+                                                                                      {},
+                                                                                      {},
+                                                                                      0,
+                                                                                      {}});
     if (is_new) continue;
     const uint32_t first = place->second.file;
     fail(Fault::input, "{}: tensor {} is there twice{}{}: one of them must go", file->path(), in_quotes(tensor.name),

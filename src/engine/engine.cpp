@@ -142,9 +142,7 @@ MemoryPlan CheckpointEngine::plan(int64_t prompt_tokens, int64_t answer_tokens) 
   return place(Reading(*model_.checkpoint, options_), prompt_tokens, answer_tokens).plan;
 }
 
-Roofs CheckpointEngine::measure_roofs(const RoofsWanted& wanted) const {
-  return probe_.roofs(wanted, trunk_.memory());
-}
+Roofs CheckpointEngine::measure_roofs(const RoofsWanted& wanted) const { return probe_.roofs(wanted, trunk_.memory()); }
 
 Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens, double hit_rate) const {
   Reading reading(*model_.checkpoint, options_);
@@ -217,8 +215,8 @@ void CheckpointEngine::load_weights(Reading& reading) {
   LoadProgress progress(options_, report_.trunk_bytes + (fill ? report_.expert_bytes : 0));
   auto queue = resident ? reading.loading_queue() : reading.streaming_queue(model_.experts, budget_);
   const bool direct = reading.direct();
-  trunk_.load(*model_.binder, checkpoint,
-              {*queue, *pool_, direct, options_.verify_reads != VerifyChoice::never}, budget_, progress.part());
+  trunk_.load(*model_.binder, checkpoint, {*queue, *pool_, direct, options_.verify_reads != VerifyChoice::never},
+              budget_, progress.part());
   if (!resident && !direct) {
     for (const auto& file : checkpoint.files()) file->drop_page_cache();
   }

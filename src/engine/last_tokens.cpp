@@ -6,7 +6,8 @@ namespace flashmoe {
 
 std::span<const int32_t> LastTokens::picks(uint64_t sequence, size_t layer) const {
   const auto at = tokens_.find(sequence);
-  return at == tokens_.end() ? std::span<const int32_t>() : std::span(at->second.picks).subspan(layer * n_used_, n_used_);
+  return at == tokens_.end() ? std::span<const int32_t>()
+                             : std::span(at->second.picks).subspan(layer * n_used_, n_used_);
 }
 
 void LastTokens::passed(const TraceStep& step) {

@@ -63,9 +63,9 @@ class ExpertsAlone {
     config_.d_ff_shared = 0;  // the shared expert is part of the trunk
     config_.n_experts_used = table_.n_used = n_used_;
     reading_.emplace(*model_.checkpoint, options_);
-    placement_ = plan_memory({config_, table_, report_on(model_).trunk_bytes, resident_set_bytes(),
-                              reading_->alignment(), 0, 0, options_, detect_memory_limit(),
-                              reading_->loading_alignment()});
+    placement_ =
+        plan_memory({config_, table_, report_on(model_).trunk_bytes, resident_set_bytes(), reading_->alignment(), 0, 0,
+                     options_, detect_memory_limit(), reading_->loading_alignment()});
   }
 
   void open() {
@@ -216,7 +216,8 @@ double median_of(std::span<const Repetition> all, Of of) {
 }
 
 double disk_share(const Repetition& r) {
-  const double gb_per_s = r.io.busy_ns > 0 ? static_cast<double>(r.io.bytes_read) / static_cast<double>(r.io.busy_ns) : 0;
+  const double gb_per_s =
+      r.io.busy_ns > 0 ? static_cast<double>(r.io.bytes_read) / static_cast<double>(r.io.busy_ns) : 0;
   return gb_per_s / r.roofs.disk_gb_per_s;
 }
 double ram_share(const Repetition& r) {
@@ -224,8 +225,8 @@ double ram_share(const Repetition& r) {
 }
 double bound_tok_per_s(const Repetition& r) {
   const double ram_s = static_cast<double>(r.bytes_computed) / (r.roofs.ram_gb_per_s * kBytesPerGb);
-  const double disk_s = r.io.bytes_read > 0
-                            ? static_cast<double>(r.io.bytes_read) / (r.roofs.disk_gb_per_s * kBytesPerGb) : 0;
+  const double disk_s =
+      r.io.bytes_read > 0 ? static_cast<double>(r.io.bytes_read) / (r.roofs.disk_gb_per_s * kBytesPerGb) : 0;
   return static_cast<double>(r.tokens) / std::max(ram_s, disk_s);
 }
 
@@ -300,9 +301,8 @@ MoeBenchResult run_moe_bench(const EngineOptions& options, const MoeBenchOptions
   MoeBenchResult result;
   ExpertsAlone alone(options, bench);
   const int n_used = alone.table().n_used;
-  const auto picks = bench.trace_path.empty()
-                         ? draw_picks(alone.table(), n_used, bench.seed)
-                         : replay_picks(bench.trace_path, alone.table(), n_used, alone.max_rows());
+  const auto picks = bench.trace_path.empty() ? draw_picks(alone.table(), n_used, bench.seed)
+                                              : replay_picks(bench.trace_path, alone.table(), n_used, alone.max_rows());
   RoofLooks roofs([&] { return alone.measure_roofs(); });  // once it is known that nothing stands in the way
   alone.open();
   result.model = report_on(alone.model());

@@ -45,8 +45,8 @@ class ReplayedPicks final : public PickSource {
     const TraceHeader& h = trace_->header();
     // A list of picks knows only the largest number that occurs.
     if (h.n_layers != table.n_layers || h.n_experts > table.n_experts || h.n_used < n_used) {
-      fail(Fault::input, "{}: {} picks of {} experts in {} layers, but the benchmark needs {} of {} in {}", path, h.n_used,
-           h.n_experts, h.n_layers, n_used, table.n_experts, table.n_layers);
+      fail(Fault::input, "{}: {} picks of {} experts in {} layers, but the benchmark needs {} of {} in {}", path,
+           h.n_used, h.n_experts, h.n_layers, n_used, table.n_experts, table.n_layers);
     }
     if (trace_->end().n_decoded == 0) fail(Fault::input, "{}: this routing trace has no decoded tokens", path);
   }

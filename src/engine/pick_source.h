@@ -26,6 +26,7 @@ std::unique_ptr<PickSource> draw_picks(const ExpertTable& table, int n_used, uin
 // The best n_used picks of the trace's decoded tokens, in its own batches, again and again. Throws Error{input} for a
 // trace of a model with other layers, experts or fewer picks, without decoded tokens, or with a step of more than
 // `max_rows` rows.
-std::unique_ptr<PickSource> replay_picks(const std::string& path, const ExpertTable& table, int n_used, int64_t max_rows);
+std::unique_ptr<PickSource> replay_picks(const std::string& path, const ExpertTable& table, int n_used,
+                                         int64_t max_rows);
 
 }  // namespace flashmoe

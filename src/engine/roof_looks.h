@@ -13,8 +13,8 @@ class RoofLooks {
   // Takes the first look.
   explicit RoofLooks(std::function<Roofs()> look) : look_(std::move(look)), before_(look_()) {}
 
-  // After a measurement: the mean of the look before it and of one taken now. What a look did not measure (0) is as it was
-  // in the one before.
+  // After a measurement: the mean of the look before it and of one taken now. What a look did not measure (0) is as it
+  // was in the one before.
   Roofs around();
 
  private:

@@ -190,8 +190,9 @@ nlohmann::ordered_json RunningAnswer::message(bool with_reasoning) const {
   for (const Call& call : calls_) {
     Json arguments = Json::parse(call.arguments, nullptr, false);
     if (!arguments.is_object()) arguments = Json::object();
-    message["tool_calls"].push_back(
-        {{"id", call.id}, {"type", "function"}, {"function", {{"name", call.name}, {"arguments", std::move(arguments)}}}});
+    message["tool_calls"].push_back({{"id", call.id},
+                                     {"type", "function"},
+                                     {"function", {{"name", call.name}, {"arguments", std::move(arguments)}}}});
   }
   return message;
 }

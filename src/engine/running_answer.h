@@ -19,8 +19,8 @@ class RunningAnswer {
   void begin(std::unique_ptr<Sequence> sequence);
   std::unique_ptr<Sequence> give_up_sequence() { return std::move(sequence_); }
   Sequence& sequence() { return *sequence_; }
-  // Goes on in another sequence, which holds a beginning of the prompt: what is missing is read, and what was sampled is
-  // fed, again.
+  // Goes on in another sequence, which holds a beginning of the prompt: what is missing is read, and what was sampled
+  // is fed, again.
   void begin_again(std::unique_ptr<Sequence> sequence);
   int n_begun_again() const { return n_begun_again_; }
   // Up to this many tokens it is to be alone in its steps: one of those that it shared failed.

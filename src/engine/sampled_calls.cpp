@@ -62,7 +62,8 @@ SampledCalls::Entry* SampledCalls::find(const Json& message) {
   const Json* calls = calls_of(message);
   if (calls == nullptr) return nullptr;
   const std::string id = id_of(*calls);
-  const auto found = std::find_if(entries_.rbegin(), entries_.rend(), [&](const Entry& entry) { return entry.id == id; });
+  const auto found =
+      std::find_if(entries_.rbegin(), entries_.rend(), [&](const Entry& entry) { return entry.id == id; });
   return found == entries_.rend() || found->said != said_in(message) ? nullptr : &*found;
 }
 
@@ -85,7 +86,8 @@ bool SampledCalls::save_one(SessionFolder& folder) {
   std::string payload;
   {
     const std::lock_guard lock(mutex_);
-    const auto next = std::find_if(entries_.begin(), entries_.end(), [](const Entry& e) { return !e.on_disk || e.used; });
+    const auto next =
+        std::find_if(entries_.begin(), entries_.end(), [](const Entry& e) { return !e.on_disk || e.used; });
     if (next == entries_.end()) return false;
     record.ids.assign(next->id.begin(), next->id.end());
     if (!next->on_disk) payload = nlohmann::json{{"said", next->said}, {"text", next->text}}.dump();
@@ -97,7 +99,8 @@ bool SampledCalls::save_one(SessionFolder& folder) {
   }
   if (!folder.write(record, {std::as_writable_bytes(std::span(payload))})) return false;
   const std::lock_guard lock(mutex_);
-  for (Entry& entry : entries_) entry.on_disk |= std::equal(record.ids.begin(), record.ids.end(), entry.id.begin(), entry.id.end());
+  for (Entry& entry : entries_)
+    entry.on_disk |= std::equal(record.ids.begin(), record.ids.end(), entry.id.begin(), entry.id.end());
   return true;
 }
 

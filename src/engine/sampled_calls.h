@@ -26,8 +26,8 @@ class SampledCalls {
 
   // Takes in what of the files is words. These two on the folder's thread.
   void recall(const std::vector<SessionFolder::Found>& found, SessionFolder& folder);
-  // Writes one answer that is in memory alone, or tells that one was used. False when there is none, or the folder takes
-  // none now.
+  // Writes one answer that is in memory alone, or tells that one was used. False when there is none, or the folder
+  // takes none now.
   bool save_one(SessionFolder& folder);
 
  private:

@@ -96,9 +96,7 @@ void Scheduler::run() {
       if (stopping_) continue;  // the step was cut short on purpose: told below
       if (reader_left()) {
         reader_ = nullptr;  // dropped next, and its sequence with it
-        continue;
-      }
-      if (error.fault() == Fault::interrupted) {
+      } else if (error.fault() == Fault::interrupted) {
         fail_all(std::current_exception());
       } else {
         recover(std::current_exception());
@@ -178,8 +176,7 @@ std::unique_ptr<Sequence> Scheduler::empty_sequence() {
   }
   std::unique_ptr<Sequence> sequence = std::move(free_sequences_.back());
   free_sequences_.pop_back();
-  const auto state = sequence->delta().span();
-  std::fill(state.begin(), state.end(), std::byte{0});
+  std::ranges::fill(sequence->delta().span(), std::byte{0});
   sequence->set_n_tokens(0, 0);
   return sequence;
 }

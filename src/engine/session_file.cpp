@@ -59,7 +59,8 @@ std::string header_text(const std::string& identity, const SessionRecord& record
 // Written beside its place and renamed. Without fsync: what a crash leaves behind is told by its checksum.
 class Partial {
  public:
-  explicit Partial(const std::string& path) : path_(path), partial_(path + "." + std::to_string(::getpid()) + ".partial") {
+  explicit Partial(const std::string& path)
+      : path_(path), partial_(path + "." + std::to_string(::getpid()) + ".partial") {
     fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd_ < 0) complain();
   }

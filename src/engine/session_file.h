@@ -33,8 +33,8 @@ uint64_t session_file_bytes(const std::string& identity, const SessionRecord& re
 
 class SessionFile {
  public:
-  // Reads and checks all but the payload. Throws Error{input} for a file that is damaged or none, Error{unsupported} for
-  // one of another version or identity, Error{io}.
+  // Reads and checks all but the payload. Throws Error{input} for a file that is damaged or none, Error{unsupported}
+  // for one of another version or identity, Error{io}.
   SessionFile(std::shared_ptr<File> file, const std::string& identity);
   const SessionRecord& record() const { return record_; }
   uint64_t payload_bytes() const { return payload_bytes_; }

@@ -11,10 +11,12 @@ namespace flashmoe {
 
 class SessionFolder {
  public:
-  // Makes the folder, readable by its owner only, where it is missing. Throws Error{io} when nothing can be written there.
+  // Makes the folder, readable by its owner only, where it is missing. Throws Error{io} when nothing can be written
+  // there.
   SessionFolder(std::string path, uint64_t most_bytes, std::string identity);
 
-  // What is there of this identity, what was used longest ago first; a note for each file that is skipped. Damaged ones are removed.
+  // What is there of this identity, what was used longest ago first; a note for each file that is skipped. Damaged ones
+  // are removed.
   struct Found {
     SessionRecord record;
     uint64_t payload_bytes = 0;

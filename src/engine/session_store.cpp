@@ -52,9 +52,9 @@ void SessionStore::recall(std::vector<SessionFolder::Found> found, const Sequenc
   });
   for (const auto& [record, payload_bytes] : found) {
     const auto n = static_cast<int64_t>(record.ids.size());
-    const bool fits = n > 0 && n <= like.context_tokens() && record.n_before < n && blocks_.last_end(record.ids) == n &&
-                      std::all_of(record.ids.begin(), record.ids.end(),
-                                  [&](int32_t id) { return id >= 0 && id < vocab_size; });
+    const bool fits =
+        n > 0 && n <= like.context_tokens() && record.n_before < n && blocks_.last_end(record.ids) == n &&
+        std::all_of(record.ids.begin(), record.ids.end(), [&](int32_t id) { return id >= 0 && id < vocab_size; });
     if (!fits) continue;
     if (record.part == SessionPart::state) {
       Stretch* last = longest(record.ids, nullptr, n, false);
@@ -253,8 +253,8 @@ bool SessionStore::save_one() {
 // With all that goes on from it.
 void SessionStore::forget(Stretch& stretch) {
   for (bool found = true; found;) {
-    const auto next = std::find_if(stretches_.begin(), stretches_.end(),
-                                   [&](const auto& s) { return s->before == &stretch; });
+    const auto next =
+        std::find_if(stretches_.begin(), stretches_.end(), [&](const auto& s) { return s->before == &stretch; });
     found = next != stretches_.end();
     if (found) forget(**next);
   }

@@ -2,8 +2,8 @@
 // Belongs to the engine's thread.
 //
 // Keys and values are kept once for all that share them. Delta-net state cannot be rewound: there is a copy at each
-// stop, and stops lie where blocks of the delta rule end, where a fresh prefill has the same bits (docs/decisions/0014).
-// Each part of a stretch is in memory, on disk, or both.
+// stop, and stops lie where blocks of the delta rule end, where a fresh prefill has the same bits
+// (docs/decisions/0014). Each part of a stretch is in memory, on disk, or both.
 #pragma once
 
 #include <memory>
@@ -58,8 +58,8 @@ class SessionStore {
     Stretch* before = nullptr;  // null: it begins the sequence
     int64_t n_before = 0;       // tokens
     std::vector<int32_t> ids;
-    Part kv;     // of each attention layer, its keys then its values
-    Part state;  // at the end
+    Part kv;                         // of each attention layer, its keys then its values
+    Part state;                      // at the end
     uint64_t used = 0, resumed = 0;  // when, on clock_
     int64_t end() const { return n_before + static_cast<int64_t>(ids.size()); }
     Part& part(SessionPart which) { return which == SessionPart::kv ? kv : state; }

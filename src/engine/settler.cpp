@@ -14,9 +14,8 @@ constexpr size_t kMostWaiting = 8;
 
 // Clients that send reasoning back do so for every answer.
 bool sends_reasoning(const Json& messages) {
-  return std::any_of(messages.begin(), messages.end(), [](const Json& message) {
-    return message.is_object() && message.contains("reasoning_content");
-  });
+  return std::any_of(messages.begin(), messages.end(),
+                     [](const Json& message) { return message.is_object() && message.contains("reasoning_content"); });
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What the next prompt of an answered conversation will begin with, read while nobody waits: the answer in the form that the
-// chat template gives it once it is history, up to its end of turn. Belongs to the engine's thread.
+// What the next prompt of an answered conversation will begin with, read while nobody waits: the answer in the form
+// that the chat template gives it once it is history, up to its end of turn. Belongs to the engine's thread.
 #pragma once
 
 #include <deque>
@@ -16,8 +16,8 @@ class Settler {
   // An answer that is over; of several the latest few are kept.
   void add(RunningAnswer& answer);
   bool idle() const { return waiting_.empty(); }
-  // Reads the latest into an empty sequence and has the store keep it. Returns how many tokens that took. When the step is
-  // ended by an Error{interrupted}, it goes on another time; what cannot be read is dropped.
+  // Reads the latest into an empty sequence and has the store keep it. Returns how many tokens that took. When the step
+  // is ended by an Error{interrupted}, it goes on another time; what cannot be read is dropped.
   int64_t settle(Sequence& sequence, SessionStore& store);
   // Whether settle is at work.
   bool working() const { return working_; }

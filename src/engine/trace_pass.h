@@ -33,11 +33,11 @@ class TracePasses {
 
 // How long decoding takes, learnt from the trace: computing, and waiting by the number of experts that a layer missed.
 struct TraceTiming {
-  uint64_t n_decoded = 0;                        // rows of decode steps
+  uint64_t n_decoded = 0;  // rows of decode steps
   uint64_t n_sequences = 0;
-  double compute_s = 0;                          // all decode steps together, without waiting; 0: not known
-  double experts_s = 0;                          // of that, routed experts
-  std::vector<double> wait_s;                    // [misses] of a layer that no guess was read for, as far as they occurred
+  double compute_s = 0;        // all decode steps together, without waiting; 0: not known
+  double experts_s = 0;        // of that, routed experts
+  std::vector<double> wait_s;  // [misses] of a layer that no guess was read for, as far as they occurred
   double first_wait_s = 0, wait_per_miss_s = 0;  // a line through them, for counts that did not
   double wait_per_guess_s = 0;                   // more, for a pick that a guess had begun to read
   double disk_gb_per_s = 0;

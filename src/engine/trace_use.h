@@ -9,8 +9,8 @@
 
 namespace flashmoe {
 
-// Rows of all steps in order are taken as tokens in order: that is how a cache sees them. What the next token picks again
-// is asked within a sequence.
+// Rows of all steps in order are taken as tokens in order: that is how a cache sees them. What the next token picks
+// again is asked within a sequence.
 class UseOfExperts {
  public:
   explicit UseOfExperts(const TraceHeader& header);

@@ -12,8 +12,8 @@ namespace flashmoe {
 
 class CacheSize {
  public:
-  // `classes`: with the slots of the plan. `floor`: the same with the fewest of each. `places` [n_slots]: where each slot
-  // begins.
+  // `classes`: with the slots of the plan. `floor`: the same with the fewest of each. `places` [n_slots]: where each
+  // slot begins.
   CacheSize(const std::vector<SlotClass>& classes, const std::vector<SlotClass>& floor,
             const std::vector<std::byte*>& places);
 
@@ -30,7 +30,7 @@ class CacheSize {
   struct Class {
     uint64_t slot_bytes = 0;
     int n_records = 0;
-    int n_slots = 0;                // of the plan
+    int n_slots = 0;  // of the plan
     int floor = 0;
     std::vector<int> retired = {};  // [<= n_slots], reserved
     int n_used() const { return n_slots - static_cast<int>(retired.size()); }

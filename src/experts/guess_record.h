@@ -14,8 +14,8 @@ namespace flashmoe {
 class GuessRecord {
  public:
   static constexpr double kLeastRight = 0.6;
-  static constexpr double kLeastTrials = 40;    // before a rank is judged; until then it counts as worth it
-  static constexpr double kMemoryTrials = 4000; // older ones count half
+  static constexpr double kLeastTrials = 40;     // before a rank is judged; until then it counts as worth it
+  static constexpr double kMemoryTrials = 4000;  // older ones count half
 
   explicit GuessRecord(int n_ranks) : ranks_(static_cast<size_t>(n_ranks)) {
     last_.reserve(ranks_.size() * kGuessedRows);
@@ -32,8 +32,8 @@ class GuessRecord {
   struct Rank {
     double n_tried = 0, n_right = 0;
   };
-  std::vector<Rank> ranks_;    // [n_used]
-  int layer_ = -1;             // that last_ is for
+  std::vector<Rank> ranks_;  // [n_used]
+  int layer_ = -1;           // that last_ is for
   size_t n_rows_ = 1;
   std::vector<int32_t> last_;  // guesses, at most n_used for each row
 };

@@ -26,8 +26,8 @@ class LeaseTable {
   LeaseState& at(int id) { return leases_[static_cast<size_t>(id)]; }
   const LeaseState& at(int id) const { return leases_[static_cast<size_t>(id)]; }
 
-  // Moves what has arrived, at most so many, from outstanding to handed, in order of arrival. Throws Error{io} for a slot
-  // that failed.
+  // Moves what has arrived, at most so many, from outstanding to handed, in order of arrival. Throws Error{io} for a
+  // slot that failed.
   void hand_out(int id, const SlotReader& reader, size_t most);
 
  private:

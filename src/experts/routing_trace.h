@@ -24,13 +24,13 @@ struct TraceHeader {
   std::string model;    // the checkpoint's first file
   std::string version;  // of the program
   int n_layers = 0, n_experts = 0, n_used = 0;
-  bool has_outcomes = false;  // steps tell hits and misses,
-  bool has_times = false;     // how long stages took,
-  bool has_weights = false;   // the picks' weights,
-  bool has_guesses = false;   // what the next layer was guessed to pick,
-  bool has_scores = false;    // every expert's score,
-  bool has_sequences = false; // whose the rows are,
-  bool has_unasked = false;   // what was read before it was picked,
+  bool has_outcomes = false;    // steps tell hits and misses,
+  bool has_times = false;       // how long stages took,
+  bool has_weights = false;     // the picks' weights,
+  bool has_guesses = false;     // what the next layer was guessed to pick,
+  bool has_scores = false;      // every expert's score,
+  bool has_sequences = false;   // whose the rows are,
+  bool has_unasked = false;     // what was read before it was picked,
   bool has_given_back = false;  // and how many slots the system had back
   // The cache as it was, by records of one size; without slots when it is not known.
   std::vector<SlotClass> classes;
@@ -84,10 +84,10 @@ struct TraceRun {
 struct TraceStep {
   bool decode = false;  // every row belongs to another sequence
   int n_rows = 0;
-  std::vector<TraceRun> runs = {};  // of all rows, in their order
+  std::vector<TraceRun> runs = {};       // of all rows, in their order
   std::vector<int32_t> given_back = {};  // [classes] slots that were the system's during the step; empty: none
-  uint64_t start_ns = 0;  // since the trace began
-  uint64_t busy_ns = 0;   // from there to the end of its last stage
+  uint64_t start_ns = 0;                 // since the trace began
+  uint64_t busy_ns = 0;                  // from there to the end of its last stage
   uint64_t embed_ns = 0, logits_ns = 0;
   std::vector<TraceLayer> layers = {};  // [n_layers]
 

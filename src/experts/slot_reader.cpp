@@ -118,8 +118,8 @@ bool SlotReader::take_arrival(const ReadDone& done) {
 bool SlotReader::is_right(const Slot& slot, const SlotLayout& layout) {
   const ExpertRecord& record = record_of(slot.id);
   if (!record.checksum || verify_ == VerifyChoice::never) return true;
-  const size_t index = static_cast<size_t>(slot.id.layer) * static_cast<size_t>(table_.n_experts) +
-                       static_cast<size_t>(slot.id.expert);
+  const size_t index =
+      static_cast<size_t>(slot.id.layer) * static_cast<size_t>(table_.n_experts) + static_cast<size_t>(slot.id.expert);
   if (verify_ == VerifyChoice::first && verified_[index]) return true;
   CHECK(layout.n_reads == 1);
   const std::byte* begin = slot.data + layout.part_at[0];  // the gate's weights come first

@@ -31,7 +31,7 @@ struct Slot {
   ExpertWeights weights;
   int n_reads_left = 0;
   int failed_read = -1;
-  int error = 0;         // of failed_read, after
+  int error = 0;  // of failed_read, after
   int n_tries = 1;
   int n_mismatches = 0;  // arrivals with a wrong checksum
   uint64_t bytes = 0;    // read from the files, once ready

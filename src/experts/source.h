@@ -94,9 +94,9 @@ class Lease {
   Lease(Lease&& other) noexcept : source_(other.source_), id_(other.id_) { other.source_ = nullptr; }
   Lease& operator=(Lease&&) = delete;
 
-  // Indices into the picks given to acquire, of those that have arrived and were not handed out before, or some of them:
-  // what was in memory first, then in order of arrival. Blocks until there is at least one; empty once all were handed out.
-  // Throws Error{io} naming layer, expert, file and offset when a read failed. Valid until the next call.
+  // Indices into the picks given to acquire, of those that have arrived and were not handed out before, or some of
+  // them: what was in memory first, then in order of arrival. Blocks until there is at least one; empty once all were
+  // handed out. Throws Error{io} naming layer, expert, file and offset when a read failed. Valid until the next call.
   std::span<const int32_t> next();
   // Weights of pick i; blocks until it has arrived. Throws like next().
   const ExpertWeights& wait(int i);
@@ -140,9 +140,9 @@ class ExpertSource {
   // Whether guess() would be listened to for the next layer: making guesses costs time.
   virtual bool wants_guess() const { return false; }
   // Picks of a layer that may come soon, in place of what was guessed before: the likeliest of each of the step's
-  // n_rows, then the second of each, and so on; of a step with more than kGuessedRows, all that are nearly sure. They are
-  // read when nothing asked for is on its way, and what has not begun when the layer is acquired is not read at all.
-  // Never changes results.
+  // n_rows, then the second of each, and so on; of a step with more than kGuessedRows, all that are nearly sure. They
+  // are read when nothing asked for is on its way, and what has not begun when the layer is acquired is not read at
+  // all. Never changes results.
   virtual void guess(int layer, std::span<const int32_t> experts, int64_t n_rows) {
     (void)layer, (void)experts, (void)n_rows;
   }
@@ -157,8 +157,8 @@ class ExpertSource {
   virtual CacheStats cache_stats() const = 0;
   virtual IoStats io_stats() const = 0;
   virtual UnaskedReads unasked_reads() const { return {}; }
-  // How many slots of each of its slot_classes() the source has given back for now; empty when it does not tell. Changes
-  // in begin_step() alone.
+  // How many slots of each of its slot_classes() the source has given back for now; empty when it does not tell.
+  // Changes in begin_step() alone.
   virtual std::span<const int32_t> slots_given_back() const { return {}; }
   // Picks of each expert for a token so far, [n_layers, n_experts], and over how many tokens.
   virtual UseRates use_rates() const { return {}; }

@@ -100,7 +100,9 @@ class Lru final : public KeyedCache {
 // what they were at token 0 stays in order.
 class Lfu final : public KeyedCache {
  public:
-  Lfu(const TraceHeader& header, const PolicySlots& slots) : KeyedCache(header, slots) { uses_.assign(n_records(), {}); }
+  Lfu(const TraceHeader& header, const PolicySlots& slots) : KeyedCache(header, slots) {
+    uses_.assign(n_records(), {});
+  }
 
  private:
   struct Uses {

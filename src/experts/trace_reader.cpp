@@ -57,7 +57,8 @@ class BinaryTrace final : public TraceReader {
     if (decode_end(bytes, end_)) return true;
     if (unfinished) return false;
     fail(Fault::input,
-         "{}: this routing trace has no end: it was cut short, or is still being written; --unfinished reads what is there",
+         "{}: this routing trace has no end: it was cut short, or is still being written; --unfinished reads what is "
+         "there",
          file_->path());
   }
 

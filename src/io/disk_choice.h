@@ -26,7 +26,7 @@ struct DiskChoice {
 };
 
 struct DiskQuestion {
-  const File* file = nullptr;        // to read from: the model's own
+  const File* file = nullptr;             // to read from: the model's own
   std::vector<uint64_t> read_bytes = {};  // the reads of one expert
   // What may be chosen: at least one of each pair.
   bool may_uring = true, may_pread = true;

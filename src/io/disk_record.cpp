@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr int kVersion = 1;
 constexpr long kMostSeconds = 24L * 3600;  // a trial may have met a slow moment
-constexpr size_t kMostBytes = 4096;  // of a record
+constexpr size_t kMostBytes = 4096;        // of a record
 
 uint64_t hash(std::string_view text) {  // FNV-1a
   uint64_t h = 14695981039346656037ULL;

@@ -18,14 +18,15 @@ namespace {
 constexpr uint64_t kBlock = 4096;
 constexpr double kSliceSeconds = 0.01;         // one trial of one way
 constexpr double kLongestQueueSeconds = 0.05;  // for all reads of a full queue
-constexpr double kGoodEnough = 0.95;    // of the best: then the earlier in the list, which is the shallower, wins
+constexpr double kGoodEnough = 0.95;  // of the best: then the earlier in the list, which is the shallower, wins
 // Through the page cache only where its slowest turn is that much faster than the fastest past it: it takes memory and
-// cores from everything else, which a slice does not show, and one disturbed slice must not decide (docs/experiments/0007).
+// cores from everything else, which a slice does not show, and one disturbed slice must not decide
+// (docs/experiments/0007).
 constexpr double kBufferedGain = 2;
 constexpr int kBufferedTurns = 3;
-constexpr double kChunkGain = 0.9;      // parts must bring one expert that much sooner
-constexpr uint64_t kLeastReads = 64;    // places in a file that is worth a trial
-constexpr int kPlacesTried = 8;         // until one is not in the page cache
+constexpr double kChunkGain = 0.9;    // parts must bring one expert that much sooner
+constexpr uint64_t kLeastReads = 64;  // places in a file that is worth a trial
+constexpr int kPlacesTried = 8;       // until one is not in the page cache
 constexpr std::array<uint64_t, 3> kChunks = {512 * kKiB, 256 * kKiB, 128 * kKiB};
 
 struct Way {

@@ -9,7 +9,8 @@ namespace flashmoe {
 
 class Sequence;
 
-// What the delta-net layers remember after some rows of a run, at the end of a block, copied while the step passes there.
+// What the delta-net layers remember after some rows of a run, at the end of a block, copied while the step passes
+// there.
 struct StateCopy {
   int64_t n_rows = 0;
   std::byte* to = nullptr;  // DeltaState::bytes

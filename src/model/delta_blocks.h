@@ -16,8 +16,8 @@ class DeltaBlocks {
   explicit DeltaBlocks(std::vector<int32_t> turn_ends = {}) : turn_ends_(std::move(turn_ends)) {}
 
   bool ends_turn(int32_t id) const { return std::binary_search(turn_ends_.begin(), turn_ends_.end(), id); }
-  // How many of `ids` lie in the block that holds ids[0], of which `n_before` tokens came before; nothing when the block
-  // does not end within `ids`.
+  // How many of `ids` lie in the block that holds ids[0], of which `n_before` tokens came before; nothing when the
+  // block does not end within `ids`.
   std::optional<int64_t> rest_of_block(std::span<const int32_t> ids, int64_t n_before) const;
   // How many of `ids` a step of at most `most` (kDeltaChunk or more) rows takes: all, or as many as end with a block.
   int64_t step_rows(std::span<const int32_t> ids, int64_t n_before, int64_t most) const;

@@ -63,9 +63,8 @@ void Forward::step(const Batch& batch) {
   observe(config().n_layers, step_.ws.h.f32);
 
   for (const DeltaPiece& piece : step_.pieces) {
-    const Run& run = *std::find_if(batch.runs.begin(), batch.runs.end(), [&](const Run& r) {
-      return piece.first_row < r.first_row + r.n_rows;
-    });
+    const Run& run = *std::find_if(batch.runs.begin(), batch.runs.end(),
+                                   [&](const Run& r) { return piece.first_row < r.first_row + r.n_rows; });
     const int64_t n = run.first_position + piece.first_row - run.first_row + piece.n_rows;
     run.sequence->set_n_tokens(n, piece.ends ? 0 : piece.n_before + piece.n_rows);
   }

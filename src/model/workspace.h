@@ -112,10 +112,11 @@ class Workspace {
     std::span<int32_t> arrived;      // [n_experts]
     ActivationBuffer gathered;       // [n * k, d_model] rows of h by slot, where a group has several
     ActivationBuffer act;            // [n * k, d_ff_expert]
-    // What an expert's gate and up make of its slots, [n, d_ff_expert] each, is over when its outputs come to lie there.
-    std::span<float> out;            // [n * k, slot_width], of which d_model are the output
+    // What an expert's gate and up make of its slots, [n, d_ff_expert] each, is over when its outputs come to lie
+    // there.
+    std::span<float> out;  // [n * k, slot_width], of which d_model are the output
     int64_t slot_width = 0;
-    std::span<float> shared_gate;    // [n] logit of its weight; this and the rest: empty without a shared expert
+    std::span<float> shared_gate;  // [n] logit of its weight; this and the rest: empty without a shared expert
     std::span<float> shared_gate_proj, shared_up_proj;  // [n, d_ff_shared]
     ActivationBuffer shared_act;                        // [n, d_ff_shared]
     std::span<float> shared_out;                        // [n, d_model]

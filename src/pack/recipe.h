@@ -17,8 +17,8 @@ namespace flashmoe {
 
 class Recipe {
  public:
-  // From the options and their recipe, named or a file. Throws Error: usage (an unknown format, a trunk below 4 bits, an
-  // option that no format uses), input (the file).
+  // From the options and their recipe, named or a file. Throws Error: usage (an unknown format, a trunk below 4 bits,
+  // an option that no format uses), input (the file).
   explicit Recipe(const PackOptions& options);
 
   // Nothing: as the source has it. `role`: gate, up, down, or one of the trunk's: embedding, output, attention,

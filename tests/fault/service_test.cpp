@@ -71,8 +71,17 @@ class ServiceFault : public testing::Test {
     options.queue = [&] { return std::make_unique<SpottedQueue>(spot_); };
     LoadedModel model(path_, options);
     SampledCalls sampled_calls;
-    const EngineParts parts = {{model.forward(), tokenizer_.get(), model.experts(), model.budget(), KvFormat::f32, 512, 64,
-                                Stats{}, {}, {}, nullptr},
+    const EngineParts parts = {{model.forward(),
+                                tokenizer_.get(),
+                                model.experts(),
+                                model.budget(),
+                                KvFormat::f32,
+                                512,
+                                64,
+                                Stats{},
+                                {},
+                                {},
+                                nullptr},
                                nullptr,
                                bound_.checkpoint.get(),
                                &sampled_calls};
@@ -86,7 +95,8 @@ class ServiceFault : public testing::Test {
       request.generate.max_tokens = 12;
       request.n_logprobs = 0;
       channels.push_back(std::make_shared<AnswerChannel>());
-      scheduler.add(std::make_unique<RunningAnswer>(request, read_prompt(request, parts), nullptr, parts, channels.back()));
+      scheduler.add(
+          std::make_unique<RunningAnswer>(request, read_prompt(request, parts), nullptr, parts, channels.back()));
     }
     std::thread thread([&] { scheduler.run(); });
     std::vector<Told> outcomes;
@@ -122,7 +132,8 @@ class ServiceFault : public testing::Test {
 std::vector<std::vector<int32_t>> some_prompts() {
   std::vector<std::vector<int32_t>> prompts;
   for (int32_t p = 0; p < 3; ++p) {
-    for (auto& ids = prompts.emplace_back(); ids.size() < 6;) ids.push_back(static_cast<int32_t>(ids.size() + 1) * (70 + p) % 300);
+    for (auto& ids = prompts.emplace_back(); ids.size() < 6;)
+      ids.push_back(static_cast<int32_t>(ids.size() + 1) * (70 + p) % 300);
   }
   return prompts;
 }

@@ -34,7 +34,11 @@ std::string repeated(int n, const std::function<std::string(int)>& part, const c
 }
 
 std::string nested(int n, const std::string& open, const std::string& close) {
-  return repeated(n, [&](int) { return open; }, "") + "true" + repeated(n, [&](int) { return close; }, "");
+  return repeated(
+             n, [&](int) { return open; }, "") +
+         "true" +
+         repeated(
+             n, [&](int) { return close; }, "");
 }
 
 struct Outcome {

@@ -208,8 +208,8 @@ TEST_F(ForwardProperty, SequencesInOneBatchDoNotTouchEachOther) {
   EXPECT_TRUE(same_bits(together, apart));
 }
 
-// Blocks end behind turns: steps that end with blocks give the same bits, and a state copied on the way is the one that a
-// step that ends there leaves.
+// Blocks end behind turns: steps that end with blocks give the same bits, and a state copied on the way is the one that
+// a step that ends there leaves.
 TEST_F(ForwardProperty, BlocksThatEndWithTurnsDoNotDependOnSteps) {
   constexpr int32_t kEndOfTurn = 3;
   for (size_t i = 0; i < ids_.size(); ++i) {
@@ -223,7 +223,9 @@ TEST_F(ForwardProperty, BlocksThatEndWithTurnsDoNotDependOnSteps) {
     const auto logits = model.forward().logits(n_rows - 1, 1);
     return std::vector<float>(logits.begin(), logits.end());
   };
-  const auto bytes_of = [](Sequence& s) { return std::vector<std::byte>(s.delta().span().begin(), s.delta().span().end()); };
+  const auto bytes_of = [](Sequence& s) {
+    return std::vector<std::byte>(s.delta().span().begin(), s.delta().span().end());
+  };
 
   const auto whole = model.new_sequence();
   const std::vector<int64_t> stops = {2, 5, 41, 105, 110};  // 105: a chunk after 41

@@ -26,8 +26,8 @@ class TraceLength : public testing::Test {
     work.n_allocations = test::allocation_count() - before;
     return work;
   }
-  // Twice as many tokens: as many passes, and at most so many allocations more for each token, beside those of lists that
-  // grow by doubling.
+  // Twice as many tokens: as many passes, and at most so many allocations more for each token, beside those of lists
+  // that grow by doubling.
   template <typename Reader>
   void expect_steady(int n_passes, uint64_t n_allocations_per_token, const Reader& reader) {
     constexpr int kTokens = 3000;

@@ -44,7 +44,8 @@ bool is_untouched(const ReadRequest& request) {
 
 std::shared_ptr<File> FakeDisk::add(std::string path, std::vector<std::byte> content) {
   contents_.push_back(std::make_shared<std::vector<std::byte>>(std::move(content)));
-  return std::make_shared<MemoryFile>(std::move(path), static_cast<int>(contents_.size()) - 1, contents_.back(), dropped_bytes_);
+  return std::make_shared<MemoryFile>(std::move(path), static_cast<int>(contents_.size()) - 1, contents_.back(),
+                                      dropped_bytes_);
 }
 
 void FakeDisk::fail_at(int fd, uint64_t offset, int error, int n_times) {

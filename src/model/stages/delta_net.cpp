@@ -90,12 +90,13 @@ void copy_history(Step& step, const DeltaNetWeights& w, const Run& run) {
 void copy_state(const Run& run, const DeltaHead& rows, int64_t n_rows) {
   for (const StateCopy& copy : run.copies) {
     if (copy.n_rows != n_rows) continue;
-    std::copy(rows.state, rows.state + rows.d_key * rows.d_value, run.sequence->delta().same_place(rows.state, copy.to));
+    std::copy(rows.state, rows.state + rows.d_key * rows.d_value,
+              run.sequence->delta().same_place(rows.state, copy.to));
   }
 }
 
-// Blocks that lie in the step as a whole take the chunked form and all other tokens the recurrent one, so that a token's
-// result does not depend on how prefill was cut into steps that end with blocks.
+// Blocks that lie in the step as a whole take the chunked form and all other tokens the recurrent one, so that a
+// token's result does not depend on how prefill was cut into steps that end with blocks.
 void run_value_head(Step& step, const DeltaNetWeights& w, const Run& run, int64_t head) {
   const DeltaNetConfig& c = step.config.delta_net;
   convolve(step, w, run, 2 * c.key_width() + head * c.d_value, c.d_value);

@@ -13,7 +13,8 @@ constexpr int kNearlyAllPercent = 90;
 std::span<const int32_t> guess_rows(Step& step, const NextRouter& next) {
   auto& guess = step.ws.guess;
   const int64_t n = step.n(), n_experts = step.config.n_experts, k = step.config.n_experts_used;
-  step.kernels.rmsnorm(step.ws.x.data(), next.norm.data(), n, step.config.d_model, step.config.norm_eps, guess.h.data());
+  step.kernels.rmsnorm(step.ws.x.data(), next.norm.data(), n, step.config.d_model, step.config.norm_eps,
+                       guess.h.data());
   const Activations h{n, step.config.d_model, guess.h.data(), nullptr, nullptr, nullptr};
   const MatmulTask task[] = {{next.router, h, guess.logits.data(), n_experts, true}};
   matmul(step, task);

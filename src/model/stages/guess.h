@@ -12,8 +12,8 @@ struct NextRouter {
   const MatrixView& router;
 };
 
-// Tells the expert source, if it listens: for up to kGuessedRows rows, the next router's picks of the state as it is now,
-// likeliest first; for more that pick nearly every expert of this layer (n_distinct), every expert.
+// Tells the expert source, if it listens: for up to kGuessedRows rows, the next router's picks of the state as it is
+// now, likeliest first; for more that pick nearly every expert of this layer (n_distinct), every expert.
 void guess_picks(Step& step, const NextRouter& next, int n_distinct);
 
 }  // namespace flashmoe

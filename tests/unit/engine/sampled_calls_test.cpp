@@ -9,7 +9,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kSpelled = "I look.\n\n<tool_call>\n<function=f>\n<parameter=x>\n1.0\n</parameter>\n</function>\n</tool_call>";
+constexpr const char* kSpelled =
+    "I look.\n\n<tool_call>\n<function=f>\n<parameter=x>\n1.0\n</parameter>\n</function>\n</tool_call>";
 
 Json message_of(const std::string& arguments, const std::string& id = "call_1", const Json& content = "I look.") {
   return {{"role", "assistant"},
@@ -59,8 +60,9 @@ TEST(SampledCalls, TakeAnyRequest) {
   SampledCalls calls;
   calls.keep(message_of(R"({"x":1.0})"), kSpelled);
   for (const char* text :
-       {"null", "[]", R"({"messages":1})", R"({"messages":[1,null,[]]})", R"({"messages":[{"role":1,"tool_calls":[1]}]})",
-        R"({"messages":[{"role":"assistant","tool_calls":[]}]})", R"({"messages":[{"role":"assistant","tool_calls":[1]}]})",
+       {"null", "[]", R"({"messages":1})", R"({"messages":[1,null,[]]})",
+        R"({"messages":[{"role":1,"tool_calls":[1]}]})", R"({"messages":[{"role":"assistant","tool_calls":[]}]})",
+        R"({"messages":[{"role":"assistant","tool_calls":[1]}]})",
         R"({"messages":[{"role":"assistant","content":[1],"tool_calls":[{"id":"call_1"}]}]})",
         R"({"messages":[{"role":"assistant","tool_calls":[{"id":"call_1","function":[]}]}]})",
         R"({"messages":[{"role":"assistant","tool_calls":[{"id":"call_1","function":{"name":"f"}}]}]})"}) {

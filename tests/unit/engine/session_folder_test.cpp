@@ -36,7 +36,8 @@ class SessionFolderTest : public testing::Test {
   // What was read, or nothing.
   static std::string read(SessionFolder& folder, const SessionRecord& record, size_t n) {
     std::string first(n / 3, '\0'), rest(n - n / 3, '\0');
-    if (!folder.read(record, {std::as_writable_bytes(std::span(first)), std::as_writable_bytes(std::span(rest))})) return {};
+    if (!folder.read(record, {std::as_writable_bytes(std::span(first)), std::as_writable_bytes(std::span(rest))}))
+      return {};
     return first + rest;
   }
   std::string only_file() {
@@ -44,7 +45,9 @@ class SessionFolderTest : public testing::Test {
     for (const auto& file : fs::directory_iterator(folder_)) path = file.path();
     return path;
   }
-  size_t n_files() { return static_cast<size_t>(std::distance(fs::directory_iterator(folder_), fs::directory_iterator())); }
+  size_t n_files() {
+    return static_cast<size_t>(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
+  }
   TempDir dir_;
   std::string folder_ = dir_ / "data/sessions";
 };

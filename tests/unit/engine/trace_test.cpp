@@ -41,8 +41,8 @@ class TraceTest : public testing::Test {
     options_.trace.path = dir_ / "run.trace";
   }
 
-  // Runs with a cache of about so many bytes, and returns what the engine counted. `warm`: begins once something was read
-  // that nobody asked for.
+  // Runs with a cache of about so many bytes, and returns what the engine counted. `warm`: begins once something was
+  // read that nobody asked for.
   Stats run(uint64_t cache_bytes, bool warm = false) {
     options_.ram_bytes = 1 << 30;
     const MemoryPlan wide = Engine::open(options_)->plan(kPrompt, kAnswer);
@@ -133,7 +133,8 @@ TEST_F(TraceTest, WhatIsAllInMemoryIsNotWaitedFor) {
   const TraceSummary recorded = analyse_trace({.path = options_.trace.path}).summary;
   const WhatIfResult all = simulate(setting);
   const double n_tokens = static_cast<double>(recorded.n_decoded);
-  const double first_s = static_cast<double>(all.decode.misses) / n_tokens * (1 / recorded.tok_per_s - recorded.compute_s);
+  const double first_s =
+      static_cast<double>(all.decode.misses) / n_tokens * (1 / recorded.tok_per_s - recorded.compute_s);
   EXPECT_NEAR(1 / *all.tok_per_s, recorded.compute_s, first_s + 0.1 * recorded.compute_s);
 }
 

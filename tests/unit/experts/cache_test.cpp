@@ -138,8 +138,7 @@ TEST_P(EvictionOf, ChoosesWhatThePlainPolicyChooses) {
   for (int step = 0; step < 5000; ++step) {
     const int layer = step % kLayers;
     std::vector<int32_t> picks;
-    for (int i = 0; i < 3; ++i)
-      picks.push_back(static_cast<int32_t>(random() % n * (random() % n) / n));
+    for (int i = 0; i < 3; ++i) picks.push_back(static_cast<int32_t>(random() % n * (random() % n) / n));
     std::sort(picks.begin(), picks.end());
     picks.erase(std::unique(picks.begin(), picks.end()), picks.end());
     eviction.use(layer, Picks(picks));

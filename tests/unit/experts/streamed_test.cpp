@@ -51,8 +51,8 @@ TEST(Streamed, RecordsLeaveThePageCacheOnlyWhenAsked) {
   const std::vector<int32_t> picks = {5, 2};
   for (const bool drop_behind : {false, true}) {
     Budget budget;
-    const auto source = make_streamed(experts, streamed_sizes(experts.table, 1).full_bytes, 1, 1, budget,
-                                      {.drop_behind = drop_behind});
+    const auto source =
+        make_streamed(experts, streamed_sizes(experts.table, 1).full_bytes, 1, 1, budget, {.drop_behind = drop_behind});
     Lease lease = source->acquire(1, picks);
     ASSERT_TRUE(all_arrive(experts, 1, picks, lease));
     EXPECT_EQ(experts.disk->dropped_bytes(), drop_behind ? source->io_stats().bytes_read : 0);

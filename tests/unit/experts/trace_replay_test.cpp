@@ -18,7 +18,7 @@ using test::trace_path;
 struct Case {
   const char* file;
   int n_experts;
-  int share_percent;   // of all experts that have a slot, rounded up to a slot
+  int share_percent;  // of all experts that have a slot, rounded up to a slot
   // What a simulation of the two-timescale policy reached in which an expert that is not admitted takes no slot, so
   // that what a layer computes from is held beside the cache.
   double hit_percent;

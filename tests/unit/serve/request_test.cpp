@@ -28,9 +28,10 @@ TEST(ChatRequest, SystemTurnsAtTheStartAreOneAndToolsKeepTheirSchema) {
           {"role": "user", "content": "c"}], "tools": [{"type": "function", "function": {"name": "f",
           "parameters": {"type": "object", "z": 1, "a": 2}}}], "tool_choice": {"type": "function", "function": {"name": "f"}},
           "reasoning_effort": "low", "max_completion_tokens": 5, "max_tokens": 9})");
-  EXPECT_EQ(read.request.chat_json,
-            R"({"enable_thinking":true,"messages":[{"role":"system","content":"a\n\nb"},{"role":"user","content":"c"}],)"
-            R"("tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","z":1,"a":2}}}]})");
+  EXPECT_EQ(
+      read.request.chat_json,
+      R"({"enable_thinking":true,"messages":[{"role":"system","content":"a\n\nb"},{"role":"user","content":"c"}],)"
+      R"("tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","z":1,"a":2}}}]})");
   EXPECT_EQ(read.request.constraint.kind, Constraint::Kind::tool_call);
   EXPECT_EQ(read.request.constraint.tool, "f");
   EXPECT_EQ(read.request.max_thinking_tokens, 512);
@@ -54,17 +55,18 @@ TEST(MessagesRequest, BlocksBecomeTurns) {
           [{"type": "thinking", "thinking": "t", "signature": ""}, {"type": "tool_use", "id": "1", "name": "f", "input": {"a": 1}}]},
           {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "r", "is_error": true}]}]})",
       false);
-  EXPECT_EQ(read.request.chat_json,
-            R"({"enable_thinking":false,"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},)"
-            R"({"role":"assistant","content":"","reasoning_content":"t","tool_calls":[{"id":"1","type":"function",)"
-            R"("function":{"name":"f","arguments":"{\"a\":1}"}}]},{"role":"tool","tool_call_id":"1","content":"Error: r"}]})");
+  EXPECT_EQ(
+      read.request.chat_json,
+      R"({"enable_thinking":false,"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},)"
+      R"({"role":"assistant","content":"","reasoning_content":"t","tool_calls":[{"id":"1","type":"function",)"
+      R"("function":{"name":"f","arguments":"{\"a\":1}"}}]},{"role":"tool","tool_call_id":"1","content":"Error: r"}]})");
 }
 
 TEST(Responses, WholeHasTheItemsOfTheStream) {
   Collected answer;
-  const std::vector<AnswerEvent> events = {piece(AnswerEvent::Kind::thinking, "hm"),
-                                           piece(AnswerEvent::Kind::content, "a"), piece(AnswerEvent::Kind::content, "b"),
-                                           piece(AnswerEvent::Kind::tool_call, "{}", "call_1"), AnswerEvent{}};
+  const std::vector<AnswerEvent> events = {
+      piece(AnswerEvent::Kind::thinking, "hm"), piece(AnswerEvent::Kind::content, "a"),
+      piece(AnswerEvent::Kind::content, "b"), piece(AnswerEvent::Kind::tool_call, "{}", "call_1"), AnswerEvent{}};
   const auto streamed = read_response_request(R"({"input": "x", "stream": true})", kServed);
   std::string stream = streamed->begin(0);
   for (const AnswerEvent& event : events) {
@@ -82,9 +84,9 @@ TEST(Responses, WholeHasTheItemsOfTheStream) {
 TEST(Messages, AStreamOpensAndClosesABlockForEachKind) {
   const auto exchange = read_messages(R"({"max_tokens": 5, "messages": [{"role": "user", "content": "x"}]})", kServed);
   std::string stream = exchange->begin(3);
-  for (const AnswerEvent& event : {piece(AnswerEvent::Kind::thinking, "hm"), piece(AnswerEvent::Kind::content, "a"),
-                                   piece(AnswerEvent::Kind::tool_call, "{", "1"),
-                                   piece(AnswerEvent::Kind::tool_call, "}"), AnswerEvent{}}) {
+  for (const AnswerEvent& event :
+       {piece(AnswerEvent::Kind::thinking, "hm"), piece(AnswerEvent::Kind::content, "a"),
+        piece(AnswerEvent::Kind::tool_call, "{", "1"), piece(AnswerEvent::Kind::tool_call, "}"), AnswerEvent{}}) {
     stream += exchange->event(0, event);
   }
   size_t starts = 0, stops = 0;
@@ -96,15 +98,18 @@ TEST(Messages, AStreamOpensAndClosesABlockForEachKind) {
 }
 
 TEST(Origin, OnlyThisMachineAndThisServer) {
-  for (const char* host : {"", "localhost", "localhost:80", "127.0.0.1:8080", "[::1]:8080"}) EXPECT_TRUE(is_local_host(host));
-  for (const char* host : {"evil.example", "127.0.0.1.evil.example", "localhost.evil:80"}) EXPECT_FALSE(is_local_host(host));
+  for (const char* host : {"", "localhost", "localhost:80", "127.0.0.1:8080", "[::1]:8080"})
+    EXPECT_TRUE(is_local_host(host));
+  for (const char* host : {"evil.example", "127.0.0.1.evil.example", "localhost.evil:80"})
+    EXPECT_FALSE(is_local_host(host));
   EXPECT_TRUE(is_same_origin("http://localhost:8080", "localhost:8080"));
   EXPECT_FALSE(is_same_origin("http://evil.example", "localhost:8080"));
   EXPECT_FALSE(is_same_origin("null", "null"));
 }
 
 TEST(Origin, IsASchemeAndAHost) {
-  for (const char* text : {"*", "null", "https://example.org", "http://localhost:3000"}) EXPECT_TRUE(is_origin(text)) << text;
+  for (const char* text : {"*", "null", "https://example.org", "http://localhost:3000"})
+    EXPECT_TRUE(is_origin(text)) << text;
   for (const char* text : {"", "example.org", "://x", "https://", "https://example.org/", "https://a b"}) {
     EXPECT_FALSE(is_origin(text)) << text;
   }
@@ -112,7 +117,8 @@ TEST(Origin, IsASchemeAndAHost) {
 
 TEST(Errors, HaveTheApisOwnShape) {
   const ApiError error(503, "full");
-  EXPECT_EQ(error_json(Api::anthropic, error), R"({"type":"error","error":{"type":"overloaded_error","message":"full"}})");
+  EXPECT_EQ(error_json(Api::anthropic, error),
+            R"({"type":"error","error":{"type":"overloaded_error","message":"full"}})");
   EXPECT_EQ(error_json(Api::openai, error),
             R"({"error":{"message":"full","type":"server_error","param":null,"code":null}})");
 }

@@ -40,8 +40,10 @@ class BlockRow {
   // The same of rows [first, first + n_rows), the last of them again for lanes up to 16, into a panel: for formats that
   // have unpack_columns.
   template <typename Places>
-  static void columns(const MatrixView& w, int64_t first, int n_rows, int64_t s, const Places& to)
-    requires requires(const Block* const (&rows)[kTileRows]) { unpack_columns(rows, to); }
+  static void columns(const MatrixView& w, int64_t first, int n_rows, int64_t s, const Places& to) requires
+      requires(const Block* const (&rows)[kTileRows]) {
+    unpack_columns(rows, to);
+  }
   {
     const Block* rows[kTileRows];
     for (int r = 0; r < kTileRows; ++r) {
