@@ -64,6 +64,12 @@ void add(EvalRun& run, const WindowScores& scores) {
   found["model"] = found["model"].get<double>() + scores.model_surprise;
 }
 
+// Two models that are loaded side by side would each take all that is free.
+uint64_t half_of_memory(EvalRun& run, const EvalOptions& options) {
+  if (options.engine.ram_bytes > 0) return options.engine.ram_bytes / 2;
+  return run.open(options.reference_path, 0)->plan(options.engine.context_tokens).limit_bytes / 2;
+}
+
 }  // namespace
 
 nlohmann::ordered_json evaluate_divergence(const EvalOptions& given) {
@@ -78,7 +84,7 @@ nlohmann::ordered_json evaluate_divergence(const EvalOptions& given) {
                         {"limit", options.limit},
                         {"marks_as_text", options.marks_as_text},
                         {"exact", options.engine.exact}});
-  const uint64_t half = options.engine.ram_bytes / 2;
+  const uint64_t half = half_of_memory(run, options);
   const auto reference = run.open(options.reference_path, half), model = run.open(model_path, half);
   const std::vector<int32_t> ids = model->tokenize(text, !options.marks_as_text);
   if (reference->report().vocab_size != model->report().vocab_size ||
