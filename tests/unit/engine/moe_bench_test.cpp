@@ -31,7 +31,8 @@ class MoeBenchTest : public testing::Test {
       const MemoryPlan wide = Engine::open(options_)->plan();
       uint64_t others = 0;
       for (const Allotment& a : wide.allotments) others += a.name == "expert_cache" ? 0 : a.bytes;
-      options_.ram_bytes = others - options_.ram_bytes / 256 + cache_bytes + (1 << 20);  // page tables follow the limit
+      const uint64_t page_tables = options_.ram_bytes / 256;  // they follow the limit
+      options_.ram_bytes = (others - page_tables + cache_bytes + (1 << 20)) * 256 / 255;
       try {
         return run_moe_bench(options_, bench);
       } catch (const Error& error) {
