@@ -175,8 +175,8 @@ class Docs(Tree):
 
 
 class Counts(Tree):
-    LOG = ("1/3 Testing: unit/base\n[==========] 5 tests ran.\n[  PASSED  ] 4 tests.\n[  FAILED  ] 1 test, listed below:\n"
-           "[  SKIPPED ] 1 test, listed below:\nTest Failed.\n"
+    LOG = ("1/3 Testing: unit/base\n[  FAILED  ] Name.Works (3 ms)\n[==========] 5 tests ran.\n[  PASSED  ] 4 tests.\n"
+           "[  SKIPPED ] 1 test, listed below:\n[  FAILED  ] 1 test, listed below:\n[  FAILED  ] Name.Works\nTest Failed.\n"
            "2/3 Testing: e2e/cli\nRan 7 tests in 0.1s\n\nFAILED (failures=2, skipped=1)\nTest Failed.\n"
            "3/3 Testing: check\nfine\nTest Passed.\n")
 
@@ -184,6 +184,11 @@ class Counts(Tree):
         self.assertEqual(count_tests.count_googletest(self.LOG), {"passed": 4, "failed": 1, "skipped": 1})
         self.assertEqual(count_tests.count_unittest(self.LOG), {"passed": 4, "failed": 2, "skipped": 1})
         self.assertEqual(count_tests.count_silent(self.LOG), {"passed": 1, "failed": 0, "skipped": 0})
+
+    def test_failures_of_a_brief_log_and_with_a_parameter(self):
+        log = ("[  FAILED  ] Name.Works (3 ms)\n[  FAILED  ] All/Name.Works/0, where GetParam() = 7 (4 ms)\n"
+               "[  PASSED  ] 4 tests.\n")
+        self.assertEqual(count_tests.count_googletest(log)["failed"], 2)
 
     def test_a_crash_is_a_failure(self):
         log = "1/1 Testing: unit/base\n[ RUN ] x\nSegmentation fault\nTest Failed.\n"
