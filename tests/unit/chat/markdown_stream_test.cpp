@@ -17,7 +17,8 @@ constexpr const char* kDocuments[] = {
     "| a | b |\n|---|--:|\n| one | 1 |\n| a longer cell | 22 |\n\nAfter the table [a link](https://x.example) and "
     "2*3*4.",
     "1. first\n\n   more of it\n\n2. second\n\n> quoted **words**\n> go on\n\n---\n\nlast * star and ** two",
-    "Wide 日本語の文章がここにありますので、行の終わりで折り返します。 **太字** and 🙂 "
+    "Wide 日本語の文章がここにありますので、行の終わりで折り返します。 **太字** and "
+    "🙂 "
     "emoji.\n\nSetext\n===\n\ntext",
     "`` code with ` in it `` and ***both* mixed** ![i](u) [not a link] \\*escaped\\* a_b_c &amp; &#65;",
 };
