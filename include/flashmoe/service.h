@@ -113,8 +113,8 @@ struct ServiceStats {
   int n_running = 0, n_waiting = 0;
   uint64_t n_requests = 0, n_refused = 0, n_failed = 0, n_cancelled = 0;
   uint64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;  // over all requests
-  uint64_t settled_tokens =
-      0;  // of answers, read as history while nobody waited, so that the next prompt finds them known
+  // Of answers, read as history while nobody waited, so that the next prompt finds them known.
+  uint64_t settled_tokens = 0;
   double prefill_s = 0, decode_s = 0;  // of the engine's time
   double tok_per_s = 0;                // decoded lately, all answers together
   uint64_t sessions_in_memory = 0, session_bytes_in_memory = 0;

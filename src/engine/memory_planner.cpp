@@ -196,11 +196,12 @@ Placement plan_memory(const PlanRequest& r) {
   const int64_t least_context = std::max(r.prompt_tokens, std::min(kLeastContext, wanted.context_tokens));
   const Sizes least = {r.options.context_tokens > 0 ? wanted.context_tokens : least_context,
                        r.options.prefill_chunk > 0 ? wanted.prefill_chunk : kDeltaChunk, 0};
-  for (const Placement& placement : {place_wanted(r, limit, kv, wanted, least), place(r, limit, kv, least, least)}) {
-    if (fits(placement.plan)) return placement;
-  }
-  throw Error(Fault::memory_floor, "the memory limit is below what this model needs at least\n" +
-                                       place(r, limit, kv, least, least).plan.table());
+  Placement placement = place_wanted(r, limit, kv, wanted, least);
+  if (fits(placement.plan)) return placement;
+  placement = place(r, limit, kv, least, least);
+  if (fits(placement.plan)) return placement;
+  throw Error(Fault::memory_floor,
+              "the memory limit is below what this model needs at least\n" + placement.plan.table());
 }
 
 void apply(const MemoryPlan& plan, Budget& budget) {

@@ -197,7 +197,7 @@ void StreamedExperts::note_use(int layer, const Picks& picks) {
 Outcome StreamedExperts::take_found(int index) {
   const Slot& slot = reader_.slot(index);
   const bool here = slot.state == Slot::State::ready, guessed = slot.cause == ReadCause::guess;
-  if (guessed) ++unasked_.stats().used;
+  if (guessed) unasked_.note_used();
   if (guessed && here) bytes_read_ += slot.bytes;
   ++(here && !guessed ? stats_.hits : stats_.misses);
   reader_.demand(index);

@@ -31,9 +31,9 @@ class UnaskedQueue {
 
   bool warms_up() const { return !warm_up_.empty(); }
   bool warmed_up() const { return n_warmed_up_ == warm_up_.size(); }
-  size_t n_warmed_up() const { return n_warmed_up_; }  // begun, or found there
-  ReadAheadStats& stats() { return stats_; }           // of guesses
-  const ReadAheadStats& stats() const { return stats_; }
+  size_t n_warmed_up() const { return n_warmed_up_; }     // begun, or found there
+  void note_used() { ++stats_.used; }                     // a guess was picked
+  const ReadAheadStats& stats() const { return stats_; }  // of guesses
 
  private:
   bool begin(ExpertId id, ReadCause cause);
