@@ -11,6 +11,7 @@
 #include "experts/slot_layout.h"
 #include "io/disk_record.h"
 #include "io/mirror.h"
+#include "io/page_cache.h"
 #include "memory/buffer.h"
 
 namespace flashmoe {
@@ -18,6 +19,9 @@ namespace {
 
 constexpr uint64_t kBlock = 4096;
 constexpr int kLoadingThreads = 4;
+// Copies from the page cache are two to three times as fast as a good drive, reads through it half as fast as past it.
+constexpr double kCachedShare = 0.9;
+constexpr int kPagesLookedAt = 1024;  // of each file
 
 // The alignment that O_DIRECT transfers work with on every file, or 0 where one of them refuses.
 uint32_t direct_alignment(const std::vector<Drive>& drives, IoChoice io) {
@@ -35,6 +39,16 @@ uint32_t direct_alignment(const std::vector<Drive>& drives, IoChoice io) {
     }
   }
   return alignment;
+}
+
+// Whether the page cache has nearly all of the files.
+bool is_cached(const std::vector<std::shared_ptr<File>>& files) {
+  double bytes = 0, there = 0;
+  for (const auto& file : files) {
+    bytes += static_cast<double>(file->size());
+    there += static_cast<double>(file->size()) * PageCache(*file).share(kPagesLookedAt);
+  }
+  return there >= kCachedShare * bytes;
 }
 
 bool same_device(const File& a, const File& b) {
@@ -72,6 +86,7 @@ Reading::Reading(const Checkpoint& checkpoint, const EngineOptions& options) : i
   const uint32_t found = direct_alignment(drives_, io_);
   alignment_ = std::max<uint32_t>(found, 1);
   direct_ = found > 0;
+  cached_ = io_ == IoChoice::automatic && is_cached(files);
 }
 
 void Reading::remark(std::string_view text) {

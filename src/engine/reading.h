@@ -28,14 +28,14 @@ class Reading {
   // The queue for experts that are streamed: each drive is tried once, with reads as long as those of `experts`, into
   // memory of the budget's expert_cache, and remembered in the user's cache folder. Sets direct().
   std::unique_ptr<ReadQueue> streaming_queue(const ExpertTable& experts, Budget& budget);
-  // The queue for weights that stay in memory. Through the page cache, so that the next start is faster, and by
-  // threads, because such reads are copies and several cores copy faster; unless --io names an engine.
+  // The queue for experts that stay in memory. Where the page cache has nearly all of the files, by threads that copy
+  // from it; otherwise past it, as far as that works (docs/experiments/0024). --io may name either.
   std::unique_ptr<ReadQueue> loading_queue();
   // Whether the last queue's reads go past the page cache.
   bool direct() const { return direct_; }
 
  private:
-  bool loads_direct() const { return io_ == IoChoice::uring || io_ == IoChoice::pread; }
+  bool loads_direct() const { return alignment_ > 1 && !cached_; }
   void remark(std::string_view text);
   void open_mirrors(const std::vector<std::string>& folders);
   std::unique_ptr<ReadQueue> open_queue(const std::vector<DiskChoice>& choices);
@@ -45,6 +45,7 @@ class Reading {
   bool may_uring_ = true;
   uint32_t alignment_ = 1;
   bool direct_ = false;
+  bool cached_ = false;  // the page cache has the files; not asked where --io names an engine
   std::vector<Drive> drives_;
   std::string remark_;  // what the statistics should say: an engine that is forbidden, a mirror that brings nothing
 };

@@ -31,7 +31,7 @@ StreamedOptions streaming_options(const EngineOptions& options, const Placement&
   // Where memory cannot hold the model twice, each record copied would push out others, not copied yet.
   how.drop_behind = resident && !direct && placement.plan.spare_bytes() < cache_bytes_of(placement.plan);
   // Where the page cache has the file, memory taken too early would push it out.
-  if (!resident && direct) how.prefault_threads = n_threads;
+  if (direct) how.prefault_threads = n_threads;
   if (direct) how.alignment = resident ? reading.loading_alignment() : reading.alignment();
   return how;
 }

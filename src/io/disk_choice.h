@@ -36,6 +36,17 @@ struct DiskQuestion {
 inline constexpr uint64_t kTrialMemoryBytes = 40ULL << 20;  // enough for every depth at usual sizes of reads
 inline constexpr double kTrialSeconds = 0.3;
 
+// A way that was tried.
+struct ReadWay {
+  ReadEngine engine = ReadEngine::uring;
+  int depth = 1;
+  double gb_per_s = 0;
+};
+// The best for the cores as well: threads that read take them from what computes, so they must be clearly faster than
+// io_uring; of one engine's ways, which are listed by depth, the shallowest that is nearly as fast as the best.
+// `ways` must not be empty.
+const ReadWay& preferred_way(std::span<const ReadWay> ways);
+
 // What is taken where nothing can be measured: the first of the engines and ways that are allowed.
 DiskChoice untried_choice(const DiskQuestion& question);
 

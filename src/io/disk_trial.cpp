@@ -1,6 +1,3 @@
-#include <fcntl.h>
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -10,6 +7,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "io/disk_choice.h"
+#include "io/page_cache.h"
 #include "io/spread_queue.h"
 
 namespace flashmoe {
@@ -18,7 +16,8 @@ namespace {
 constexpr uint64_t kBlock = 4096;
 constexpr double kSliceSeconds = 0.01;         // one trial of one way
 constexpr double kLongestQueueSeconds = 0.05;  // for all reads of a full queue
-constexpr double kGoodEnough = 0.95;  // of the best: then the earlier in the list, which is the shallower, wins
+constexpr double kGoodEnough = 0.95;           // of the best of an engine: then the shallower wins
+constexpr double kThreadsGain = 1.3;           // over io_uring: docs/experiments/0024
 // Through the page cache only where its slowest turn is that much faster than the fastest past it: it takes memory and
 // cores from everything else, which a slice does not show, and one disturbed slice must not decide
 // (docs/experiments/0007).
@@ -29,45 +28,13 @@ constexpr uint64_t kLeastReads = 64;  // places in a file that is worth a trial
 constexpr int kPlacesTried = 8;       // until one is not in the page cache
 constexpr std::array<uint64_t, 3> kChunks = {512 * kKiB, 256 * kKiB, 128 * kKiB};
 
-struct Way {
-  ReadEngine engine = ReadEngine::uring;
-  int depth = 1;
-  double gb_per_s = 0;
-};
-constexpr std::array<Way, 7> kWays = {{{ReadEngine::uring, 8},
-                                       {ReadEngine::uring, 16},
-                                       {ReadEngine::uring, 32},
-                                       {ReadEngine::uring, 64},
-                                       {ReadEngine::pread, 4},
-                                       {ReadEngine::pread, 8},
-                                       {ReadEngine::pread, 16}}};
-
-// The file's pages in the page cache, seen through a mapping that is never touched.
-class CachedPages {
- public:
-  explicit CachedPages(const File& file) : file_(file) {
-    void* mapping = ::mmap(nullptr, file.size(), PROT_READ, MAP_SHARED, file.buffered_fd(), 0);
-    if (mapping != MAP_FAILED) data_ = static_cast<std::byte*>(mapping);
-  }
-  ~CachedPages() {
-    if (data_ != nullptr) ::munmap(data_, file_.size());
-  }
-  CachedPages(const CachedPages&) = delete;
-  CachedPages& operator=(const CachedPages&) = delete;
-
-  // Drops the range; whether nothing of it is left.
-  bool drop(uint64_t offset, uint64_t bytes) {
-    ::posix_fadvise(file_.buffered_fd(), static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
-    resident_.resize((bytes + kBlock - 1) / kBlock);
-    if (data_ == nullptr || ::mincore(data_ + offset, bytes, resident_.data()) != 0) return false;
-    return std::none_of(resident_.begin(), resident_.end(), [](unsigned char page) { return (page & 1) != 0; });
-  }
-
- private:
-  const File& file_;
-  std::byte* data_ = nullptr;
-  std::vector<unsigned char> resident_;
-};
+constexpr std::array<ReadWay, 7> kWays = {{{ReadEngine::uring, 8},
+                                           {ReadEngine::uring, 16},
+                                           {ReadEngine::uring, 32},
+                                           {ReadEngine::uring, 64},
+                                           {ReadEngine::pread, 4},
+                                           {ReadEngine::pread, 8},
+                                           {ReadEngine::pread, 16}}};
 
 class Trial {
  public:
@@ -105,11 +72,11 @@ class Trial {
 
   double rate(ReadQueue& queue, bool direct);
   uint64_t time_of_one_expert(ReadQueue& queue);
-  std::vector<Way> allowed_ways() const;
-  Way best_way(bool direct);
-  uint64_t best_chunk(const Way& way);
-  double buffered_gain(const Way& way);
-  std::unique_ptr<ReadQueue> cutting_queue(const Way& way, uint64_t chunk_bytes) const {
+  std::vector<ReadWay> allowed_ways() const;
+  ReadWay best_way(bool direct);
+  uint64_t best_chunk(const ReadWay& way);
+  double buffered_gain(const ReadWay& way);
+  std::unique_ptr<ReadQueue> cutting_queue(const ReadWay& way, uint64_t chunk_bytes) const {
     std::vector<Drive> drives(1);
     drives[0].depth = way.depth;  // no files: descriptors are taken as they are
     return make_spread_queue(make_read_queue(way.engine, way.depth), std::move(drives), {.chunk_bytes = chunk_bytes});
@@ -117,7 +84,7 @@ class Trial {
 
   const DiskQuestion& question_;
   std::span<std::byte> memory_;
-  CachedPages pages_;
+  PageCache pages_;
   uint64_t most_bytes_ = 0;
   std::vector<uint64_t> slot_bytes_;  // [n_slots] of the read in each
   uint64_t n_requests_ = 0;
@@ -148,20 +115,20 @@ double Trial::rate(ReadQueue& queue, bool direct) {
   return failed ? 0 : static_cast<double>(bytes) / static_cast<double>(now_ns() - start);
 }
 
-std::vector<Way> Trial::allowed_ways() const {
-  std::vector<Way> ways;
-  for (const Way& way : kWays) {
+std::vector<ReadWay> Trial::allowed_ways() const {
+  std::vector<ReadWay> ways;
+  for (const ReadWay& way : kWays) {
     const bool allowed = way.engine == ReadEngine::uring ? question_.may_uring : question_.may_pread;
     if (allowed && way.depth <= n_slots()) ways.push_back(way);
   }
   return ways;
 }
 
-Way Trial::best_way(bool direct) {
-  std::vector<Way> ways = allowed_ways();
+ReadWay Trial::best_way(bool direct) {
+  std::vector<ReadWay> ways = allowed_ways();
   double best = 0;
   for (int round = 0; round < 2; ++round) {
-    for (Way& way : ways) {
+    for (ReadWay& way : ways) {
       if (time_is_over()) break;
       // On a slow disk a deep queue takes longer than all trials may.
       const double queue_bytes = static_cast<double>(way.depth) * static_cast<double>(most_bytes_);
@@ -171,7 +138,7 @@ Way Trial::best_way(bool direct) {
     }
   }
   if (best == 0) return {};
-  return *std::find_if(ways.begin(), ways.end(), [&](const Way& w) { return w.gb_per_s >= kGoodEnough * best; });
+  return preferred_way(ways);
 }
 
 uint64_t Trial::time_of_one_expert(ReadQueue& queue) {
@@ -187,7 +154,7 @@ uint64_t Trial::time_of_one_expert(ReadQueue& queue) {
 }
 
 // Parts help a lone expert on drives that work on many reads at once, but must not cost rate.
-uint64_t Trial::best_chunk(const Way& way) {
+uint64_t Trial::best_chunk(const ReadWay& way) {
   constexpr int kRounds = 7;
   std::array<std::unique_ptr<ReadQueue>, kChunks.size() + 1> queues;
   std::array<std::array<uint64_t, kRounds>, kChunks.size() + 1> times{};
@@ -210,7 +177,7 @@ uint64_t Trial::best_chunk(const Way& way) {
 }
 
 // GB/s through the page cache, or 0 when that is not clearly faster.
-double Trial::buffered_gain(const Way& way) {
+double Trial::buffered_gain(const ReadWay& way) {
   double direct = way.gb_per_s, buffered = 0;
   for (int turn = 0; turn < kBufferedTurns; ++turn) {
     if (time_is_over()) return 0;
@@ -224,7 +191,7 @@ double Trial::buffered_gain(const Way& way) {
 
 DiskChoice Trial::run() {
   const DiskChoice untried = untried_choice(question_);
-  const Way way = best_way(untried.direct);
+  const ReadWay way = best_way(untried.direct);
   if (way.gb_per_s == 0) return untried;
   DiskChoice choice{way.engine, way.depth, untried.direct, 0, way.gb_per_s};
   choice.settled = !time_is_over();
@@ -239,6 +206,23 @@ DiskChoice Trial::run() {
 }
 
 }  // namespace
+
+const ReadWay& preferred_way(std::span<const ReadWay> ways) {
+  CHECK(!ways.empty());
+  const auto best_of = [&](ReadEngine engine) {
+    double best = 0;
+    for (const ReadWay& way : ways) {
+      if (way.engine == engine) best = std::max(best, way.gb_per_s);
+    }
+    return best;
+  };
+  const double uring = best_of(ReadEngine::uring), threads = best_of(ReadEngine::pread);
+  const ReadEngine engine = threads > kThreadsGain * uring ? ReadEngine::pread : ReadEngine::uring;
+  const double enough = kGoodEnough * (engine == ReadEngine::pread ? threads : uring);
+  const auto found = std::find_if(ways.begin(), ways.end(),
+                                  [&](const ReadWay& way) { return way.engine == engine && way.gb_per_s >= enough; });
+  return found == ways.end() ? ways.front() : *found;
+}
 
 std::unique_ptr<ReadQueue> make_read_queue(ReadEngine engine, int depth) {
   return engine == ReadEngine::uring ? make_uring_queue(depth) : make_pread_queue(depth);

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "flashmoe/error.h"
@@ -41,6 +42,21 @@ class DiskChoiceTest : public testing::Test {
   DiskQuestion question_;
   std::unique_ptr<std::byte, Free> memory_;
 };
+
+// A disk as fast either way: threads would take cores from what computes.
+TEST(PreferredWay, ThreadsMustBeClearlyFaster) {
+  std::vector<ReadWay> ways = {{ReadEngine::uring, 8, 1.8},
+                               {ReadEngine::uring, 16, 2.0},
+                               {ReadEngine::uring, 32, 2.05},
+                               {ReadEngine::pread, 4, 2.5},
+                               {ReadEngine::pread, 8, 2.6}};
+  EXPECT_EQ(preferred_way(ways).engine, ReadEngine::uring);
+  EXPECT_EQ(preferred_way(ways).depth, 16);  // the shallowest of those that are about as fast
+  ways[4].gb_per_s = 2.7;
+  EXPECT_EQ(preferred_way(ways).engine, ReadEngine::pread);
+  EXPECT_EQ(preferred_way(ways).depth, 8);
+  EXPECT_EQ(preferred_way(std::span(ways).subspan(3)).engine, ReadEngine::pread);  // alone
+}
 
 TEST_F(DiskChoiceTest, ATrialIsShortAndItsChoiceIsAllowed) {
   for (const bool uring : {true, false}) {
