@@ -17,7 +17,7 @@ void ReadAhead::begin_token(uint64_t now_ns, bool decode) {
   began_ns_ = decode ? now_ns : 0;  // what follows a prompt's chunk is not the time of a token
   if (choice_ != ReadAheadChoice::automatic || !timed) return;
   if (n_tried_ == kTokensPerTrial) {
-    if (++n_kept_ == kTokensKept) n_tried_ = n_kept_ = 0;
+    if (++n_kept_ == keep_) n_tried_ = n_kept_ = 0;
     return;
   }
   const auto i = static_cast<size_t>(n_tried_ / (2 * kTokensPerTurn) * kTokensPerTurn + n_tried_ % kTokensPerTurn);
@@ -32,7 +32,9 @@ void ReadAhead::judge() {
   };
   with_ms_ = median_ms(with_);
   without_ms_ = median_ms(without_);
-  pays_ = with_ms_ < without_ms_ * (1 - kLeastGain);
+  const bool pays = with_ms_ < without_ms_ * (1 - kLeastGain);
+  keep_ = keep_ > 0 && pays == pays_ ? std::min(2 * keep_, kMostKept) : kFirstKept;
+  pays_ = pays;
 }
 
 std::string ReadAhead::verdict() const {

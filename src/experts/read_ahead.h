@@ -10,12 +10,14 @@
 namespace flashmoe {
 
 // Automatically, tokens are decoded with and without read-ahead in turns, and the faster way is kept for a while. A
-// trial is kTurns turns of kTokensPerTurn each; alternating, so that a cache that fills meanwhile favours neither.
+// trial is kTurns turns of kTokensPerTurn each; alternating, so that a cache that fills meanwhile favours neither. What
+// trials agree on is kept twice as long each time: the first may have met a cache that fills, or memory that is touched
+// for the first time.
 class ReadAhead {
  public:
   static constexpr int kTokensPerTurn = 4;
   static constexpr int kTurns = 12;
-  static constexpr int kTokensKept = 1000;  // until the next trial
+  static constexpr int kFirstKept = 125, kMostKept = 1000;  // tokens until the next trial
   static constexpr double kLeastGain = 0.01;
 
   explicit ReadAhead(ReadAheadChoice choice) : choice_(choice) {}
@@ -37,6 +39,7 @@ class ReadAhead {
   bool pays_ = true;
   int n_tried_ = 0;  // tokens of this trial
   int n_kept_ = 0;   // tokens since it ended
+  int keep_ = 0;     // as many
   uint64_t began_ns_ = 0;
   Times with_{}, without_{};
   double with_ms_ = 0, without_ms_ = 0;  // medians of the last trial

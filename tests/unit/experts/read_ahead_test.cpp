@@ -49,9 +49,36 @@ TEST(ReadAhead, TriesAgainLater) {
   uint64_t now = 1000;
   decode(ahead, kTrial + 1, now, 100, 80);
   ASSERT_FALSE(ahead.on());
-  decode(ahead, ReadAhead::kTokensKept, now, 50, 80);
+  decode(ahead, ReadAhead::kFirstKept, now, 50, 80);
   decode(ahead, kTrial, now, 50, 80);
   EXPECT_TRUE(ahead.on());
+}
+
+// Tokens of 100 ms with read-ahead and 80 without, until the next trial begins.
+int tokens_kept(ReadAhead& ahead, uint64_t& now) {
+  int n = 0;
+  while (decode(ahead, 1, now, 100, 80) == 0) ++n;
+  decode(ahead, kTrial - 1, now, 100, 80);
+  return n;
+}
+
+// The first trial may have met a cache that fills, or memory that is touched for the first time.
+TEST(ReadAhead, WhatTrialsAgreeOnIsKeptLonger) {
+  ReadAhead ahead(ReadAheadChoice::automatic);
+  uint64_t now = 1000;
+  decode(ahead, kTrial, now, 100, 80);
+  int last = 0;
+  for (int expected = ReadAhead::kFirstKept; expected < ReadAhead::kMostKept; expected *= 2) {
+    last = tokens_kept(ahead, now);
+    EXPECT_NEAR(last, expected, 1);
+  }
+  for (int i = 0; i < 2; ++i) EXPECT_NEAR(tokens_kept(ahead, now), ReadAhead::kMostKept, 1);
+  EXPECT_LT(last, ReadAhead::kMostKept);
+  // Another verdict is as new as the first.
+  decode(ahead, ReadAhead::kMostKept + kTrial + 2, now, 80, 100);
+  ASSERT_TRUE(ahead.on());
+  decode(ahead, ReadAhead::kFirstKept + kTrial, now, 100, 80);
+  EXPECT_FALSE(ahead.on());
 }
 
 TEST(ReadAhead, APromptIsNoToken) {
