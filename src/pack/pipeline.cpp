@@ -1,9 +1,12 @@
 #include "pack/pipeline.h"
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <condition_variable>
 #include <deque>
+#include <limits>
 #include <mutex>
 #include <thread>
 
@@ -11,7 +14,7 @@
 #include "base/checksum.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "checkpoint/contents.h"
+#include "pack/nonfinite.h"
 #include "quant/encode.h"
 
 namespace flashmoe {
@@ -19,18 +22,24 @@ namespace {
 
 constexpr int64_t kValuesAtOnce = 16384;  // of a thread: stay in its cache
 
-// Rows [first, first + n) of a task.
-struct Rows {
-  size_t task = 0;
-  int64_t first = 0, n = 0;
-};
-
 float transformed(float value, Transform transform) {
   if (transform == Transform::one_plus) return 1.0F + value;
   return transform == Transform::negative_exp ? -std::exp(value) : value;
 }
 
+bool all_finite(const std::vector<float>& values) {
+  uint32_t largest = 0;  // magnitude, as its bits are in order
+  for (const float value : values) largest = std::max(largest, std::bit_cast<uint32_t>(value) & 0x7fffffffu);
+  return largest < std::bit_cast<uint32_t>(std::numeric_limits<float>::infinity());
+}
+
 }  // namespace
+
+// Rows [first, first + n) of a task.
+struct Pipeline::Rows {
+  size_t task = 0;
+  int64_t first = 0, n = 0;
+};
 
 void Chunk::add(Task task) {
   source_bytes += task.source_bytes();
@@ -118,25 +127,38 @@ void Pipeline::read(Item& item) const {
   }
 }
 
-// Returns whether all values are finite.
-bool Pipeline::encode_rows_of(Item& item, size_t task, int64_t first_row, int64_t n_rows) const {
-  thread_local std::vector<float> values;
+// The rows' values as they are packed, those that are not finite included.
+void Pipeline::decode_rows_of(const Item& item, size_t task, int64_t first_row, int64_t n_rows,
+                              std::vector<float>& values) const {
   const Conversion& c = item.chunk.tasks[task].matrix;
-  const bool kept = c.as_it_is();
-  std::byte* to = item.output.data() + item.output_at[task];
-  const std::byte* from = kept ? to : item.source.data() + item.source_at[task];
+  const std::byte* from =
+      c.as_it_is() ? item.output.data() + item.output_at[task] : item.source.data() + item.source_at[task];
   const MatrixView view =
       c.from.view({from, from + c.from.parts[0].bytes, from + c.from.parts[0].bytes + c.from.parts[1].bytes});
   values.resize(static_cast<size_t>(n_rows * c.from.cols));
   for (int64_t r = 0; r < n_rows; ++r)
     view.decode(first_row + r, 0, c.from.cols, &values[static_cast<size_t>(r * c.from.cols)]);
-  bool finite = true;
-  for (float& value : values) {
-    value = transformed(value, c.transform);
-    finite = finite && std::isfinite(value);
+  if (c.transform == Transform::none) return;
+  for (float& value : values) value = transformed(value, c.transform);
+}
+
+// Returns whether all values are finite.
+bool Pipeline::encode_rows_of(Item& item, size_t task, int64_t first_row, int64_t n_rows) const {
+  thread_local std::vector<float> values;
+  const Conversion& c = item.chunk.tasks[task].matrix;
+  const FormatInfo& from = format_info(c.from.format);
+  if (c.as_it_is() && from.scales_finite != nullptr) {
+    const int64_t row_bytes = format_bytes(c.from.format, c.from.cols);
+    return from.scales_finite(item.output.data() + item.output_at[task] + first_row * row_bytes,
+                              n_rows * row_bytes / from.block_bytes);
   }
-  if (kept) return finite;
-  for (float& value : values) value = std::isfinite(value) ? value : 0.0F;
+  decode_rows_of(item, task, first_row, n_rows, values);
+  const bool finite = all_finite(values);
+  if (c.as_it_is()) return finite;
+  if (!finite) {
+    for (float& value : values) value = std::isfinite(value) ? value : 0.0F;
+  }
+  std::byte* to = item.output.data() + item.output_at[task];
   const float* importance = c.importance.bytes > 0 ? item.importance.data() + item.importance_at[task] : nullptr;
   const auto parts = c.to.part_bytes();
   const int64_t scales = first_row * scale_row_bytes(c.to.grid, c.to.cols);
@@ -151,22 +173,31 @@ void Pipeline::encode(Item& item) const {
   std::vector<Rows> pieces;
   for (size_t i = 0; i < tasks.size(); ++i) {
     const Conversion& c = tasks[i].matrix;
-    if (c.as_it_is() && (!format_info(c.from.format).is_float || allow_nonfinite_)) continue;
+    if (c.as_it_is() && (c.raw || allow_nonfinite_)) continue;
     const int64_t step = std::max<int64_t>(1, kValuesAtOnce / c.from.cols);
     for (int64_t row = 0; row < c.from.rows; row += step) pieces.push_back({i, row, std::min(step, c.from.rows - row)});
   }
-  std::atomic<int64_t> bad_task = -1;
+  std::atomic<size_t> first_bad = pieces.size();
   pool_.parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
     for (auto p = static_cast<size_t>(begin); p < static_cast<size_t>(end); ++p) {
       const Rows& rows = pieces[p];
-      if (!encode_rows_of(item, rows.task, rows.first, rows.n)) bad_task = static_cast<int64_t>(rows.task);
+      if (encode_rows_of(item, rows.task, rows.first, rows.n)) continue;
+      size_t before = first_bad;
+      while (p < before && !first_bad.compare_exchange_weak(before, p)) {
+      }
     }
   });
-  if (bad_task >= 0 && !allow_nonfinite_) {
-    fail(Fault::input, "{}: tensor {} holds a value that is not finite; --allow-nonfinite packs it all the same",
-         checkpoint_.path(), in_quotes(tasks[static_cast<size_t>(bad_task.load())].matrix.name));
-  }
+  if (first_bad < pieces.size() && !allow_nonfinite_) refuse(item, pieces[first_bad]);
   sum_records(item);
+}
+
+void Pipeline::refuse(const Item& item, const Rows& rows) const {
+  const Conversion& c = item.chunk.tasks[rows.task].matrix;
+  std::vector<float> values;
+  decode_rows_of(item, rows.task, rows.first, rows.n, values);
+  const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+  const int64_t at = bad - values.begin();
+  refuse_nonfinite(checkpoint_, c, rows.first + at / c.from.cols, at % c.from.cols, *bad);
 }
 
 void Pipeline::sum_records(Item& item) const {

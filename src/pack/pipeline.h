@@ -53,13 +53,17 @@ class Pipeline {
 
  private:
   struct Item;
+  struct Rows;
   struct Stages;
   void read_all(Stages& stages, const std::function<Chunk()>& next) const;
   std::vector<uint64_t> encode_all(Stages& stages, const std::function<void(uint64_t)>& on_done);
   void write_all(Stages& stages, DurableFile& out) const;
   void read(Item& item) const;
   void encode(Item& item) const;
+  void decode_rows_of(const Item& item, size_t task, int64_t first_row, int64_t n_rows,
+                      std::vector<float>& values) const;
   bool encode_rows_of(Item& item, size_t task, int64_t first_row, int64_t n_rows) const;
+  [[noreturn]] void refuse(const Item& item, const Rows& rows) const;
   void sum_records(Item& item) const;
   void write(const Item& item, DurableFile& out) const;
 

@@ -25,6 +25,7 @@ struct Conversion {
   PackedMatrix to;
   Transform transform = Transform::none;
   Extent importance = {};  // of its columns, in the importance file
+  bool raw = false;        // bytes of a type that this build does not run, one a value
   bool as_it_is() const { return transform == Transform::none && from.format == to.format && from.grid == to.grid; }
 };
 

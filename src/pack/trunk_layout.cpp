@@ -57,6 +57,7 @@ Task raw_task(const Conversion& whole, const std::array<uint64_t, kMatrixParts>&
   task.matrix.from = expert_matrix(1, n, Format::fp8_e4m3, {});
   task.matrix.from.parts = whole.from.parts;
   task.matrix.to = {Format::fp8_e4m3, {}, 1, n};
+  task.matrix.raw = true;
   return task;
 }
 

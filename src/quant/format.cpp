@@ -1,6 +1,7 @@
 #include "quant/format.h"
 
 #include <array>
+#include <cmath>
 #include <mutex>
 #include <set>
 #include <string>
@@ -42,57 +43,59 @@ void decode_blocks(const PackedRow& row, int64_t first, int64_t n, float* out) n
   kDecode(row.data + first / kValues * static_cast<int64_t>(kBytes), n, out);
 }
 
+template <typename Block>
+bool scales_finite(const std::byte* bytes, int64_t n_blocks) noexcept {
+  const auto* block = reinterpret_cast<const Block*>(bytes);
+  bool finite = true;
+  for (const Block* end = block + n_blocks; block < end; ++block) {
+    finite &= std::isfinite(load_f16(block->d));
+    if constexpr (requires { block->dmin; }) finite &= std::isfinite(load_f16(block->dmin));
+    if constexpr (requires { block->m; }) finite &= std::isfinite(load_f16(block->m));
+  }
+  return finite;
+}
+
+template <typename Block, void (*kDecode)(const std::byte*, int64_t, float*) noexcept>
+constexpr FormatInfo blocks(Format format, const char* name, uint32_t gguf_type) {
+  FormatInfo info = {format,        name,      Block::kValues,
+                     sizeof(Block), gguf_type, nullptr,
+                     false,         0,         decode_blocks<Block::kValues, sizeof(Block), kDecode>,
+                     nullptr};
+  if constexpr (requires(Block block) { block.d; }) info.scales_finite = scales_finite<Block>;
+  return info;
+}
+
 template <int kBits>
 constexpr FormatInfo affine(Format format, const char* name) {
   using Block = BlockAffine<kBits>;
-  return {format, name, Block::kValues, sizeof(Block), kNotInGguf, nullptr, false, 2, decode_affine<kBits>};
+  return {format, name, Block::kValues, sizeof(Block), kNotInGguf, nullptr, false, 2, decode_affine<kBits>, nullptr};
 }
 
 // In the order of Format.
 constexpr std::array<FormatInfo, kFormatCount> kFormats = {{
-    {Format::f32, "F32", 1, 4, 0, "F32", true, 0, decode_blocks<1, 4, decode_f32>},
-    {Format::f16, "F16", 1, 2, 1, "F16", true, 0, decode_blocks<1, 2, decode_f16>},
-    {Format::bf16, "BF16", 1, 2, 30, "BF16", true, 0, decode_blocks<1, 2, decode_bf16>},
-    {Format::q8_0, "Q8_0", BlockQ8_0::kValues, sizeof(BlockQ8_0), 8, nullptr, false, 0,
-     decode_blocks<BlockQ8_0::kValues, sizeof(BlockQ8_0), decode_q8_0>},
-    {Format::q4_0, "Q4_0", BlockQ4_0::kValues, sizeof(BlockQ4_0), 2, nullptr, false, 0,
-     decode_blocks<BlockQ4_0::kValues, sizeof(BlockQ4_0), decode_q4_0>},
-    {Format::q4_k, "Q4_K", BlockQ4_K::kValues, sizeof(BlockQ4_K), 12, nullptr, false, 0,
-     decode_blocks<BlockQ4_K::kValues, sizeof(BlockQ4_K), decode_q4_k>},
-    {Format::q5_k, "Q5_K", BlockQ5_K::kValues, sizeof(BlockQ5_K), 13, nullptr, false, 0,
-     decode_blocks<BlockQ5_K::kValues, sizeof(BlockQ5_K), decode_q5_k>},
-    {Format::q6_k, "Q6_K", BlockQ6_K::kValues, sizeof(BlockQ6_K), 14, nullptr, false, 0,
-     decode_blocks<BlockQ6_K::kValues, sizeof(BlockQ6_K), decode_q6_k>},
-    {Format::q4_1, "Q4_1", BlockQ4_1::kValues, sizeof(BlockQ4_1), 3, nullptr, false, 0,
-     decode_blocks<BlockQ4_1::kValues, sizeof(BlockQ4_1), decode_q4_1>},
-    {Format::q5_0, "Q5_0", BlockQ5_0::kValues, sizeof(BlockQ5_0), 6, nullptr, false, 0,
-     decode_blocks<BlockQ5_0::kValues, sizeof(BlockQ5_0), decode_q5_0>},
-    {Format::q5_1, "Q5_1", BlockQ5_1::kValues, sizeof(BlockQ5_1), 7, nullptr, false, 0,
-     decode_blocks<BlockQ5_1::kValues, sizeof(BlockQ5_1), decode_q5_1>},
-    {Format::q2_k, "Q2_K", BlockQ2_K::kValues, sizeof(BlockQ2_K), 10, nullptr, false, 0,
-     decode_blocks<BlockQ2_K::kValues, sizeof(BlockQ2_K), decode_q2_k>},
-    {Format::q3_k, "Q3_K", BlockQ3_K::kValues, sizeof(BlockQ3_K), 11, nullptr, false, 0,
-     decode_blocks<BlockQ3_K::kValues, sizeof(BlockQ3_K), decode_q3_k>},
-    {Format::iq1_s, "IQ1_S", BlockIQ1_S::kValues, sizeof(BlockIQ1_S), 19, nullptr, false, 0,
-     decode_blocks<BlockIQ1_S::kValues, sizeof(BlockIQ1_S), decode_iq1_s>},
-    {Format::iq1_m, "IQ1_M", BlockIQ1_M::kValues, sizeof(BlockIQ1_M), 29, nullptr, false, 0,
-     decode_blocks<BlockIQ1_M::kValues, sizeof(BlockIQ1_M), decode_iq1_m>},
-    {Format::iq2_xxs, "IQ2_XXS", BlockIQ2_XXS::kValues, sizeof(BlockIQ2_XXS), 16, nullptr, false, 0,
-     decode_blocks<BlockIQ2_XXS::kValues, sizeof(BlockIQ2_XXS), decode_iq2_xxs>},
-    {Format::iq2_xs, "IQ2_XS", BlockIQ2_XS::kValues, sizeof(BlockIQ2_XS), 17, nullptr, false, 0,
-     decode_blocks<BlockIQ2_XS::kValues, sizeof(BlockIQ2_XS), decode_iq2_xs>},
-    {Format::iq2_s, "IQ2_S", BlockIQ2_S::kValues, sizeof(BlockIQ2_S), 22, nullptr, false, 0,
-     decode_blocks<BlockIQ2_S::kValues, sizeof(BlockIQ2_S), decode_iq2_s>},
-    {Format::iq3_xxs, "IQ3_XXS", BlockIQ3_XXS::kValues, sizeof(BlockIQ3_XXS), 18, nullptr, false, 0,
-     decode_blocks<BlockIQ3_XXS::kValues, sizeof(BlockIQ3_XXS), decode_iq3_xxs>},
-    {Format::iq3_s, "IQ3_S", BlockIQ3_S::kValues, sizeof(BlockIQ3_S), 21, nullptr, false, 0,
-     decode_blocks<BlockIQ3_S::kValues, sizeof(BlockIQ3_S), decode_iq3_s>},
-    {Format::iq4_nl, "IQ4_NL", BlockIQ4_NL::kValues, sizeof(BlockIQ4_NL), 20, nullptr, false, 0,
-     decode_blocks<BlockIQ4_NL::kValues, sizeof(BlockIQ4_NL), decode_iq4_nl>},
-    {Format::iq4_xs, "IQ4_XS", BlockIQ4_XS::kValues, sizeof(BlockIQ4_XS), 23, nullptr, false, 0,
-     decode_blocks<BlockIQ4_XS::kValues, sizeof(BlockIQ4_XS), decode_iq4_xs>},
-    {Format::mxfp4, "MXFP4", BlockMXFP4::kValues, sizeof(BlockMXFP4), 39, nullptr, false, 0,
-     decode_blocks<BlockMXFP4::kValues, sizeof(BlockMXFP4), decode_mxfp4>},
+    {Format::f32, "F32", 1, 4, 0, "F32", true, 0, decode_blocks<1, 4, decode_f32>, nullptr},
+    {Format::f16, "F16", 1, 2, 1, "F16", true, 0, decode_blocks<1, 2, decode_f16>, nullptr},
+    {Format::bf16, "BF16", 1, 2, 30, "BF16", true, 0, decode_blocks<1, 2, decode_bf16>, nullptr},
+    blocks<BlockQ8_0, decode_q8_0>(Format::q8_0, "Q8_0", 8),
+    blocks<BlockQ4_0, decode_q4_0>(Format::q4_0, "Q4_0", 2),
+    blocks<BlockQ4_K, decode_q4_k>(Format::q4_k, "Q4_K", 12),
+    blocks<BlockQ5_K, decode_q5_k>(Format::q5_k, "Q5_K", 13),
+    blocks<BlockQ6_K, decode_q6_k>(Format::q6_k, "Q6_K", 14),
+    blocks<BlockQ4_1, decode_q4_1>(Format::q4_1, "Q4_1", 3),
+    blocks<BlockQ5_0, decode_q5_0>(Format::q5_0, "Q5_0", 6),
+    blocks<BlockQ5_1, decode_q5_1>(Format::q5_1, "Q5_1", 7),
+    blocks<BlockQ2_K, decode_q2_k>(Format::q2_k, "Q2_K", 10),
+    blocks<BlockQ3_K, decode_q3_k>(Format::q3_k, "Q3_K", 11),
+    blocks<BlockIQ1_S, decode_iq1_s>(Format::iq1_s, "IQ1_S", 19),
+    blocks<BlockIQ1_M, decode_iq1_m>(Format::iq1_m, "IQ1_M", 29),
+    blocks<BlockIQ2_XXS, decode_iq2_xxs>(Format::iq2_xxs, "IQ2_XXS", 16),
+    blocks<BlockIQ2_XS, decode_iq2_xs>(Format::iq2_xs, "IQ2_XS", 17),
+    blocks<BlockIQ2_S, decode_iq2_s>(Format::iq2_s, "IQ2_S", 22),
+    blocks<BlockIQ3_XXS, decode_iq3_xxs>(Format::iq3_xxs, "IQ3_XXS", 18),
+    blocks<BlockIQ3_S, decode_iq3_s>(Format::iq3_s, "IQ3_S", 21),
+    blocks<BlockIQ4_NL, decode_iq4_nl>(Format::iq4_nl, "IQ4_NL", 20),
+    blocks<BlockIQ4_XS, decode_iq4_xs>(Format::iq4_xs, "IQ4_XS", 23),
+    blocks<BlockMXFP4, decode_mxfp4>(Format::mxfp4, "MXFP4", 39),
     affine<2>(Format::affine2, "affine2"),
     affine<3>(Format::affine3, "affine3"),
     affine<4>(Format::affine4, "affine4"),
@@ -100,8 +103,8 @@ constexpr std::array<FormatInfo, kFormatCount> kFormats = {{
     affine<6>(Format::affine6, "affine6"),
     affine<8>(Format::affine8, "affine8"),
     {Format::mxfp4_split, "mxfp4_split", BlockMXFP4Split::kValues, sizeof(BlockMXFP4Split), kNotInGguf, nullptr, false,
-     1, decode_mxfp4_split},
-    {Format::fp8_e4m3, "fp8_e4m3", 1, 1, kNotInGguf, nullptr, true, 1, decode_fp8_e4m3},
+     1, decode_mxfp4_split, nullptr},
+    {Format::fp8_e4m3, "fp8_e4m3", 1, 1, kNotInGguf, nullptr, true, 1, decode_fp8_e4m3, nullptr},
 }};
 
 // Every id the GGUF format has given out.

@@ -35,6 +35,8 @@ struct FormatInfo {
   int n_scale_matrices;          // kept apart from the blocks: 0 none, 1 scales, 2 scales and biases
   // The format's definition: values [first, first + n) of a row, both multiples of block_values.
   void (*decode)(const PackedRow& row, int64_t first, int64_t n, float* out) noexcept;
+  // Whether f16 scales in n blocks are finite, and so is all that they scale. Null: the values must be looked at.
+  bool (*scales_finite)(const std::byte* blocks, int64_t n_blocks) noexcept;
 };
 
 const FormatInfo& format_info(Format format);

@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 
 #include "checkpoint/checkpoint.h"
 #include "support/expect_error.h"
+#include "support/gguf_writer.h"
 #include "support/safetensors_writer.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
@@ -28,6 +30,15 @@ std::vector<float> values_of(const Checkpoint& checkpoint, const TensorInfo& ten
 
 std::string as_text(const std::vector<float>& values) {
   return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
+}
+
+// Writes `bytes` into a tensor, from its byte `at` on.
+void overwrite(const std::string& checkpoint, const std::string& tensor, uint64_t at, const std::string& bytes) {
+  const auto whole = Checkpoint::open(checkpoint);
+  const TensorInfo& found = *whole->find(tensor);
+  std::fstream file(whole->files()[found.file]->path(), std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(found.offset + at));
+  file << bytes;
 }
 
 // An importance file for tiny models: columns count `of(i)`.
@@ -168,6 +179,64 @@ TEST_F(PackTest, OddImportanceFilesAreRefusedByName) {
   refused(importance_file(tiny_, [](size_t) { return NAN; }).bytes(), {"negative or not finite"});
   options.imatrix = folder_ / "missing";
   expect_error([&] { pack(options); }, Fault::io, {"missing"});
+}
+
+TEST_F(PackTest, WeightsThatAreNotFiniteAreToldAsTheFileNamesThem) {
+  const auto rows = static_cast<uint64_t>(tiny_.d_ff), cols = static_cast<uint64_t>(tiny_.d_model);
+  const std::string experts = "model.layers.2.mlp.experts.gate_up_proj", lone = "model.layers.1.mlp.gate.weight";
+  for (const std::string format : {"keep", "q8_0"}) {
+    PackOptions options = this->options(format);
+    options.experts = format;
+    // Two values: the first one in the file is told, whatever thread meets it first.
+    overwrite(options.source, experts, (3 * 2 * rows + rows + 5) * cols * 4 + 7 * 4, as_text({NAN}));
+    overwrite(options.source, experts, (3 * 2 * rows + rows + 90) * cols * 4, as_text({INFINITY}));
+    const std::string index = "[3, " + std::to_string(rows + 5) + ", 7]";
+    expect_error([&] { pack(options); }, Fault::input,
+                 {"model.safetensors", "'" + experts + "'", "nan at " + index, "up of expert 3 of layer 2",
+                  "--allow-nonfinite"});
+    options.allow_nonfinite = true;
+    pack(options);
+  }
+  PackOptions options = this->options("trunk");
+  overwrite(options.source, lone, (2 * cols + 9) * 4, as_text({-INFINITY}));
+  expect_error([&] { pack(options); }, Fault::input, {"'" + lone + "'", "-inf at [2, 9]", "--allow-nonfinite"});
+}
+
+TEST_F(PackTest, ScalesThatAreNotFiniteAreFoundWhereBytesAreKept) {
+  tiny_.layout = TinyLayout::gguf;
+  for (const Format format : {Format::q8_0, Format::q4_k}) {
+    tiny_.format = format;
+    PackOptions options = this->options(format_info(format).name);
+    const std::string tensor = "blk.1.ffn_down_exps.weight";
+    const auto row_bytes = static_cast<uint64_t>(format_bytes(format, tiny_.d_ff));
+    const std::string infinity("\x00\x7c", 2);  // both formats' blocks begin with an f16 scale
+    overwrite(options.source, tensor, (static_cast<uint64_t>(tiny_.d_model) + 4) * row_bytes, infinity);
+    expect_error([&] { pack(options); }, Fault::input, {".gguf", "'" + tensor + "'", "at [1, 4, 0]"});
+    options.allow_nonfinite = true;
+    pack(options);
+    fs::remove_all(folder_ / "source");
+  }
+}
+
+TEST_F(PackTest, TensorsOfTypesThatAreNotRunAreCopied) {
+  tiny_.layout = TinyLayout::gguf;
+  tiny_.with_mtp = true;
+  PackOptions options = this->options("packed");
+  const std::string name = "blk.4.nextn.eh_proj.weight";
+  std::fstream file(options.source, std::ios::in | std::ios::out | std::ios::binary);
+  const std::string whole(std::istreambuf_iterator<char>(file), {});
+  file.seekp(static_cast<std::streamoff>(whole.find(name) + name.size() + 4 + 2 * 8));  // dimensions, then the type
+  file << gguf_number<uint32_t>(26) << std::flush;                                      // I32
+  pack(options);
+  const auto original = Checkpoint::open(options.source), packed = Checkpoint::open(options.destination);
+  ASSERT_EQ(packed->unsupported_tensors().size(), 1u);
+  const UnsupportedTensor &from = original->unsupported_tensors()[0], &to = packed->unsupported_tensors()[0];
+  EXPECT_EQ(to.name, name);
+  EXPECT_EQ(to.format, "I32");
+  std::vector<std::byte> wanted(from.bytes), got(to.bytes);
+  original->files()[from.file]->read(from.offset, wanted);
+  packed->files()[to.file]->read(to.offset, got);
+  EXPECT_EQ(got, wanted);
 }
 
 }  // namespace

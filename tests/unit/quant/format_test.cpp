@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "quant/f16.h"
+#include "support/random.h"
 
 namespace flashmoe {
 namespace {
@@ -84,6 +86,25 @@ TEST_P(EveryFormat, DecodesToTheReferenceBits) {
           << info().name << " value " << i << ": " << got[i] << " instead of " << want[i];
     }
   }
+}
+
+TEST_P(EveryFormat, ScalesAreFiniteWhenAllValuesAre) {
+  if (info().scales_finite == nullptr) return;
+  Random random(11, info().name);
+  std::vector<std::byte> block(static_cast<size_t>(info().block_bytes));
+  std::vector<float> values(static_cast<size_t>(info().block_values));
+  int n_finite = 0, n_not = 0;
+  for (int i = 0; i < 2000; ++i) {
+    for (std::byte& byte : block) {  // every other f16 with the exponent of infinities
+      byte = static_cast<std::byte>(i % 2 == 0 ? 0x7c | random.below(256) : random.below(256));
+    }
+    info().decode({block.data()}, 0, info().block_values, values.data());
+    const bool finite = std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+    EXPECT_EQ(info().scales_finite(block.data(), 1), finite) << info().name;
+    (finite ? n_finite : n_not) += 1;
+  }
+  EXPECT_GT(n_finite, 100);
+  EXPECT_GT(n_not, 100);
 }
 
 TEST_P(EveryFormat, IsFoundByItsNames) {
