@@ -63,6 +63,12 @@ std::string show_report(const PackReport& report) {
   return text;
 }
 
+void verify(const Options& options, ProgressLine& progress) {
+  const uint64_t bytes = verify_pack(options.pack);
+  progress.erase();
+  if (!options.quiet) write_error(fmt::format("verified {}\n", show_bytes(bytes)));
+}
+
 int run(Options& options) {
   options.pack.delete_source = options.times_to_delete > 0;
   if (options.times_to_delete == 1 && !options.dry_run) {
@@ -79,14 +85,15 @@ int run(Options& options) {
   catch_interrupts();
   options.pack.keep_going = [] { return !interrupted(); };
   options.pack.on_progress = [&](const Progress& step) { progress.show(step); };
+  if (options.verify && is_packed(options.pack.destination)) {
+    verify(options, progress);
+    return kExitOk;
+  }
   if (!options.quiet) write_error(show_plan(plan_pack(options.pack)));
   const PackReport report = pack(options.pack);
   progress.erase();
   if (!options.quiet) write_error(show_report(report));
-  if (!options.verify) return kExitOk;
-  const uint64_t bytes = verify_pack(options.pack);
-  progress.erase();
-  if (!options.quiet) write_error(fmt::format("verified {}\n", show_bytes(bytes)));
+  if (options.verify) verify(options, progress);
   return kExitOk;
 }
 
@@ -101,11 +108,18 @@ Command add_pack(CLI::App& cli) {
       ->check(not_empty)
       ->required();
   options->add_option("--experts", pack.experts, "Of routed experts; default: keep, byte for byte")
-      ->option_text("FORMAT");
+      ->option_text("FORMAT")
+      ->check(expect("a format"));
   options
       ->add_option("--trunk", pack.trunk,
                    "Of everything else; router and norms become f32, a draft head q8_0; default: keep")
-      ->option_text("FORMAT");
+      ->option_text("FORMAT")
+      ->check(expect("a format"));
+  options
+      ->add_option("--draft-head", pack.draft_head,
+                   "Of the head that predicts further tokens; default: as --trunk says, else keep")
+      ->option_text("FORMAT")
+      ->check(expect("a format"));
   options->add_option("--recipe", pack.recipe, "4bit, 3bit, 2bit, or a JSON file with formats by role and layer")
       ->option_text("NAME")
       ->check(expect("a recipe"));
@@ -115,7 +129,8 @@ Command add_pack(CLI::App& cli) {
       ->option_text("FILE")
       ->check(not_empty);
   options->add_option("--scale-type", pack.scale_type, "Of affine scales and biases; default: f16")
-      ->option_text("f16|bf16");
+      ->option_text("f16|bf16")
+      ->check(expect("f16 or bf16"));
   options->add_flag("--allow-nonfinite", pack.allow_nonfinite,
                     "Pack weights that are not finite; quantised they become 0");
   options->add_flag("--delete-source-shards", chosen->times_to_delete,
@@ -123,7 +138,9 @@ Command add_pack(CLI::App& cli) {
   add_size(*options, "--ram", pack.ram_bytes, "Most memory for what is on its way; default: 512 MiB");
   add_number(*options, "--threads", pack.n_threads, 1, 1024, "Threads; default: the CPUs this process may use");
   options->add_flag("--dry-run", chosen->dry_run, "Print what would be done, and do nothing");
-  options->add_flag("--verify", chosen->verify, "Read everything again afterwards and compare checksums");
+  options->add_flag(
+      "--verify", chosen->verify,
+      "Read everything again afterwards and compare checksums; of a DST that is packed already only that");
   options->add_flag("--quiet", chosen->quiet, "Print nothing but errors");
   options->footer(kFooter);
   return {options, [chosen] { return run(*chosen); }};

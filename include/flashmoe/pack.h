@@ -16,6 +16,7 @@ struct PackOptions {
   std::string destination;  // a folder that is new, empty, or has what was begun with the same options
   std::string experts;      // "keep" or a format: "q4_k", "affine4", ...; empty: what the recipe says, else keep
   std::string trunk;        // the same
+  std::string draft_head;   // the same; of a head that predicts more than one token
   std::string recipe;       // "4bit", "3bit", "2bit" or a JSON file with formats by role and layer; empty: none
   std::string
       imatrix;  // importance of columns, which scales are searched by: a file of flashmoe calibrate; empty: none
@@ -63,8 +64,12 @@ PackPlan plan_pack(const PackOptions& options);
 // interrupted. What is done by then stays, and the same call goes on with it.
 PackReport pack(const PackOptions& options);
 
-// Reads a finished packed folder again, past the page cache where it can be, and compares every checksum. Returns the
-// bytes compared; throws Error{io} that names the first record that differs.
+// Whether packing into the folder was finished.
+bool is_packed(const std::string& folder);
+
+// Reads a finished packed folder again, past the page cache where it can be, and compares every checksum; of the source
+// nothing is needed. Returns the bytes compared; throws Error: io, naming the first record that differs, usage when it
+// was packed in other formats than the options say.
 uint64_t verify_pack(const PackOptions& options);
 
 }  // namespace flashmoe

@@ -50,8 +50,7 @@ class Packer {
         source_(source_to_open(options.source, options.destination), recipe_, importance_),
         manifest_(source_.manifest()) {
     manifest_.source = identity_of(source_.checkpoint());
-    manifest_.settings = recipe_.settings();
-    if (importance_.known()) manifest_.settings["importance"] = importance_.identity();
+    manifest_.settings = settings_of(recipe_, importance_);
     trunk_ = lay_out_trunk(source_);
     recall();
     if (options.delete_source) shards_.emplace(source_, options.source, options.destination);
@@ -105,7 +104,7 @@ void Packer::recall() {
   const std::string& folder = options_.destination;
   if (!fs::exists(folder, error)) return;
   if (!fs::is_directory(folder, error)) fail(Fault::usage, "{}: is not a folder", folder);
-  if (fs::exists(path(kManifestName), error)) {
+  if (is_packed(folder)) {
     forget_source(folder);
     fail(Fault::usage, "{}: is packed already; check it with --verify, or give another folder", folder);
   }

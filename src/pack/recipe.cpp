@@ -70,12 +70,10 @@ bool fits(Format format, int64_t cols) {
 
 Recipe::Recipe(const PackOptions& options) {
   if (!options.recipe.empty()) read(options.recipe);
-  for (const auto& [name, word] : {std::pair("experts", &options.experts), std::pair("trunk", &options.trunk)}) {
-    if (word->empty()) continue;
-    check_word(*word, fmt::format("--{}", name), Fault::usage);
-    words_[name] = *word;
-    if (name == std::string_view("trunk") && !low_trunk_) refuse_low_trunk(words_, "--trunk", Fault::usage);
-  }
+  take("--experts", "experts", options.experts);
+  take("--trunk", "trunk", options.trunk);
+  take("--draft-head", "mtp", options.draft_head);
+  for_draft_head_ = !options.draft_head.empty();
   if (options.scale_type == "bf16") {
     scale_type_ = ScaleType::bf16;
   } else if (!options.scale_type.empty() && options.scale_type != "f16") {
@@ -87,6 +85,19 @@ Recipe::Recipe(const PackOptions& options) {
   if (!options.imatrix.empty() && !names([](Format format) { return format_info(format).block_values > 1; })) {
     fail(Fault::usage, "--imatrix: nothing is quantised; name formats with --experts, --trunk or --recipe");
   }
+}
+
+void Recipe::take(const char* option, const char* role, const std::string& word) {
+  if (word.empty()) return;
+  check_word(word, option, Fault::usage);
+  const bool draft_head = role == std::string_view("mtp");
+  const auto meant = [&](const auto& named) {
+    return draft_head ? named.first == role : is_expert_role(named.first) == is_expert_role(role);
+  };
+  std::erase_if(words_, meant);
+  for (Rule& rule : rules_) std::erase_if(rule.words, meant);
+  words_[role] = word;
+  if (!low_trunk_) refuse_low_trunk({{role, word}}, option, Fault::usage);
 }
 
 bool Recipe::names(bool (*is_such)(Format)) const {
@@ -116,7 +127,7 @@ Recipe::Words Recipe::read_words(const Json& json, const std::string& path, cons
 
 void Recipe::refuse_low_trunk(const Words& words, const std::string& where, Fault fault) {
   for (const auto& [role, word] : words) {
-    if (is_expert_role(role) || word == "keep") continue;
+    if (is_expert_role(role) || role == "mtp" || word == "keep") continue;
     const double bits = bits_per_weight(*format_from_word(word));
     if (bits >= 4) continue;
     fail(
@@ -179,6 +190,7 @@ const std::string* Recipe::find(const Words& words, std::string_view role) {
 std::optional<Format> Recipe::format(std::string_view role, int layer) const {
   const Words* words = &words_;
   for (const Rule& rule : rules_) {
+    if (role == "mtp" && for_draft_head_) break;
     if (layer >= rule.first && layer <= rule.last && find(rule.words, role) != nullptr) words = &rule.words;
   }
   const std::string* word = find(*words, role);

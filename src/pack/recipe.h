@@ -25,6 +25,7 @@ class Recipe {
   // delta_net, shared_expert, router, norm, mtp. `layer` below 0: in no layer.
   std::optional<Format> format(std::string_view role, int layer) const;
   ScaleType scale_type() const { return scale_type_; }
+  bool for_draft_head() const { return for_draft_head_; }  // an option asks for its format: there must be one
   // Throws Error{input} when a rule names layers that a model of n_layers, its draft head counted as one more, lacks.
   void check_layers(int n_layers) const;
   nlohmann::ordered_json settings() const;  // equal settings give equal packed folders
@@ -38,6 +39,7 @@ class Recipe {
   void read(const std::string& name);
   void read_json(const nlohmann::ordered_json& json, const std::string& path);
   static void refuse_low_trunk(const Words& words, const std::string& where, Fault fault);
+  void take(const char* option, const char* role, const std::string& word);
   Words read_words(const nlohmann::ordered_json& json, const std::string& path, const char* more) const;
   // Whether any format that is named is one of those.
   bool names(bool (*is_such)(Format)) const;
@@ -47,7 +49,7 @@ class Recipe {
   Words words_;
   std::vector<Rule> rules_;  // for layers; the last that fits counts
   ScaleType scale_type_ = ScaleType::f16;
-  bool low_trunk_ = false;
+  bool low_trunk_ = false, for_draft_head_ = false;
 };
 
 // Recipes that come with the program, the most bits first.

@@ -49,6 +49,10 @@ PackSource::PackSource(const std::string& path, const Recipe& recipe, const Impo
   } else {
     plan_trunk_of_folder(recipe);
   }
+  const bool has_draft_head = std::any_of(trunk_.begin(), trunk_.end(), [&](const TrunkTensor& tensor) {
+    return trunk_part(tensor.name, config().n_layers).layer >= config().n_layers;
+  });
+  if (recipe.for_draft_head() && !has_draft_head) fail(Fault::usage, "--draft-head: {} has none", checkpoint_->path());
   for (const TrunkTensor& tensor : trunk_) {
     if (tensor.raw_type || n_scale_matrices(tensor.matrix.to.format) == 0) continue;
     PackedMatrix matrix = tensor.matrix.to;

@@ -32,6 +32,12 @@ Json identity_of(const Checkpoint& checkpoint) {
   return {{"container", checkpoint.container()}, {"files", std::move(files)}};
 }
 
+Json settings_of(const Recipe& recipe, const Importance& importance) {
+  Json settings = recipe.settings();
+  if (importance.known()) settings["importance"] = importance.identity();
+  return settings;
+}
+
 uint64_t task_checksum(const File& file, const Task& task) {
   Checksum checksum;
   const auto parts = task.matrix.to.part_bytes();
@@ -56,9 +62,18 @@ std::optional<size_t> first_difference(const File& bank, const PackedLayer& laye
   return std::nullopt;
 }
 
+bool is_packed(const std::string& folder) {
+  std::error_code error;
+  return fs::exists(fs::path(folder) / kManifestName, error);
+}
+
 uint64_t verify_pack(const PackOptions& options) {
   const fs::path folder(options.destination);
   const Manifest manifest = Manifest::parse(*open_file((folder / kManifestName).string()));
+  if (manifest.settings != settings_of(Recipe(options), Importance(options.imatrix))) {
+    fail(Fault::usage, "{}: was packed in other formats than these options say; give those it was packed with",
+         options.destination);
+  }
   uint64_t total = manifest.trunk_bytes, done = 0;
   for (const PackedLayer& layer : manifest.layers) total += layer.record_bytes() * layer.checksums.size();
   const uint64_t start_ns = now_ns();

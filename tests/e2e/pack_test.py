@@ -18,6 +18,17 @@ class Keep(PackCase):
                 for mode in ((), ("--exact",), ("--experts", "streamed")):
                     self.assertEqual(self.logits(packed, *mode), self.logits(source, *mode))
 
+    def test_what_is_packed_is_verified_without_its_source(self):
+        packed = self.pack(MODEL, "--experts", "q4_k")
+        before = contents(packed)
+        absent = self.folder / "absent.gguf"
+        self.assertIn("verified", self.assert_done(flashmoe("pack", absent, packed, "--experts", "q4_k", "--verify")).err)
+        self.assertEqual(contents(packed), before)
+        self.assert_fails(flashmoe("pack", absent, packed, "--verify"), 2, "other formats")
+        bank = packed / "experts-02.bank"
+        bank.write_bytes(bytes([before[bank.name][0] ^ 1]) + before[bank.name][1:])
+        self.assert_fails(flashmoe("pack", MODEL, packed, "--experts", "q4_k", "--verify"), 1, bank.name, "expert 0")
+
     def test_weights_are_the_same_bytes(self):
         packed = self.pack(MODEL)
         bank = (packed / "experts-03.bank").read_bytes()
@@ -112,6 +123,10 @@ class Refusals(PackCase):
                 ((FOLDER, FOLDER), 2, "is where the source is"),
                 ((MODEL, other), 2, "diary.txt"),
                 ((MODEL, new, "--experts", "q9"), 2, "'q9'"),
+                ((MODEL, new, "--experts", ""), 2, "--experts: a format is expected"),
+                ((MODEL, new, "--trunk", ""), 2, "--trunk: a format is expected"),
+                ((MODEL, new, "--draft-head", ""), 2, "--draft-head: a format is expected"),
+                ((MODEL, new, "--draft-head", "q9"), 2, "'q9'"),
                 ((FOLDER, new, "--experts", "q4_k"), 2, "rows of 128"),
                 ((MODEL, new, "--recipe", recipe), 1, "'expertz'"),
                 ((MODEL, new, "--recipe", "5bit"), 1, "'5bit' is neither a file nor one of those that come with the program: 4bit, 3bit, 2bit"),

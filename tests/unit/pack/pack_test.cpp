@@ -120,6 +120,26 @@ TEST_F(PackTest, AFoldersDraftHeadIsEightBitsWhereTheTrunkIsNotKept) {
   EXPECT_EQ(packed->find("blk.3.attn_q.weight")->format, Format::q4_k);
 }
 
+TEST_F(PackTest, ADraftHeadHasAFormatOfItsOwn) {
+  PackOptions options = this->options("none");
+  options.draft_head = "q3_k";
+  expect_error([&] { pack(options); }, Fault::usage, {"--draft-head", "has none"});
+  for (const TinyLayout layout : {TinyLayout::hf_stacked, TinyLayout::gguf}) {
+    fs::remove_all(folder_ / "source");
+    tiny_.with_mtp = true;
+    tiny_.layout = layout;
+    options = this->options(layout == TinyLayout::gguf ? "gguf" : "folder");
+    options.recipe = "4bit";
+    options.draft_head = "q3_k";
+    pack(options);
+    const auto packed = Checkpoint::open(options.destination);
+    EXPECT_EQ(packed->find("blk.4.ffn_down_exps.weight")->format, Format::q3_k);
+    EXPECT_EQ(packed->find("blk.4.nextn.eh_proj.weight")->format, Format::q3_k);
+    EXPECT_EQ(packed->find("blk.4.ffn_gate_inp.weight")->format, Format::f32);
+    EXPECT_EQ(packed->find("blk.3.attn_q.weight")->format, Format::q5_k);
+  }
+}
+
 TEST_F(PackTest, ImportantColumnsErrLess) {
   const auto eighth = [](size_t column) { return column % 8 == 0 ? 100.0F : 0.1F; };
   const std::string file = folder_.write("eighth.imatrix", importance_file(tiny_, eighth).bytes());

@@ -46,6 +46,16 @@ TEST(Recipe, OptionsGoBeforeTheFile) {
   options.experts = "keep";
   EXPECT_EQ(Recipe(options).format("up", 0), std::nullopt);
   EXPECT_EQ(Recipe(options).format("output", -1), Format::q8_0);
+  // An option means all that it names, whatever the file says of parts and layers.
+  options.recipe = folder.write("parts.json", R"({"down": "q2_k", "output": "bf16", "mtp": "q4_k",
+      "layers": {"0-3": {"up": "q3_k", "attention": "q5_k"}, "4": {"trunk": "q5_k"}}})");
+  EXPECT_EQ(Recipe(options).format("attention", 1), Format::q5_k);
+  options.trunk = "q6_k";
+  options.draft_head = "q3_k";
+  const Recipe recipe(options);
+  for (const char* role : {"gate", "up", "down"}) EXPECT_EQ(recipe.format(role, 1), std::nullopt) << role;
+  for (const char* role : {"output", "attention"}) EXPECT_EQ(recipe.format(role, 1), Format::q6_k) << role;
+  EXPECT_EQ(recipe.format("mtp", 4), Format::q3_k);
 }
 
 TEST(Recipe, NamedOnesAreGoodForRowsOf256AndLoseBits) {
@@ -71,7 +81,7 @@ TEST(Recipe, NamedOnesAreGoodForRowsOf256AndLoseBits) {
 TEST(Recipe, TrunksBelowFourBitsAreRefusedUnlessAllowed) {
   const TempDir folder;
   for (const char* json :
-       {R"({"trunk": "q3_k"})", R"({"attention": "affine3"})", R"({"layers": {"0": {"mtp": "q2_k"}}})"}) {
+       {R"({"trunk": "q3_k"})", R"({"attention": "affine3"})", R"({"layers": {"0": {"output": "q2_k"}}})"}) {
     expect_error([&] { recipe_of(folder, json); }, Fault::input, {"below 4", "trunk_below_4_bits", "recipe.json"});
   }
   PackOptions options;
@@ -80,6 +90,8 @@ TEST(Recipe, TrunksBelowFourBitsAreRefusedUnlessAllowed) {
   options.recipe = folder.write("allow.json", R"({"trunk_below_4_bits": true})");
   EXPECT_EQ(Recipe(options).format("output", -1), Format::affine2);
   EXPECT_EQ(recipe_of(folder, R"({"experts": "q2_k", "trunk": "affine4"})").format("gate", 0), Format::q2_k);
+  // A draft head's errors cost time, not quality.
+  EXPECT_EQ(recipe_of(folder, R"({"mtp": "q2_k"})").format("mtp", 4), Format::q2_k);
 }
 
 TEST(Recipe, EverythingElseIsRefusedByName) {
