@@ -16,10 +16,19 @@ constexpr uint64_t kAmple = 8;         // times the headroom to keep
 
 }  // namespace
 
+// What others take goes on until the next look: a neighbour that fills memory leaves nothing to give back by then.
+uint64_t MemoryGovernor::least_headroom(const MemoryPressure& now) const {
+  constexpr auto kNotTold = MemoryPressure{}.headroom_bytes;
+  if (now.headroom_bytes == kNotTold || before_.headroom_bytes == kNotTold) return sizes_.low_bytes;
+  const auto gone = static_cast<int64_t>(before_.headroom_bytes) - static_cast<int64_t>(now.headroom_bytes);
+  const auto own = static_cast<int64_t>(now.own_bytes) - static_cast<int64_t>(before_.own_bytes);
+  return sizes_.low_bytes + static_cast<uint64_t>(std::max<int64_t>(0, gone - own));
+}
+
 bool MemoryGovernor::pressed(const MemoryPressure& now, double elapsed) const {
   const auto new_faults = static_cast<double>(now.major_faults - std::min(now.major_faults, before_.major_faults));
   const bool stalled = now.stalled_percent > kStalledPercent && now.headroom_bytes < kAmple * sizes_.low_bytes;
-  return now.headroom_bytes < sizes_.low_bytes || new_faults > kFaultsPerSecond * elapsed || stalled ||
+  return now.headroom_bytes < least_headroom(now) || new_faults > kFaultsPerSecond * elapsed || stalled ||
          now.swapped_bytes > before_.swapped_bytes;
 }
 
@@ -31,7 +40,8 @@ uint64_t MemoryGovernor::decide(const MemoryPressure& now, double seconds) {
   const double elapsed = seconds - last_s_;
   if (elapsed < kPeriodSeconds) return cache_bytes_;
   if (pressed(now, elapsed)) {
-    const uint64_t missing = 2 * sizes_.low_bytes - std::min(2 * sizes_.low_bytes, now.headroom_bytes);
+    const uint64_t wanted = least_headroom(now) + sizes_.low_bytes;
+    const uint64_t missing = wanted - std::min(wanted, now.headroom_bytes);
     const uint64_t give = std::max(missing, cache_bytes_ / kShrinkShare);
     cache_bytes_ = std::max(sizes_.floor_bytes, cache_bytes_ - std::min(give, cache_bytes_));
     if (grown_) calm_s_ = std::min(2 * calm_s_, kLongestCalmSeconds);

@@ -9,10 +9,10 @@
 namespace flashmoe {
 
 // The cache shrinks at once and grows back slowly, and more slowly each time that growing turned out to be wrong.
-// Pressed means: less headroom than `low_bytes`, more than kFaultsPerSecond major faults a second, more than
-// kStalledPercent of the time spent waiting for memory while headroom is less than ample (waiting alone is no sign:
-// whoever fills memory that holds page cache waits until the kernel has given that up), or pages of ours in swap that
-// were not there before.
+// Pressed means: less headroom than `low_bytes` after as much again as others took since the last look, more than
+// kFaultsPerSecond major faults a second, more than kStalledPercent of the time spent waiting for memory while headroom
+// is less than ample (waiting alone is no sign: whoever fills memory that holds page cache waits until the kernel has
+// given that up), or pages of ours in swap that were not there before.
 class MemoryGovernor {
  public:
   static constexpr double kFaultsPerSecond = 20;
@@ -34,6 +34,7 @@ class MemoryGovernor {
 
  private:
   bool pressed(const MemoryPressure& now, double elapsed) const;
+  uint64_t least_headroom(const MemoryPressure& now) const;
 
   Sizes sizes_;
   uint64_t cache_bytes_;

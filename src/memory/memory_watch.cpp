@@ -90,7 +90,9 @@ MemoryPressure MemoryWatch::sample() {
                                 find_number(stat, group.v2 ? "inactive_file" : "total_inactive_file").value_or(0);
     now.headroom_bytes = std::min(now.headroom_bytes, minus(group.limit_bytes, minus(usage, file_pages)));
   }
-  now.swapped_bytes = find_kib(text_of(status_), "VmSwap").value_or(0);
+  const std::string_view status = text_of(status_);
+  now.own_bytes = find_kib(status, "RssAnon").value_or(0);
+  now.swapped_bytes = find_kib(status, "VmSwap").value_or(0);
   now.major_faults = major_faults_in(text_of(stat_));
   now.stalled_percent = stalled_in(text_of(pressure_));
   return now;

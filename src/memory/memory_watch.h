@@ -14,6 +14,7 @@ struct MemoryPressure {
   // What can still be taken before a cgroup's limit is met or the machine has nothing available. Page cache counts as
   // free: the kernel takes it back.
   uint64_t headroom_bytes = ~uint64_t{0};
+  uint64_t own_bytes = 0;      // that this process has of it, files aside
   uint64_t major_faults = 0;   // of this process since it started: pages it had to wait for from a disk
   uint64_t swapped_bytes = 0;  // of this process
   double stalled_percent = 0;  // of the last 10 s in which some task of the cgroup waited for memory; 0: not told

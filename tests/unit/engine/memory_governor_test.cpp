@@ -34,7 +34,9 @@ TEST_F(MemoryGovernorTest, EachSignOfPressureShrinksTheCache) {
   swapped.swapped_bytes = 4096;
   for (const MemoryPressure& pressure : {tight, faults, stalled, swapped}) {
     MemoryGovernor governor(kSizes);
-    EXPECT_EQ(governor.decide(kCalm, 1), kSizes.full_bytes);
+    MemoryPressure before = kCalm;
+    before.headroom_bytes = pressure.headroom_bytes;
+    EXPECT_EQ(governor.decide(before, 1), kSizes.full_bytes);
     EXPECT_EQ(governor.decide(pressure, 2), kSizes.full_bytes - kSizes.full_bytes / 16);
   }
 }
@@ -48,8 +50,33 @@ TEST_F(MemoryGovernorTest, StallsWithAmpleHeadroomAreNoPressure) {
 
 TEST_F(MemoryGovernorTest, AMissingGigabyteIsGivenBackAtOnce) {
   MemoryGovernor governor({.full_bytes = 8 * kGiB, .floor_bytes = kGiB, .low_bytes = kGiB});
-  governor.decide(kCalm, 1);
+  governor.decide({.headroom_bytes = 0}, 1);
   EXPECT_EQ(governor.decide({.headroom_bytes = 0}, 2), 6 * kGiB);
+}
+
+// 300 MiB are left, and 800 went since the last look: at the next one it would be too late.
+TEST_F(MemoryGovernorTest, MemoryThatOthersTakeFastIsMadeRoomForBefore) {
+  MemoryPressure first = kCalm, second = kCalm;
+  first.headroom_bytes = 1100 * kMiB;
+  second.headroom_bytes = 300 * kMiB;
+  EXPECT_EQ(decide(first), kSizes.full_bytes);  // 948 went: there is as much and what is to be kept
+  EXPECT_EQ(decide(second), kSizes.full_bytes - (800 - 300 + 2 * 128) * kMiB);
+}
+
+TEST_F(MemoryGovernorTest, WhatThisProcessTakesItselfIsItsPlan) {
+  MemoryPressure filling = kCalm;
+  for (int i = 0; i < 3; ++i) {
+    filling.headroom_bytes -= 600 * kMiB;  // down to 248 MiB
+    filling.own_bytes += 600 * kMiB;
+    EXPECT_EQ(decide(filling), kSizes.full_bytes);
+  }
+}
+
+TEST_F(MemoryGovernorTest, HeadroomThatIsNotToldIsEnough) {
+  MemoryPressure untold = kCalm;
+  untold.headroom_bytes = MemoryPressure{}.headroom_bytes;
+  EXPECT_EQ(decide(untold), kSizes.full_bytes);
+  EXPECT_EQ(decide(kCalm), kSizes.full_bytes);
 }
 
 TEST_F(MemoryGovernorTest, NeverBelowTheFloor) {

@@ -16,7 +16,7 @@ class MemoryWatchTest : public testing::Test {
   MemoryWatchTest() {
     write("proc/meminfo", "MemTotal:       25165824 kB\nMemAvailable:   20971520 kB\n");
     write("proc/self/stat", "12 (a ) b) S 1 2 3 4 5 6 7 8 4321 10 11\n");
-    write("proc/self/status", "Name:\tx\nVmSwap:\t    12 kB\n");
+    write("proc/self/status", "Name:\tx\nRssAnon:\t    40 kB\nRssFile:\t    9 kB\nVmSwap:\t    12 kB\n");
   }
   void write(const std::string& path, const std::string& text) {
     const std::filesystem::path full = std::filesystem::path(folder_.path()) / path;
@@ -31,6 +31,7 @@ class MemoryWatchTest : public testing::Test {
 TEST_F(MemoryWatchTest, WithoutCgroupsTheMachineSpeaks) {
   const MemoryPressure now = sample();
   EXPECT_EQ(now.headroom_bytes, 20 * kGiB);
+  EXPECT_EQ(now.own_bytes, 40 * kKiB);
   EXPECT_EQ(now.swapped_bytes, 12 * kKiB);
   EXPECT_EQ(now.major_faults, 4321u);
   EXPECT_EQ(now.stalled_percent, 0);
