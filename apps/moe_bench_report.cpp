@@ -90,6 +90,10 @@ std::string moe_bench_text(const MoeBenchResult& r, int n_repetitions) {
   rows.row("speed",
            fmt::format("cold {:.1f} %, warm {:.1f} % of its bound", percent(r.cold.tok_per_s / r.cold.bound_tok_per_s),
                        percent(r.warm.tok_per_s / r.warm.bound_tok_per_s)));
+  if (r.ram_roof_once) {
+    rows.line("RAM was measured before the first repetition only: beside the experts there is");
+    rows.line("  no room for it; where its roof swings, so do the shares of it");
+  }
   warn("cold", r.cold, rows);
   warn("warm", r.warm, rows);
   if (r.trace_rounds > 0) {
@@ -101,7 +105,9 @@ std::string moe_bench_text(const MoeBenchResult& r, int n_repetitions) {
 
 std::string moe_bench_json(const MoeBenchResult& r, int n_repetitions) {
   Json json = {{"cold", phase_json(r.cold)}, {"warm", phase_json(r.warm)}};
-  json["roofs"] = {{"ram_gb_per_s", r.roofs.ram_gb_per_s}, {"disk_gb_per_s", r.roofs.disk_gb_per_s}};
+  json["roofs"] = {{"ram_gb_per_s", r.roofs.ram_gb_per_s},
+                   {"disk_gb_per_s", r.roofs.disk_gb_per_s},
+                   {"ram_measured_once", r.ram_roof_once}};
   json["repetitions"] = n_repetitions;
   json["layers"] = r.n_layers;
   json["picks_per_layer"] = r.n_used;

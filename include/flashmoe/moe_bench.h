@@ -45,7 +45,8 @@ struct MoeBenchPhase {
 
 struct MoeBenchResult {
   MoeBenchPhase cold, warm;
-  Roofs roofs;  // medians of those around repetitions; int8 is not measured
+  Roofs roofs;                 // medians of those around repetitions; int8 is not measured
+  bool ram_roof_once = false;  // RAM was measured before the repetitions only: beside them there was no room
   ModelReport model;
   MemoryPlan plan;               // of a run: the trunk has its place, but is not loaded
   int n_layers = 0, n_used = 0;  // gone through, and picked
@@ -58,7 +59,7 @@ struct MoeBenchResult {
 };
 
 // Measures the roofs, opens the experts within the memory plan of a run, goes 1 + n_repetitions times through n_tokens
-// tokens, and measures the roofs after each: RAM only where the trunk, which is not loaded, has left room for it.
+// tokens, and measures the roofs after each: RAM only where the plan leaves room for it, the trunk's place included.
 // Nothing else may be loaded. Throws Error: usage (a layer or a number of picks that the model does not have), input
 // (the trace is of another model, or has no decoded tokens), and what Engine throws.
 MoeBenchResult run_moe_bench(const EngineOptions& options, const MoeBenchOptions& bench);

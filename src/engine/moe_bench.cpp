@@ -88,11 +88,16 @@ class ExpertsAlone {
     quantise(*step_, workspace_->h, 0, placement_.max_rows);
   }
 
-  // RAM is read beside the experts where the trunk, which is not loaded, has left the room.
+  // Whether RAM can be read beside the experts: where the trunk would be, which is not loaded, and what the plan gave
+  // to nothing.
+  bool has_room() const {
+    const uint64_t bytes = report_on(model_).trunk_bytes + placement_.plan.spare_bytes();
+    return MachineProbe(model_, options_).working_set_bytes() <= bytes;
+  }
+
   Roofs measure_roofs() const {
-    const MachineProbe probe(model_, options_);
-    const bool room = !experts_ || probe.working_set_bytes() <= report_on(model_).trunk_bytes;
-    return probe.roofs({.ram = room, .int8 = false, .disk_seconds = kDiskSeconds}, {});
+    const bool ram = !experts_ || has_room();
+    return MachineProbe(model_, options_).roofs({.ram = ram, .int8 = false, .disk_seconds = kDiskSeconds}, {});
   }
 
   // Every expert that has a place in memory for good.
@@ -320,6 +325,7 @@ MoeBenchResult run_moe_bench(const EngineOptions& options, const MoeBenchOptions
   std::vector<Roofs> measured;
   for (const Repetition& r : all) measured.push_back(r.roofs);
   result.roofs = median_of(measured);
+  result.ram_roof_once = !alone.has_room();
   result.cold = summarise(std::span(all).first(1));
   result.warm = summarise(std::span(all).subspan(1));
   return result;
