@@ -186,8 +186,8 @@ std::string draw_heat_map(const std::string& title, const std::string& x_label, 
   out += fmt::format("<rect class=\"frame\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{:.1f}\"/>", kLeft, kTop,
                      kPlotWidth, bottom - kTop);
   out += text(kLeft, 12, "start", y_label) + text(kLeft - 5, kTop + 9, "end", "0") +
-         text(kLeft - 5, bottom - 1, "end", std::to_string(n_rows - 1)) + text(kLeft, bottom + 13, "start", "1") +
-         text(kWidth - kRight, bottom + 13, "end", std::to_string(n_columns)) +
+         text(kLeft - 5, bottom - 1, "end", std::to_string(n_rows - 1)) + text(kLeft, bottom + 13, "start", "0") +
+         text(kWidth - kRight, bottom + 13, "end", std::to_string(n_columns - 1)) +
          text(kLeft + kPlotWidth / 2, bottom + 13, "middle", x_label);
   for (size_t s = 0; s < kShades; ++s) {
     out += fmt::format("<rect class=\"heat s{} key\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"16\" height=\"10\"/>", s,

@@ -127,7 +127,8 @@ Command add_trace(CLI::App& cli) {
   add_list(*options, "--disk", "GB/s", take_disk, "Speed of the disk to read ahead from; default: as recorded");
   const auto take_share = [chosen](std::string_view text) {
     double percent = 0;
-    if (!read_positive(text, percent) || percent > 100) return std::string("a number from 0 to 100 is expected");
+    if (!read_positive(text, percent) || percent > 100)
+      return std::string("a number above 0, and at most 100, is expected");
     chosen->cache_share = percent / 100;
     return std::string();
   };

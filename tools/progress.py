@@ -132,4 +132,7 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(f"progress.py: {error}") from None

@@ -39,6 +39,7 @@ void check(const EvalOptions& options) {
   const bool answers = options.kind == EvalKind::tools;
   require(answers || options.max_tokens == 0, "--max-tokens bounds answers, and only eval tools has any");
   require(text || !options.marks_as_text, "--marks-as-text is about the text of --text");
+  require(!text || options.engine.context_tokens != 1, "--ctx 1: of a window the second half is scored; 2 at least");
   switch (options.kind) {
     case EvalKind::perplexity:
       require(text != turns, "eval ppl needs one of --text and --conversations");

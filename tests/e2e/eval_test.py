@@ -122,6 +122,8 @@ class EvalTest(Case):
                 (2, ["does not take"], ["tools", "--cases", CASES, "--text", TEXT]),
                 (2, ["--cases or --json-cases"], ["tools"]),
                 (1, ["nothing to score"], ["ppl", "--text", short]),
+                (2, ["--ctx 1"], ["ppl", "--text", TEXT, "--ctx", "1"]),
+                (2, ["--ctx 1"], ["kld", "--text", TEXT, "--reference", MODEL, "--ctx", "1"]),
                 (2, ["--max-tokens"], ["ppl", "--text", TEXT, "--max-tokens", "3"]),
                 (2, ["--marks-as-text"], ["tools", "--cases", CASES, "--marks-as-text"]),
                 (2, ["--state", "standard output"], ["ppl", "--text", TEXT, "--state", "-"]),

@@ -121,6 +121,8 @@ class Trace(Case):
         self.assertIn("/dev/full", full.err)
         for bad in (["--cache", "8X"], ["--cache", "0%"], ["--disk", "0"], ["--policy", "fifo"], ["--ram-speed", "a"]):
             self.assert_fails(flashmoe("simulate", "t", *bad), 2, bad[0], bad[1])
+        for bad in ("0", "101"):
+            self.assert_fails(flashmoe("trace", "t", "--cache-share", bad), 2, "above 0, and at most 100")
 
     def test_progress_counts_steps_and_leaves_no_trace(self):
         path, _ = self.record("a.trace", "-n", 200)
@@ -147,7 +149,12 @@ class Trace(Case):
         self.assertEqual(drawn.count("h10v10h-10z"), 1, "the other engine's mark has a shape of its own")
         bad = self.folder / "bad.tsv"
         bad.write_text("a\tb\n", encoding="utf-8")
-        self.assertNotEqual(subprocess.run([*tool, bad], check=False, capture_output=True).returncode, 0)
+        binary = self.folder / "binary.tsv"
+        binary.write_bytes(b"\xff\xfe")
+        for wrong in ([bad], [binary], [self.folder / "absent.tsv"], ["-o", self.folder / "absent" / "x"]):
+            run = subprocess.run([*tool, *wrong], check=False, capture_output=True)
+            self.assertEqual(run.returncode, 1)
+            self.assertEqual(run.stderr.count(b"\n"), 1, run.stderr)
 
 
 if __name__ == "__main__":
