@@ -18,9 +18,8 @@ struct PackOptions {
   std::string trunk;        // the same
   std::string draft_head;   // the same; of a head that predicts more than one token
   std::string recipe;       // "4bit", "3bit", "2bit" or a JSON file with formats by role and layer; empty: none
-  std::string
-      imatrix;  // importance of columns, which scales are searched by: a file of flashmoe calibrate; empty: none
-  std::string scale_type;  // of affine formats: "f16" or "bf16"; empty: f16
+  std::string imatrix;      // a file of flashmoe calibrate: what columns matter when scales are searched; empty: none
+  std::string scale_type;   // of affine formats: "f16" or "bf16"; empty: f16
   bool allow_nonfinite = false;
   // Each file of the source is deleted when all that is in it has been packed, read again and compared. Files with
   // tensors that are left out stay, and so does everything that is no weights.
@@ -35,7 +34,7 @@ struct PackOptions {
 // What packing will do.
 struct PackPlan {
   struct Line {
-    std::string what;  // "experts of layers 0-39"
+    std::string what;  // "experts, gate"
     std::string from, to;
     uint64_t source_bytes = 0, bytes = 0;
   };

@@ -19,6 +19,7 @@
 #include "pack/source_shards.h"
 #include "pack/trunk_layout.h"
 #include "pack/verify.h"
+#include "pack/work.h"
 
 namespace flashmoe {
 namespace {
@@ -49,7 +50,7 @@ class Packer {
         importance_(options.imatrix),
         source_(source_to_open(options.source, options.destination), recipe_, importance_),
         manifest_(source_.manifest()) {
-    manifest_.source = identity_of(source_.checkpoint());
+    manifest_.source = source_identity(source_.checkpoint());
     manifest_.settings = settings_of(recipe_, importance_);
     trunk_ = lay_out_trunk(source_);
     recall();

@@ -1,42 +1,20 @@
 #include "pack/verify.h"
 
-#include <algorithm>
 #include <filesystem>
 
-#include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "checkpoint/trunk_checksums.h"
 #include "flashmoe/pack.h"
+#include "pack/work.h"
 
 namespace flashmoe {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
-
-constexpr uint64_t kIdentityBytes = kMiB;  // of the head of each source file
 
 }  // namespace
-
-Json identity_of(const Checkpoint& checkpoint) {
-  Json files = Json::array();
-  for (const auto& file : checkpoint.files()) {
-    std::vector<std::byte> head(static_cast<size_t>(std::min(kIdentityBytes, file->size())));
-    file->read(0, head);
-    files.push_back({{"name", fs::path(file->path()).filename().string()},
-                     {"bytes", file->size()},
-                     {"xxh3_of_first_mib", show_checksum(checksum_of(head))}});
-  }
-  return {{"container", checkpoint.container()}, {"files", std::move(files)}};
-}
-
-Json settings_of(const Recipe& recipe, const Importance& importance) {
-  Json settings = recipe.settings();
-  if (importance.known()) settings["importance"] = importance.identity();
-  return settings;
-}
 
 uint64_t task_checksum(const File& file, const Task& task) {
   Checksum checksum;

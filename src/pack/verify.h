@@ -1,4 +1,4 @@
-// Compares files of a packed folder with their checksums, and what it was made of with what is asked for.
+// Compares files of a packed folder with their checksums.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,5 @@ std::optional<size_t> first_difference(const File& bank, const PackedLayer& laye
 
 // Of a task's result as a file has it.
 uint64_t task_checksum(const File& file, const Task& task);
-
-// Tells one source from another: names, sizes and the first bytes of its files.
-nlohmann::ordered_json identity_of(const Checkpoint& checkpoint);
-
-// What was asked for: equal settings and sources give equal folders.
-nlohmann::ordered_json settings_of(const Recipe& recipe, const Importance& importance);
 
 }  // namespace flashmoe

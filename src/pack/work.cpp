@@ -1,0 +1,37 @@
+#include "pack/work.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+
+namespace flashmoe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr uint64_t kIdentityBytes = kMiB;  // of the head of each source file
+
+}  // namespace
+
+Json source_identity(const Checkpoint& checkpoint) {
+  Json files = Json::array();
+  for (const auto& file : checkpoint.files()) {
+    std::vector<std::byte> head(static_cast<size_t>(std::min(kIdentityBytes, file->size())));
+    file->read(0, head);
+    files.push_back({{"name", std::filesystem::path(file->path()).filename().string()},
+                     {"bytes", file->size()},
+                     {"xxh3_of_first_mib", show_checksum(checksum_of(head))}});
+  }
+  return {{"container", checkpoint.container()}, {"files", std::move(files)}};
+}
+
+Json settings_of(const Recipe& recipe, const Importance& importance) {
+  Json settings = recipe.settings();
+  if (importance.known()) settings["importance"] = importance.identity();
+  return settings;
+}
+
+}  // namespace flashmoe
