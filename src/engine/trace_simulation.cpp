@@ -3,6 +3,8 @@
 #include <map>
 #include <utility>
 
+#include "base/cpu_features.h"
+#include "base/thread_pool.h"
 #include "engine/trace_pass.h"
 #include "engine/trace_settings.h"
 #include "experts/trace_replay.h"
@@ -16,6 +18,7 @@ struct Replay {
   std::vector<SlotClass> classes;
   std::unique_ptr<ReplayCache> cache;
   CacheStats all, decode;
+  ReplayMisses missed;                                        // of the layer last fed
   std::map<std::pair<size_t, size_t>, uint64_t> layers_with;  // misses waited for, and guessed: layers of decode steps
 
   bool is(CachePolicy other, const std::vector<SlotClass>& slots) const {
@@ -24,7 +27,7 @@ struct Replay {
                       [](const SlotClass& a, const SlotClass& b) { return a.n_slots == b.n_slots; });
   }
 
-  void feed(const TraceStep& step, ReplayMisses& missed) {
+  void feed(const TraceStep& step) {
     for (size_t l = 0; l < step.layers.size(); ++l) {
       cache->pick(step, l, missed);
       for (CacheStats* stats : {&all, step.decode ? &decode : nullptr}) {
@@ -96,9 +99,12 @@ std::vector<WhatIfResult> simulate_trace(const TraceQuestion& question, std::spa
   for (const auto& replay : replays) {
     replay->cache = make_replay_cache(replay->policy, header, replay->classes, &future);
   }
-  ReplayMisses missed;
+  const auto n_replays = static_cast<int64_t>(replays.size());
+  ThreadPool pool(static_cast<int>(std::clamp<int64_t>(n_replays, 1, usable_cpus())));
   passes.pass([&](const TraceStep& step, const TraceStep*) {
-    for (const auto& replay : replays) replay->feed(step, missed);
+    pool.parallel_for(n_replays, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) replays[static_cast<size_t>(i)]->feed(step);
+    });
   });
   std::vector<WhatIfResult> results;
   for (size_t i = 0; i < settings.size(); ++i) {
