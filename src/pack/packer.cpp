@@ -67,6 +67,9 @@ class Packer {
   uint64_t chunk_bytes() const;
   uint64_t largest_task() const;
   uint64_t memory_bytes() const { return kChunksInFlight * std::max(2 * chunk_bytes(), largest_task()); }
+  bool too_much_memory(const PackPlan& plan) const {
+    return options_.ram_bytes > 0 && plan.memory_bytes > options_.ram_bytes;
+  }
   uint64_t bytes_left() const;
   uint64_t room_needed(const std::string& place) const;
   std::vector<bool> layers_packed() const;
@@ -179,6 +182,8 @@ PackPlan Packer::plan() const {
   plan.free_bytes = free_bytes(place.string());
   plan.memory_bytes = memory_bytes();
   plan.notes = source_.notes();
+  if (plan.needed_bytes > plan.free_bytes) plan.notes.push_back("will be refused: there is not enough space");
+  if (too_much_memory(plan)) plan.notes.push_back("will be refused: --ram is too small");
   if (shards_) {
     const uint64_t freed = shards_->freed_bytes(true, std::vector<bool>(manifest_.layers.size(), true));
     plan.notes.push_back(fmt::format("the source's files are deleted as packing goes on, {} of {}: {}",
@@ -303,7 +308,7 @@ void Packer::pack_layer(size_t layer) {
 
 PackReport Packer::run() {
   const PackPlan plan = this->plan();
-  if (options_.ram_bytes > 0 && plan.memory_bytes > options_.ram_bytes) {
+  if (too_much_memory(plan)) {
     fail(Fault::usage, "--ram: packing this model needs {}", human_bytes(plan.memory_bytes));
   }
   if (plan.needed_bytes > plan.free_bytes) {

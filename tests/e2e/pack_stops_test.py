@@ -35,7 +35,7 @@ class Stops(PackCase):
     def test_killed_at_twenty_moments_it_goes_on_to_the_same_bytes(self):
         began = time.monotonic()
         whole = self.pack(MODEL, *self.ARGUMENTS[:-1], name="whole")
-        seconds = time.monotonic() - began
+        seconds = min(2.0, time.monotonic() - began)  # not what a busy machine took
         expected = contents(whole)
         chance = random.Random(7)
         destination, n_killed = self.folder / "killed", 0
@@ -140,7 +140,7 @@ class DeletedSource(PackCase):
     def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(self):
         began = time.monotonic()
         expected = contents(self.pack(self.without_vision(), *self.ARGUMENTS, name="whole"))
-        seconds = time.monotonic() - began
+        seconds = min(2.0, time.monotonic() - began)  # not what a busy machine took
         chance, n_killed = random.Random(11), 0
         for _ in range(4):
             source, destination = self.without_vision(), self.folder / "killed"

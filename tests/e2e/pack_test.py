@@ -153,7 +153,14 @@ class Refusals(PackCase):
         run = self.assert_done(flashmoe("pack", MODEL, self.folder / "new", "--experts", "affine4", "--dry-run"))
         self.assertIn("affine4", run.out)
         self.assertIn("needed", run.out)
+        self.assertNotIn("refused", run.out)
         self.assertFalse((self.folder / "new").exists())
+
+    def test_dry_run_tells_what_would_be_refused(self):
+        nowhere = self.assert_done(flashmoe("pack", MODEL, "/proc/new", "--dry-run"))  # 0 bytes are free there
+        self.assertIn("refused: there is not enough space", nowhere.out)
+        small = self.assert_done(flashmoe("pack", MODEL, self.folder / "new", "--ram", "1M", "--dry-run"))
+        self.assertIn("refused: --ram is too small", small.out)
 
 
 if __name__ == "__main__":
