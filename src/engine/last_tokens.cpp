@@ -1,6 +1,7 @@
 #include "engine/last_tokens.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace flashmoe {
 
@@ -15,22 +16,24 @@ void LastTokens::passed(const TraceStep& step) {
   size_t end = 0;  // row
   for (const TraceRun& run : step.runs) {
     end += static_cast<size_t>(run.n_rows);
-    Token& token = tokens_[run.sequence];
+    Token& token = token_of(run.sequence);
     token.step = n_steps_;
     token.picks.resize(n_layers_ * n_used_);
     for (size_t l = 0; l < n_layers_; ++l) {
       std::copy_n(&step.layers[l].experts[(end - 1) * n_used_], n_used_, &token.picks[l * n_used_]);
     }
   }
-  if (tokens_.size() > kMost) forget_oldest();
 }
 
-void LastTokens::forget_oldest() {
-  std::vector<uint64_t> steps;
-  for (const auto& [sequence, token] : tokens_) steps.push_back(token.step);
-  const auto middle = steps.begin() + static_cast<std::ptrdiff_t>(steps.size() / 2);
-  std::nth_element(steps.begin(), middle, steps.end());
-  std::erase_if(tokens_, [limit = *middle](const auto& entry) { return entry.second.step < limit; });
+// A new sequence takes the place, and the memory, of the one that was seen longest ago.
+LastTokens::Token& LastTokens::token_of(uint64_t sequence) {
+  if (const auto known = tokens_.find(sequence); known != tokens_.end()) return known->second;
+  if (tokens_.size() < kMost) return tokens_[sequence];
+  auto node = tokens_.extract(std::min_element(tokens_.begin(), tokens_.end(), [](const auto& one, const auto& other) {
+    return one.second.step < other.second.step;
+  }));
+  node.key() = sequence;
+  return tokens_.insert(std::move(node)).position->second;
 }
 
 }  // namespace flashmoe

@@ -25,7 +25,7 @@ class LastTokens {
     std::vector<int32_t> picks;  // [n_layers, n_used]
     uint64_t step = 0;           // when it passed
   };
-  void forget_oldest();
+  Token& token_of(uint64_t sequence);
 
   size_t n_layers_, n_used_;
   uint64_t n_steps_ = 0;
