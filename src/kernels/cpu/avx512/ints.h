@@ -27,7 +27,10 @@ struct FourOfQuery {
   __m512i v;
 };
 inline FourOfQuery load_four(const int8_t* q) { return {_mm512_set1_epi32(four_bytes(q))}; }
-inline Ints add_fours(Ints sum, Keys keys, FourOfQuery q) { return {_mm512_dpbusd_epi32(sum.v, keys.v, q.v)}; }
+inline Ints add_fours(Ints sum, Keys keys, FourOfQuery q) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum.v) : "v"(keys.v), "v"(q.v));
+  return sum;
+}
 
 // Two positions of kLanes dimensions, times two 16-bit weights.
 struct Pairs {
@@ -41,7 +44,8 @@ struct TwoWeights {
 };
 inline TwoWeights load_two(const int16_t* weights) { return {_mm512_set1_epi32(four_bytes(weights))}; }
 inline Ints add_pairs(Ints sum, Pairs pairs, TwoWeights weights) {
-  return {_mm512_dpwssd_epi32(sum.v, pairs.v, weights.v)};
+  asm("vpdpwssd %2, %1, %0" : "+v"(sum.v) : "v"(pairs.v), "v"(weights.v));
+  return sum;
 }
 
 // Rounds to nearest even.

@@ -11,9 +11,9 @@
 
 namespace flashmoe::FLASHMOE_ISA {
 
-inline constexpr int64_t kPositions = 64;  // of one block: its keys and values stay in L1 and L2 between the queries
-inline constexpr int64_t kTile = 16;       // kKvTile
-inline constexpr int kTwo = 2;             // vectors worked on together: with kGroup queries, half of the registers
+inline constexpr int64_t kPositions = 128;  // of one block: its keys and values stay in L1 and L2 between the queries
+inline constexpr int64_t kTile = 16;        // kKvTile
+inline constexpr int kTwo = 2;              // vectors worked on together: with kGroup queries, half of the registers
 
 // Asks for what lies where the present key or value does, a block of positions further on, into L2. A block's values
 // are passed row by row in narrow strips, which no hardware prefetcher follows; and requests for a whole block at once
@@ -262,20 +262,28 @@ struct SpanOfQueries {
   }
 
   // weights = exp(weights - largest); `shrink` is by how much what was summed before has to shrink.
-  void exponentiate(int h, int64_t n) {
-    for (int64_t p = n; p < kPositions; ++p) weights[h][p] = -__builtin_inff();
-    Vec block = broadcast(largest[h]);
-    for (int64_t p = 0; p < kPositions; p += kLanes) block = max(block, load(weights[h] + p));
-    const float now = max_lane(block);
-    shrink[h] = largest[h] == -__builtin_inff() ? 0.0f : exp(largest[h] - now);
-    Vec block_total = zero();
-    for (int64_t p = 0; p < kPositions; p += kLanes) {
-      const Vec weight = exp(load(weights[h] + p) - broadcast(now));
-      store(weights[h] + p, weight);
-      block_total = block_total + weight;
+  void exponentiate(const Block<kQueries>& block) {
+    float now[kQueries];
+    for (int h = 0; h < kQueries; ++h) {
+      for (int64_t p = block.n[h]; p < kPositions; ++p) weights[h][p] = -__builtin_inff();
+      Vec most = broadcast(largest[h]);
+      for (int64_t p = 0; p < kPositions; p += kLanes) most = max(most, load(weights[h] + p));
+      now[h] = max_lane(most);
     }
-    largest[h] = now;
-    total[h] = total[h] * shrink[h] + sum_lanes(block_total);
+    over_lanes(kQueries, [&](int64_t h, auto lanes) {
+      store(shrink + h, exp(load(largest + h, lanes) - load(now + h, lanes)), lanes);
+    });
+    for (int h = 0; h < kQueries; ++h) {
+      if (largest[h] == -__builtin_inff()) shrink[h] = 0;
+      largest[h] = now[h];
+      Vec block_total = zero();
+      for (int64_t p = 0; p < kPositions; p += kLanes) {
+        const Vec weight = exp(load(weights[h] + p) - broadcast(now[h]));
+        store(weights[h] + p, weight);
+        block_total = block_total + weight;
+      }
+      total[h] = total[h] * shrink[h] + sum_lanes(block_total);
+    }
   }
 
   void accumulate(int64_t first, const Block<kQueries>& block) {
@@ -319,7 +327,7 @@ struct SpanOfQueries {
     for (int64_t first = 0; first < n_positions[kQueries - 1]; first += kPositions) {
       const Block<kQueries> block = block_at(first);
       score(first, block.most);
-      for (int h = 0; h < kQueries; ++h) exponentiate(h, block.n[h]);
+      exponentiate(block);
       Cache::template weigh<kQueries>(span, first, block, weights, state);
       accumulate(first, block);
     }
