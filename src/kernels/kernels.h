@@ -52,7 +52,7 @@ struct DeltaHead {
   int64_t qk_stride = 0, v_stride = 0, gate_stride = 0, out_stride = 0;
 };
 constexpr int64_t delta_scratch_floats(int64_t d_key, int64_t d_value) {
-  return kDeltaChunk * (2 * kDeltaChunk + 2 * d_key + 2 * d_value) + 4 * kDeltaChunk;
+  return kDeltaChunk * (4 * kDeltaChunk + d_key + d_value + 3);
 }
 
 // Attention of the query heads that share one key/value head, for tokens that follow one another, over one span of
@@ -100,8 +100,8 @@ struct KernelTable {
   void (*add_scaled)(const float* x, float a, int64_t n, float* y) noexcept;
 
   // Depthwise causal convolution of width 4, then SiLU, for channels [begin, end) of n tokens of one sequence.
-  // x and y [n, channels]; w [channels, 4], newest tap last; history [3, channels]: the inputs before x, oldest first,
-  // replaced by the last three inputs.
+  // x [n, channels], y [n, end - begin]; w [channels, 4], newest tap last; history [3, channels]: the inputs before x,
+  // oldest first, replaced by the last three inputs.
   void (*conv4_silu)(const float* x, const float* w, int64_t n, int64_t channels, int64_t begin, int64_t end,
                      float* history, float* y) noexcept;
 
@@ -114,8 +114,9 @@ struct KernelTable {
 
   // alpha = neg_a * log(1 + e^(alpha + dt_bias)), the log decay, and beta = sigmoid(beta), in place; all [n_heads].
   void (*delta_gates)(float* alpha, float* beta, const float* dt_bias, const float* neg_a, int64_t n_heads) noexcept;
-  void (*delta_step)(const DeltaHead& head) noexcept;   // token by token, any n
-  void (*delta_chunk)(const DeltaHead& head) noexcept;  // blocks of kDeltaChunk; n <= kDeltaChunk
+  void (*delta_step)(const DeltaHead& head) noexcept;  // token by token, any n
+  // A block of n <= kDeltaChunk tokens, of one head or more with the same q and k; in the scratch of the first.
+  void (*delta_chunk)(const DeltaHead* heads, int64_t n_heads) noexcept;
 
   // Rotary embedding, half-split pairs (i, i + rotary_dims / 2), in place on [n_heads, d_head] with stride.
   // cos, sin [rotary_dims / 2] of this position.

@@ -69,7 +69,8 @@ uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
 
   const DeltaNetConfig d = config.n_delta_layers() > 0 ? config.delta_net : DeltaNetConfig();
   delta.qkv = delta_phase.take<float>(n * d.conv_channels());
-  delta.conv = delta_phase.take<float>(n * d.conv_channels());
+  delta.block_rows = std::min<int64_t>(n, kDeltaChunk);
+  delta.conv = delta_phase.take<float>(delta.block_rows * d.conv_channels());
   delta.z = delta_phase.take<float>(n * d.value_width());
   delta.alpha = delta_phase.take<float>(n * d.n_value_heads);
   delta.beta = delta_phase.take<float>(n * d.n_value_heads);

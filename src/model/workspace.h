@@ -69,7 +69,8 @@ class Workspace {
   // Gated DeltaNet; empty where no layer is one.
   struct {
     std::span<float> qkv;          // [n, conv_channels] projected
-    std::span<float> conv;         // [n, conv_channels] after the convolution
+    int64_t block_rows = 0;        // n, or kDeltaChunk if that is less
+    std::span<float> conv;         // [conv_channels, block_rows] after the convolution, head by head
     std::span<float> z;            // [n, value_width]
     std::span<float> alpha, beta;  // [n, n_value_heads] log decay and update strength
     std::span<float> scratch;      // [n_value_heads, delta_scratch_floats]

@@ -10,6 +10,7 @@ namespace flashmoe {
 namespace {
 
 constexpr float kL2Eps = 1e-6F;
+constexpr int64_t kHeadsTogether = 4;  // of those that share a key head
 
 // alpha becomes the log decay -exp(A_log) softplus(a + dt_bias), beta becomes sigmoid(b); both [n, n_value_heads].
 void gates(Step& step, const DeltaNetWeights& w) {
@@ -22,53 +23,50 @@ void gates(Step& step, const DeltaNetWeights& w) {
   });
 }
 
-void convolve(Step& step, const DeltaNetWeights& w, const Run& run, int64_t first_channel, int64_t n) {
-  const int64_t channels = step.config.delta_net.conv_channels(), at = run.first_row * channels;
-  step.kernels.conv4_silu(step.ws.delta.qkv.data() + at, w.conv.data(), run.n_rows, channels, first_channel,
-                          first_channel + n, run.sequence->delta().history(w.slot), step.ws.delta.conv.data() + at);
+// Rows of one piece after the convolution lie head by head, q and k of the key heads, then v: each
+// [block_rows, width].
+float* convolved(Step& step, int64_t first_channel) {
+  return step.ws.delta.conv.data() + first_channel * step.ws.delta.block_rows;
+}
+
+void convolve(Step& step, const DeltaNetWeights& w, const Run& run, const DeltaPiece& piece, int64_t first_channel,
+              int64_t n) {
+  const int64_t channels = step.config.delta_net.conv_channels();
+  step.kernels.conv4_silu(step.ws.delta.qkv.data() + piece.first_row * channels, w.conv.data(), piece.n_rows, channels,
+                          first_channel, first_channel + n, run.sequence->delta().history(w.slot),
+                          convolved(step, first_channel));
 }
 
 // What the value heads of a key head share: q and k convolved, q = l2norm(q) / sqrt(d_key), k = l2norm(k).
-void prepare_key_head(Step& step, const DeltaNetWeights& w, const Run& run, int64_t key_head) {
+void prepare_key_head(Step& step, const DeltaNetWeights& w, const Run& run, const DeltaPiece& piece, int64_t key_head) {
   const DeltaNetConfig& c = step.config.delta_net;
   const int64_t q = key_head * c.d_key, k = q + c.key_width();
-  convolve(step, w, run, q, c.d_key);
-  convolve(step, w, run, k, c.d_key);
-  float* rows = step.ws.delta.conv.data() + run.first_row * c.conv_channels();
+  convolve(step, w, run, piece, q, c.d_key);
+  convolve(step, w, run, piece, k, c.d_key);
   const float q_scale = 1.0F / std::sqrt(static_cast<float>(c.d_key));
-  step.kernels.l2norm(rows + q, run.n_rows, c.d_key, c.conv_channels(), q_scale, kL2Eps);
-  step.kernels.l2norm(rows + k, run.n_rows, c.d_key, c.conv_channels(), 1.0F, kL2Eps);
+  step.kernels.l2norm(convolved(step, q), piece.n_rows, c.d_key, c.d_key, q_scale, kL2Eps);
+  step.kernels.l2norm(convolved(step, k), piece.n_rows, c.d_key, c.d_key, 1.0F, kL2Eps);
 }
 
-DeltaHead head_rows(Step& step, const DeltaNetWeights& w, const Run& run, int64_t head) {
+DeltaHead head_rows(Step& step, const DeltaNetWeights& w, const Run& run, const DeltaPiece& piece, int64_t head) {
   const DeltaNetConfig& c = step.config.delta_net;
-  const int64_t key_head = c.key_head_of(head), row = run.first_row;
-  const float* qkv = step.ws.delta.conv.data() + row * c.conv_channels();
+  const int64_t key_head = c.key_head_of(head), row = piece.first_row;
   DeltaHead rows;
+  rows.n = piece.n_rows;
   rows.d_key = c.d_key;
   rows.d_value = c.d_value;
-  rows.q = qkv + key_head * c.d_key;
-  rows.k = qkv + c.key_width() + key_head * c.d_key;
-  rows.v = qkv + 2 * c.key_width() + head * c.d_value;
+  rows.q = convolved(step, key_head * c.d_key);
+  rows.k = convolved(step, c.key_width() + key_head * c.d_key);
+  rows.v = convolved(step, 2 * c.key_width() + head * c.d_value);
   rows.log_decay = step.ws.delta.alpha.data() + row * c.n_value_heads + head;
   rows.beta = step.ws.delta.beta.data() + row * c.n_value_heads + head;
   rows.state = run.sequence->delta().state(w.slot) + head * c.d_key * c.d_value;
   rows.out = step.ws.delta.out.f32.data() + row * c.value_width() + head * c.d_value;
   rows.scratch = step.ws.delta.scratch.data() + head * delta_scratch_floats(c.d_key, c.d_value);
-  rows.qk_stride = rows.v_stride = c.conv_channels();
+  rows.qk_stride = c.d_key;
+  rows.v_stride = c.d_value;
   rows.gate_stride = c.n_value_heads;
   rows.out_stride = c.value_width();
-  return rows;
-}
-
-DeltaHead skip_rows(DeltaHead rows, int64_t skip, int64_t n) {
-  rows.n = n;
-  rows.q += skip * rows.qk_stride;
-  rows.k += skip * rows.qk_stride;
-  rows.v += skip * rows.v_stride;
-  rows.log_decay += skip * rows.gate_stride;
-  rows.beta += skip * rows.gate_stride;
-  rows.out += skip * rows.out_stride;
   return rows;
 }
 
@@ -95,50 +93,70 @@ void copy_state(const Run& run, const DeltaHead& rows, int64_t n_rows) {
   }
 }
 
-// Blocks that lie in the step as a whole take the chunked form and all other tokens the recurrent one, so that a
-// token's result does not depend on how prefill was cut into steps that end with blocks.
-void run_value_head(Step& step, const DeltaNetWeights& w, const Run& run, int64_t head) {
+std::span<const DeltaPiece> pieces_of(const Step& step, const Run& run) {
+  const auto from = [&](int64_t row) {
+    return std::lower_bound(step.pieces.begin(), step.pieces.end(), row,
+                            [](const DeltaPiece& p, int64_t first_row) { return p.first_row < first_row; });
+  };
+  return {from(run.first_row), from(run.first_row + run.n_rows)};
+}
+
+// Value heads [first, last) of those of a key head. Blocks that lie in the step as a whole take the chunked form and
+// all other tokens the recurrent one, so that a token's result does not depend on how prefill was cut into steps that
+// end with blocks.
+void run_value_heads(Step& step, const DeltaNetWeights& w, const Run& run, const DeltaPiece& piece, int64_t key_head,
+                     int64_t first, int64_t last) {
   const DeltaNetConfig& c = step.config.delta_net;
-  convolve(step, w, run, 2 * c.key_width() + head * c.d_value, c.d_value);
-  const DeltaHead all = head_rows(step, w, run, head);
-  auto piece = std::lower_bound(step.pieces.begin(), step.pieces.end(), run.first_row,
-                                [](const DeltaPiece& p, int64_t row) { return p.first_row < row; });
-  for (int64_t done = 0; done < run.n_rows; ++piece) {
-    const DeltaHead rows = skip_rows(all, done, piece->n_rows);
-    if (piece->whole()) {
-      step.kernels.delta_chunk(rows);
-    } else {
-      step.kernels.delta_step(rows);
+  for (; first < last; first += kHeadsTogether) {
+    DeltaHead heads[kHeadsTogether];
+    const int64_t together = std::min(kHeadsTogether, last - first);
+    for (int64_t i = 0; i < together; ++i) {
+      const int64_t head = c.value_head_of(key_head, first + i);
+      convolve(step, w, run, piece, 2 * c.key_width() + head * c.d_value, c.d_value);
+      heads[i] = head_rows(step, w, run, piece, head);
     }
-    done += piece->n_rows;
-    copy_state(run, rows, done);
+    if (piece.whole()) step.kernels.delta_chunk(heads, together);
+    for (int64_t i = 0; i < together; ++i) {
+      const DeltaHead& head = heads[i];
+      if (!piece.whole()) step.kernels.delta_step(head);
+      copy_state(run, head, piece.first_row + piece.n_rows - run.first_row);
+      const float* z = step.ws.delta.z.data() + (head.out - step.ws.delta.out.f32.data());
+      step.kernels.gated_rmsnorm(head.out, z, w.norm.data(), head.n, c.d_value, c.value_width(), step.config.norm_eps,
+                                 head.out);
+    }
   }
-  step.kernels.gated_rmsnorm(all.out, step.ws.delta.z.data() + run.first_row * c.value_width() + head * c.d_value,
-                             w.norm.data(), run.n_rows, c.d_value, c.value_width(), step.config.norm_eps, all.out);
 }
 
 // All heads of a sequence: one loop over the key heads, each with its value heads, where that gives every thread enough
-// of them; else the two kinds one after the other.
+// of them; else for each piece the two kinds one after the other. Heads go from piece to piece so that what the
+// convolution gives is still in L2 when the state passes over it.
 void run_heads(Step& step, const DeltaNetWeights& w, const Run& run) {
   const DeltaNetConfig& c = step.config.delta_net;
-  const int64_t key_cost = run.n_rows * c.d_key * 32, value_cost = run.n_rows * c.d_value * (2 * c.d_key + 16);
+  const int64_t key_cost = c.d_key * 32, value_cost = c.d_value * (2 * c.d_key + 16);
   const int64_t group = c.n_value_heads / c.n_key_heads;
+  const std::span<const DeltaPiece> pieces = pieces_of(step, run);
   if (c.n_key_heads >= 4 * step.pool.size()) {
-    const int64_t grain = grain_for(key_cost + group * value_cost);
+    const int64_t grain = grain_for(run.n_rows * (key_cost + group * value_cost));
     step.pool.parallel_for(c.n_key_heads, grain, [&](int64_t begin, int64_t end) {
       for (int64_t key_head = begin; key_head < end; ++key_head) {
-        prepare_key_head(step, w, run, key_head);
-        for (int64_t i = 0; i < group; ++i) run_value_head(step, w, run, c.value_head_of(key_head, i));
+        for (const DeltaPiece& piece : pieces) {
+          prepare_key_head(step, w, run, piece, key_head);
+          run_value_heads(step, w, run, piece, key_head, 0, group);
+        }
       }
     });
     return;
   }
-  step.pool.parallel_for(c.n_key_heads, grain_for(key_cost), [&](int64_t begin, int64_t end) {
-    for (int64_t key_head = begin; key_head < end; ++key_head) prepare_key_head(step, w, run, key_head);
-  });
-  step.pool.parallel_for(c.n_value_heads, grain_for(value_cost), [&](int64_t begin, int64_t end) {
-    for (int64_t head = begin; head < end; ++head) run_value_head(step, w, run, head);
-  });
+  for (const DeltaPiece& piece : pieces) {
+    step.pool.parallel_for(c.n_key_heads, grain_for(piece.n_rows * key_cost), [&](int64_t begin, int64_t end) {
+      for (int64_t key_head = begin; key_head < end; ++key_head) prepare_key_head(step, w, run, piece, key_head);
+    });
+    step.pool.parallel_for(c.n_value_heads, grain_for(piece.n_rows * value_cost), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        run_value_heads(step, w, run, piece, i / group, i % group, i % group + 1);
+      }
+    });
+  }
 }
 
 }  // namespace

@@ -36,8 +36,7 @@ struct Result {
   std::vector<float> out, state;
 };
 
-Result run(void (*kernel)(const DeltaHead&) noexcept, const Inputs& in, int64_t first, int64_t n, Result so_far) {
-  std::vector<float> scratch(static_cast<size_t>(delta_scratch_floats(in.d_key, in.d_value)), NAN);
+DeltaHead head_of(const Inputs& in, int64_t first, int64_t n, Result& so_far, std::vector<float>& scratch) {
   DeltaHead head;
   head.n = n;
   head.d_key = in.d_key;
@@ -54,7 +53,12 @@ Result run(void (*kernel)(const DeltaHead&) noexcept, const Inputs& in, int64_t 
   head.state = so_far.state.data();
   head.out = so_far.out.data() + first * head.out_stride;
   head.scratch = scratch.data();
-  kernel(head);
+  return head;
+}
+
+Result run(void (*kernel)(const DeltaHead&) noexcept, const Inputs& in, int64_t first, int64_t n, Result so_far) {
+  std::vector<float> scratch(static_cast<size_t>(delta_scratch_floats(in.d_key, in.d_value)), NAN);
+  kernel(head_of(in, first, n, so_far, scratch));
   return so_far;
 }
 
@@ -72,7 +76,10 @@ void expect_within(const std::vector<float>& got, const std::vector<float>& want
   EXPECT_LT(std::sqrt(error), relative * std::sqrt(size));
 }
 
-class DeltaKernels : public testing::TestWithParam<const KernelTable*> {};
+class DeltaKernels : public testing::TestWithParam<const KernelTable*> {
+ protected:
+  static void one_chunk(const DeltaHead& head) noexcept { GetParam()->delta_chunk(&head, 1); }
+};
 
 TEST_P(DeltaKernels, StepAndChunkAgreeWithScalar) {
   const KernelTable& scalar = **kernels_by_name("scalar");
@@ -82,7 +89,7 @@ TEST_P(DeltaKernels, StepAndChunkAgreeWithScalar) {
         const Inputs in(n, d_key, d_value, 31, forget);
         const Result want = run(scalar.delta_step, in, 0, n, start_of(in));
         const Result step = run(GetParam()->delta_step, in, 0, n, start_of(in));
-        const Result chunk = run(GetParam()->delta_chunk, in, 0, n, start_of(in));
+        const Result chunk = run(one_chunk, in, 0, n, start_of(in));
         SCOPED_TRACE(testing::Message() << d_key << "x" << d_value << " n " << n << " forget " << forget);
         expect_within(step.out, want.out, 2e-6);
         expect_within(step.state, want.state, 2e-6);
@@ -104,14 +111,34 @@ TEST_P(DeltaKernels, StepsHaveTheSameBitsOneByOne) {
 
 TEST_P(DeltaKernels, ChunkRowsDoNotSeeLaterOnes) {
   const Inputs in(64, 32, 40, 41, 0.3f);
-  const Result whole = run(GetParam()->delta_chunk, in, 0, 64, start_of(in));
-  const Result part = run(GetParam()->delta_chunk, in, 0, 21, start_of(in));
+  const Result whole = run(one_chunk, in, 0, 64, start_of(in));
+  const Result part = run(one_chunk, in, 0, 21, start_of(in));
   EXPECT_EQ(0, std::memcmp(whole.out.data(), part.out.data(), 21 * 42 * sizeof(float)));
+}
+
+// Value heads with the same q and k, as a key head's are.
+TEST_P(DeltaKernels, ChunkOfSeveralHeadsHasTheBitsOfEach) {
+  for (const int64_t n : {5, 64}) {
+    const Inputs in(n, 32, 40, 43, 0.3f);
+    Inputs other(n, 32, 40, 47, 0.3f);
+    other.q = in.q;
+    other.k = in.k;
+    const Result alone[] = {run(one_chunk, in, 0, n, start_of(in)), run(one_chunk, other, 0, n, start_of(other))};
+    Result together[] = {start_of(in), start_of(other)};
+    std::vector<float> scratch(static_cast<size_t>(delta_scratch_floats(32, 40)), NAN);
+    DeltaHead heads[] = {head_of(in, 0, n, together[0], scratch), head_of(other, 0, n, together[1], scratch)};
+    heads[1].scratch = nullptr;
+    GetParam()->delta_chunk(heads, 2);
+    for (size_t i = 0; i < 2; ++i) {
+      EXPECT_EQ(together[i].out, alone[i].out);
+      EXPECT_EQ(together[i].state, alone[i].state);
+    }
+  }
 }
 
 // Two tokens of a 2 x 1 state, by hand.
 TEST_P(DeltaKernels, FollowTheRule) {
-  for (const auto kernel : {GetParam()->delta_step, GetParam()->delta_chunk}) {
+  for (const auto kernel : {GetParam()->delta_step, &DeltaKernels::one_chunk}) {
     const std::vector<float> q = {1, 0, 2, -1}, k = {0, 1, 1, 1}, v = {3, 5}, beta = {0.5f, 1};
     const std::vector<float> log_decay = {std::log(0.5f), std::log(0.25f)};
     std::vector<float> state = {4, 8}, out(2), scratch(static_cast<size_t>(delta_scratch_floats(2, 1)));

@@ -43,7 +43,7 @@ void conv4_silu(const float* x, const float* w, int64_t n, int64_t channels, int
       const float now = x[t * channels + c];
       const float* tap = w + c * 4;
       const double sum = double{tap[0]} * oldest + double{tap[1]} * older + double{tap[2]} * old + double{tap[3]} * now;
-      y[t * channels + c] = static_cast<float>(silu(sum));
+      y[t * (end - begin) + c - begin] = static_cast<float>(silu(sum));
       oldest = older;
       older = old;
       old = now;

@@ -13,15 +13,18 @@ inline float dot(const float* a, const float* b, int64_t n) {
   return sum_lanes(sums[0] + sums[1]);
 }
 
-// body(column, lanes, width) over n columns: Width<4> vectors of All lanes while they last, then Width<1>.
+// body(column, lanes, width) over n columns: Width<kMost> vectors of All lanes while they last, then fewer.
 template <int N>
 struct Width {
   static constexpr int n = N;
 };
-template <typename Body>
+template <int kMost = 4, typename Body>
 inline void over_columns(int64_t n, Body body) {
   int64_t c = 0;
-  for (; c + 4 * kLanes <= n; c += 4 * kLanes) body(c, All{}, Width<4>{});
+  for (; c + kMost * kLanes <= n; c += kMost * kLanes) body(c, All{}, Width<kMost>{});
+  if constexpr (kMost > 2) {
+    for (; c + 2 * kLanes <= n; c += 2 * kLanes) body(c, All{}, Width<2>{});
+  }
   for (; c + kLanes <= n; c += kLanes) body(c, All{}, Width<1>{});
   if (c < n) body(c, First{n - c}, Width<1>{});
 }
@@ -109,97 +112,133 @@ inline void multiply_tile(const Product& p, int64_t i, int64_t c, Lanes lanes) {
 }
 
 inline void multiply(const Product& p) {
-  constexpr int kTall = kGroup / 2;  // times 4 vectors: half of the registers hold sums
   over_columns(p.width, [&](int64_t c, auto lanes, auto width) {
-    constexpr int kWidth = decltype(width)::n;
+    constexpr int kWidth = decltype(width)::n, kTall = 2 * kGroup / kWidth;  // half of the registers hold sums
     int64_t i = 0;
     for (; i + kTall <= p.n_out; i += kTall) multiply_tile<kTall, kWidth>(p, i, c, lanes);
     for (; i < p.n_out; ++i) multiply_tile<1, kWidth>(p, i, c, lanes);
   });
 }
 
-// The parts of a DeltaHead's scratch, C = kDeltaChunk.
+// The parts of a DeltaHead's scratch, C = kDeltaChunk. Matrices [C, C] are lower triangles: of a row, whole vectors up
+// to that with the diagonal.
 struct DeltaScratch {
-  float* keys;    // k^T [d_key, C]
-  float* change;  // d [C, d_value]; S^T k until the row is solved
-  float* kk;      // k_i . k_j, then exp(G_i - G_j) k_i . k_j [C, C], j <= i
-  float* kq;      // the same for q_i . k_j
-  float* log;     // G_i: the sum of log_decay up to and with i [C]
+  float* keys;      // k^T [d_key, C]
+  float* change;    // d [C, d_value]; S^T k until the row is solved
+  float* key_dots;  // k_i . k_j [C, C], the same for all heads
+  float* dots;      // q_i . k_j
+  float* kk;        // e^(G_i - G_j) k_i . k_j [C, C]
+  float* kq;        // e^(G_i - G_j) q_i . k_j
+  float* log;       // G_i: the sum of log_decay up to and with i [C]
+  float* decay;     // e^G_i [C]
+  float* to_end;    // e^(G_n - G_i) [C]
   DeltaScratch(float* at, int64_t d_key, int64_t d_value)
       : keys(at),
         change(keys + kDeltaChunk * d_key),
-        kk(change + kDeltaChunk * d_value),
+        key_dots(change + kDeltaChunk * d_value),
+        dots(key_dots + kDeltaChunk * kDeltaChunk),
+        kk(dots + kDeltaChunk * kDeltaChunk),
         kq(kk + kDeltaChunk * kDeltaChunk),
-        log(kq + kDeltaChunk * kDeltaChunk) {}
+        log(kq + kDeltaChunk * kDeltaChunk),
+        decay(log + kDeltaChunk),
+        to_end(decay + kDeltaChunk) {}
 };
 
-// Keys transposed, decays summed, and the two triangles of key products with their decays.
-inline void prepare_chunk(const DeltaHead& head, const DeltaScratch& s) {
+// What all heads share: keys transposed and the two triangles of products.
+inline void multiply_keys(const DeltaHead& head, const DeltaScratch& s) {
   for (int64_t i = 0; i < head.d_key; ++i) {
     for (int64_t t = 0; t < kDeltaChunk; ++t) {
       s.keys[i * kDeltaChunk + t] = t < head.n ? head.k[t * head.qk_stride + i] : 0.0f;
     }
   }
+  for (int64_t i = 0; i < head.n; i += kLanes) {
+    const int64_t left = head.n - i, rows = left < kLanes ? left : kLanes;
+    const float* k = head.k + i * head.qk_stride;
+    Product p{k,           head.qk_stride, 1,          s.keys,    kDeltaChunk, s.key_dots + i * kDeltaChunk,
+              kDeltaChunk, rows,           head.d_key, i + kLanes};
+    multiply(p);
+    p.a = head.q + i * head.qk_stride;
+    p.out = s.dots + i * kDeltaChunk;
+    multiply(p);
+  }
+}
+
+// The decays of one head, and the triangles with them.
+inline void decay_dots(const DeltaHead& head, const DeltaScratch& s) {
   float log = 0;
   for (int64_t t = 0; t < head.n; ++t) s.log[t] = log += head.log_decay[t * head.gate_stride];
   for (int64_t t = head.n; t < kDeltaChunk; ++t) s.log[t] = log;
-
-  Product p{head.k, head.qk_stride, 1, s.keys, kDeltaChunk, s.kk, kDeltaChunk, head.n, head.d_key, kDeltaChunk};
-  multiply(p);
-  p.a = head.q;
-  p.out = s.kq;
-  multiply(p);
+  over_lanes(kDeltaChunk, [&](int64_t t, auto lanes) {
+    const Vec of_row = load(s.log + t, lanes);
+    store(s.decay + t, exp(of_row), lanes);
+    store(s.to_end + t, exp(broadcast(log) - of_row), lanes);
+  });
   for (int64_t i = 0; i < head.n; ++i) {
+    const int64_t row = i * kDeltaChunk;
     for (int64_t j = 0; j <= i; j += kLanes) {  // beyond j = i the exponent may be positive: those are never read
       const Vec decay = exp(broadcast(s.log[i]) - load(s.log + j));
-      store(s.kk + i * kDeltaChunk + j, load(s.kk + i * kDeltaChunk + j) * decay);
-      store(s.kq + i * kDeltaChunk + j, load(s.kq + i * kDeltaChunk + j) * decay);
+      store(s.kk + row + j, load(s.key_dots + row + j) * decay);
+      store(s.kq + row + j, load(s.dots + row + j) * decay);
     }
   }
 }
 
-// Solves d row by row; each row of d gives its row of the output.
-inline void solve_chunk(const DeltaHead& head, const DeltaScratch& s) {
-  for (int64_t i = 0; i < head.n; ++i) {
-    const Vec decay = broadcast(exp(s.log[i])), beta = broadcast(head.beta[i * head.gate_stride]);
-    const float* kk = s.kk + i * kDeltaChunk;
-    const float* kq = s.kq + i * kDeltaChunk;
-    float* change = s.change + i * head.d_value;
-    float* out = head.out + i * head.out_stride;
-    const float* v = head.v + i * head.v_stride;
-    over_columns(head.d_value, [&](int64_t c, auto lanes, auto width) {
-      constexpr int kWidth = decltype(width)::n;
-      Vec remembered[kWidth], sums[kWidth];
-      for (int j = 0; j < kWidth; ++j) {
-        remembered[j] = decay * load(change + c + j * kLanes, lanes);
-        sums[j] = decay * load(out + c + j * kLanes, lanes);
-      }
-      const float* earlier = s.change + c;
-      for (int64_t t = 0; t < i; ++t, earlier += head.d_value) {
-        const Vec by_k = broadcast(kk[t]), by_q = broadcast(kq[t]);
-        for (int j = 0; j < kWidth; ++j) {
-          const Vec d = load(earlier + j * kLanes, lanes);
-          remembered[j] = fma(by_k, d, remembered[j]);
-          sums[j] = fma(by_q, d, sums[j]);
-        }
-      }
-      for (int j = 0; j < kWidth; ++j) {
-        const Vec d = beta * (load(v + c + j * kLanes, lanes) - remembered[j]);
-        store(change + c + j * kLanes, d, lanes);
-        store(out + c + j * kLanes, fma(broadcast(kq[i]), d, sums[j]), lanes);
-      }
-    });
+// Solves kTall rows of d from row i on, of kWidth vectors of columns; each row of d gives its row of the output.
+template <int kTall, int kWidth, typename Lanes>
+inline void solve_tile(const DeltaHead& head, const DeltaScratch& s, int64_t i, int64_t c, Lanes lanes) {
+  const float* kk = s.kk + i * kDeltaChunk;
+  const float* kq = s.kq + i * kDeltaChunk;
+  float* change = s.change + c;
+  float* out = head.out + i * head.out_stride + c;
+  const float* v = head.v + i * head.v_stride + c;
+  Vec remembered[kTall][kWidth], sums[kTall][kWidth];
+  const auto add = [&](int r, int64_t t, const Vec d[kWidth]) {
+    const Vec by_k = broadcast(kk[r * kDeltaChunk + t]), by_q = broadcast(kq[r * kDeltaChunk + t]);
+    for (int j = 0; j < kWidth; ++j) {
+      remembered[r][j] = fma(by_k, d[j], remembered[r][j]);
+      sums[r][j] = fma(by_q, d[j], sums[r][j]);
+    }
+  };
+  for (int r = 0; r < kTall; ++r) {
+    const Vec decay = broadcast(s.decay[i + r]);
+    for (int j = 0; j < kWidth; ++j) {
+      remembered[r][j] = decay * load(change + (i + r) * head.d_value + j * kLanes, lanes);
+      sums[r][j] = decay * load(out + r * head.out_stride + j * kLanes, lanes);
+    }
   }
+  Vec d[kWidth];
+  for (int64_t t = 0; t < i; ++t) {
+    for (int j = 0; j < kWidth; ++j) d[j] = load(change + t * head.d_value + j * kLanes, lanes);
+    for (int r = 0; r < kTall; ++r) add(r, t, d);
+  }
+  for (int r = 0; r < kTall; ++r) {
+    const Vec beta = broadcast(head.beta[(i + r) * head.gate_stride]);
+    const Vec own = broadcast(kq[r * kDeltaChunk + i + r]);
+    for (int j = 0; j < kWidth; ++j) {
+      d[j] = beta * (load(v + r * head.v_stride + j * kLanes, lanes) - remembered[r][j]);
+      store(change + (i + r) * head.d_value + j * kLanes, d[j], lanes);
+      store(out + r * head.out_stride + j * kLanes, fma(own, d[j], sums[r][j]), lanes);
+    }
+    for (int later = r + 1; later < kTall; ++later) add(later, i + r, d);
+  }
+}
+
+inline void solve(const DeltaHead& head, const DeltaScratch& s) {
+  constexpr int kTall = kGroup / 2;  // times two vectors of two kinds
+  over_columns<2>(head.d_value, [&](int64_t c, auto lanes, auto width) {
+    constexpr int kWidth = decltype(width)::n;
+    int64_t i = 0;
+    for (; i + kTall <= head.n; i += kTall) solve_tile<kTall, kWidth>(head, s, i, c, lanes);
+    for (; i < head.n; ++i) solve_tile<1, kWidth>(head, s, i, c, lanes);
+  });
 }
 
 // With G_i the sum of log_decay up to i and S the state before the chunk:
 //   d_i = beta_i (v_i - e^{G_i} S^T k_i - sum_{j<i} e^{G_i - G_j} (k_i . k_j) d_j)
 //   o_i = e^{G_i} S^T q_i + sum_{j<=i} e^{G_i - G_j} (q_i . k_j) d_j
 //   S'  = e^{G_n} S + sum_j e^{G_n - G_j} k_j d_j^T
-inline void delta_chunk(const DeltaHead& head) noexcept {
-  if (head.n == 0) return;
-  const DeltaScratch s(head.scratch, head.d_key, head.d_value);
-  prepare_chunk(head, s);
+inline void run_chunk(const DeltaHead& head, const DeltaScratch& s) {
+  decay_dots(head, s);
   Product p{head.k,   head.qk_stride, 1,      head.state, head.d_value,
             s.change, head.d_value,   head.n, head.d_key, head.d_value};
   multiply(p);
@@ -207,18 +246,21 @@ inline void delta_chunk(const DeltaHead& head) noexcept {
   p.out = head.out;
   p.out_stride = head.out_stride;
   multiply(p);
-  solve_chunk(head, s);
-
-  const float total = s.log[head.n - 1];
+  solve(head, s);
   for (int64_t t = 0; t < head.n; ++t) {
-    const Vec decay = broadcast(exp(total - s.log[t]));
+    const Vec decay = broadcast(s.to_end[t]);
     float* change = s.change + t * head.d_value;
     over_lanes(head.d_value, [&](int64_t c, auto lanes) { store(change + c, load(change + c, lanes) * decay, lanes); });
   }
-  const float start = exp(total);
-  Product update{s.keys,       kDeltaChunk, 1,      s.change,     head.d_value, head.state,
-                 head.d_value, head.d_key,  head.n, head.d_value, start};
-  multiply(update);
+  multiply({head.k, 1, head.qk_stride, s.change, head.d_value, head.state, head.d_value, head.d_key, head.n,
+            head.d_value, s.decay[head.n - 1]});
+}
+
+inline void delta_chunk(const DeltaHead* heads, int64_t n_heads) noexcept {
+  if (heads[0].n == 0) return;
+  const DeltaScratch s(heads[0].scratch, heads[0].d_key, heads[0].d_value);
+  multiply_keys(heads[0], s);
+  for (int64_t h = 0; h < n_heads; ++h) run_chunk(heads[h], s);
 }
 
 inline void set_delta(KernelTable& table) {

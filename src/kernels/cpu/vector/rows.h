@@ -70,7 +70,7 @@ inline void conv4_silu(const float* x, const float* w, int64_t n, int64_t channe
     for (int64_t t = 0; t < n; ++t) {
       const Vec now = load(x + t * channels + c, lanes);
       const Vec total = fma(taps[3], now, fma(taps[2], old, fma(taps[1], older, taps[0] * oldest)));
-      store(y + t * channels + c, silu(total), lanes);
+      store(y + t * (end - begin) + j, silu(total), lanes);
       oldest = older;
       older = old;
       old = now;
