@@ -37,10 +37,6 @@ namespace flashmoe::FLASHMOE_ISA {
 // Weight rows that stay in L1 and L2 while groups of activation rows pass over them.
 inline constexpr int64_t kRowTile = 16;
 
-// Weight rows and activation rows of float weights that are multiplied together: two sums each, in three quarters of
-// the registers. A load then feeds three or four products, where one weight row at a time waits for loads.
-inline constexpr int kWideRows = kGroup / 2, kWideGroup = 3;
-
 // What a Dot's run() takes for row r.
 template <typename Dot>
 inline auto row_of(const MatrixView& w, int64_t r, int64_t row_bytes) {
@@ -58,18 +54,6 @@ inline void matmul(const MatrixView& w, const Activations& x, float* y, int64_t 
   for (int64_t tile = row_begin; tile < row_end; tile += kRowTile) {
     const int64_t tile_end = tile + kRowTile < row_end ? tile + kRowTile : row_end;
     int64_t i = 0;
-    if constexpr (requires { Dot::kTakesManyRows; }) {
-      const int64_t wide_end = tile + (tile_end - tile) / kWideRows * kWideRows;
-      for (; i + kWideGroup <= x.n; i += kWideGroup) {
-        for (int64_t r = tile; r < wide_end; r += kWideRows) {
-          Dot::template run_rows<kWideRows, kWideGroup>(w.data + r * row_bytes, row_bytes, x, i, y + i * y_stride + r,
-                                                        y_stride);
-        }
-        for (int64_t r = wide_end; r < tile_end; ++r) {
-          Dot::template run<kWideGroup>(w.data + r * row_bytes, x, i, y + i * y_stride + r, y_stride);
-        }
-      }
-    }
     while (i < x.n) {
       const int64_t left = x.n - i;
       const int64_t group = left >= kGroup ? kGroup : left >= 4 ? 4 : left >= 2 ? 2 : 1;
@@ -85,59 +69,89 @@ inline void matmul(const MatrixView& w, const Activations& x, float* y, int64_t 
   }
 }
 
-// Float weights, read where they lie.
+// Float weights, read where they lie. Weight rows are multiplied kWideRows at a time with up to kWideGroup rows of
+// activations, whose sums take three quarters of the registers: one load then feeds four or six products.
+inline constexpr int kWideRows = kGroup / 2, kWideGroup = 6;
+
 template <typename Stored>
-struct FloatDot {
-  static constexpr int64_t kBlockValues = 1, kBlockBytes = Stored::kBytes;
-  static constexpr bool kTakesManyRows = true;
+struct FloatTile {
+  // Columns of kWideGroup rows of activations that stay in L1 while the tile's weights pass.
+  static constexpr int64_t kColumns = 1024, kRows = kRowTile;
 
-  template <int N>
-  static void run(const std::byte* w, const Activations& x, int64_t first, float* y, int64_t y_stride) {
-    run_rows<1, N>(w, 0, x, first, y, y_stride);
-  }
-
-  // W weight rows, row_bytes apart.
+  // sums[r][i] += w[r] . x[i] over columns [begin, end), lane by lane.
   template <int W, int N>
-  static void run_rows(const std::byte* w, int64_t row_bytes, const Activations& x, int64_t first, float* y,
-                       int64_t y_stride) {
-    const float* rows = x.f32 + first * x.cols;
-    Vec sums[W][N][2];
-    for (auto& of_row : sums) {
-      for (auto& sum : of_row) sum[0] = sum[1] = zero();
+  static void add(const std::byte* w, int64_t row_bytes, const float* x, int64_t cols, int64_t begin, int64_t end,
+                  Vec sums[][N]) {
+    Vec live[W][N];
+    for (int r = 0; r < W; ++r) {
+      for (int i = 0; i < N; ++i) live[r][i] = sums[r][i];
     }
-    int64_t c = 0;
-    for (; c + 2 * kLanes <= x.cols; c += 2 * kLanes) {
-#pragma GCC unroll 2
-      for (int odd = 0; odd < 2; ++odd) {
-        const int64_t at = c + odd * kLanes;
-        Vec weights[W];
+    int64_t c = begin;
+    for (; c + kLanes <= end; c += kLanes) {
+      Vec weights[W];
 #pragma GCC unroll 4
-        for (int r = 0; r < W; ++r) weights[r] = Stored::load(w + r * row_bytes + at * kBlockBytes);
+      for (int r = 0; r < W; ++r) weights[r] = Stored::load(w + r * row_bytes + c * Stored::kBytes);
 #pragma GCC unroll 8
-        for (int i = 0; i < N; ++i) {
-          const Vec values = load(rows + i * x.cols + at);
+      for (int i = 0; i < N; ++i) {
+        const Vec values = load(x + i * cols + c);
 #pragma GCC unroll 4
-          for (int r = 0; r < W; ++r) sums[r][i][odd] = fma(weights[r], values, sums[r][i][odd]);
-        }
+        for (int r = 0; r < W; ++r) live[r][i] = fma(weights[r], values, live[r][i]);
       }
     }
-    for (; c < x.cols; c += kLanes) {
-      const int64_t n = x.cols - c < kLanes ? x.cols - c : kLanes;
+    if (c < end) {
       for (int r = 0; r < W; ++r) {
         float tail[kLanes] = {};
-        Stored::decode(w + r * row_bytes + c * kBlockBytes, n, tail);
-        const Vec weights = load(tail);
-        for (int i = 0; i < N; ++i) {
-          const float* row = rows + i * x.cols + c;
-          sums[r][i][0] = fma(weights, n == kLanes ? load(row) : load(row, First{n}), sums[r][i][0]);
-        }
+        Stored::decode(w + r * row_bytes + c * Stored::kBytes, end - c, tail);
+        for (int i = 0; i < N; ++i) live[r][i] = fma(load(tail), load(x + i * cols + c, First{end - c}), live[r][i]);
       }
     }
+    for (int r = 0; r < W; ++r) {
+      for (int i = 0; i < N; ++i) sums[r][i] = live[r][i];
+    }
+  }
+
+  // n_rows <= kRows weight rows times N rows of activations.
+  template <int N>
+  static void run(const std::byte* w, int64_t row_bytes, int64_t n_rows, const float* x, int64_t cols, float* y,
+                  int64_t y_stride) {
+    Vec sums[kRows][N];
+    for (int64_t r = 0; r < n_rows; ++r) {
+      for (int i = 0; i < N; ++i) sums[r][i] = zero();
+    }
+    const int64_t columns = N < kWideGroup ? cols : kColumns;
+    for (int64_t c = 0; c < cols; c += columns) {
+      const int64_t end = c + columns < cols ? c + columns : cols;
+      int64_t r = 0;
+      for (; r + kWideRows <= n_rows; r += kWideRows) {
+        add<kWideRows, N>(w + r * row_bytes, row_bytes, x, cols, c, end, sums + r);
+      }
+      for (; r < n_rows; ++r) add<1, N>(w + r * row_bytes, row_bytes, x, cols, c, end, sums + r);
+    }
     for (int i = 0; i < N; ++i) {
-      for (int r = 0; r < W; ++r) y[i * y_stride + r] = sum_lanes(sums[r][i][0] + sums[r][i][1]);
+      for (int64_t r = 0; r < n_rows; ++r) y[i * y_stride + r] = sum_lanes(sums[r][i]);
     }
   }
 };
+
+template <typename Stored>
+inline void float_matmul(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
+                         int64_t row_end) noexcept {
+  using Tile = FloatTile<Stored>;
+  const int64_t row_bytes = w.cols * Stored::kBytes;
+  for (int64_t tile = row_begin; tile < row_end; tile += Tile::kRows) {
+    const int64_t n_rows = row_end - tile < Tile::kRows ? row_end - tile : Tile::kRows;
+    int64_t i = 0;
+    const auto run = [&]<int N>() {
+      for (; i + N <= x.n; i += N) {
+        Tile::template run<N>(w.data + tile * row_bytes, row_bytes, n_rows, x.f32 + i * x.cols, x.cols,
+                              y + i * y_stride + tile, y_stride);
+      }
+    };
+    run.template operator()<kWideGroup>();
+    run.template operator()<3>();
+    run.template operator()<1>();
+  }
+}
 
 struct StoredF32 {
   static constexpr int64_t kBytes = 4;
@@ -185,9 +199,9 @@ struct DecodeDot {
 
 inline void set_exact_matmuls(KernelTable& table) {
   const auto set = [&table](Format format, Matmul entry) { table.matmul_exact[static_cast<int>(format)] = entry; };
-  set(Format::f32, matmul<FloatDot<StoredF32>>);
-  set(Format::f16, matmul<FloatDot<StoredF16>>);
-  set(Format::bf16, matmul<FloatDot<StoredBf16>>);
+  set(Format::f32, float_matmul<StoredF32>);
+  set(Format::f16, float_matmul<StoredF16>);
+  set(Format::bf16, float_matmul<StoredBf16>);
   set(Format::q8_0, matmul<DecodeDot<BlockQ8_0, decode_q8_0>>);
   set(Format::q4_0, matmul<DecodeDot<BlockQ4_0, decode_q4_0>>);
   set(Format::q4_k, matmul<DecodeDot<BlockQ4_K, decode_q4_k>>);
