@@ -32,7 +32,7 @@ struct Activations {
 
 // y[i * y_stride + r] = sum_c w[r, c] * x[i, c] for i in [0, x.n), r in [row_begin, row_end).
 // Any range gives the same bits; the fastest are whole tiles of kMatmulTileRows. A call prepares its activations once
-// for all its rows, which costs about as much as 2 of them: ranges of 64 rows or more are best.
+// for all its rows, which costs about as much as 8 of them: ranges of 256 rows or more are best.
 using Matmul = void (*)(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
                         int64_t row_end) noexcept;
 

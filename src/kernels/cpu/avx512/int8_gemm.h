@@ -18,19 +18,26 @@ struct BlockOrder {
   int64_t n_blocks() const { return 8 * n_whole + n_tail; }
   int64_t n_of(int j) const { return n_whole + (j < n_tail ? 1 : 0); }
   int64_t at(int64_t superblock, int j) const { return j * n_whole + (j < n_tail ? j : n_tail) + superblock; }
+  // Of pairs of blocks, where there are no others.
+  int64_t pair_at(int64_t superblock, int j) const { return j / 2 * n_whole + superblock; }
 };
 inline BlockOrder block_order(int64_t cols) {
   return {cols / kSuperblock, static_cast<int>(cols % kSuperblock / kActivationBlock)};
 }
 
 // What of a form a panel still has: its order and steps are gone, and the offset is in the activations.
-constexpr Form panel_form(Form form) { return {form.kind, form.offset == 0 ? 0 : 1}; }
+constexpr Form panel_form(Form form) {
+  return {form.kind, form.offset == 0 ? 0 : 1, Order::kStraight, {}, form.in_nibbles};
+}
 
-// 32 weights of each of 16 rows.
+// 32 weights of each of 16 rows, or with Form::in_nibbles 64.
+struct PanelFours {
+  alignas(64) uint8_t q[8][64];  // [8 fours][16 rows, 4 values]
+};
+// What goes with 32 weights of each of 16 rows.
 template <Form kForm>
 struct PanelBlock {
-  alignas(64) uint8_t q[8][64];  // [8 fours][16 rows, 4 values]
-  float scale[16];
+  alignas(64) float scale[16];
   float min[kForm.kind == Kind::kPlain || kForm.kind == Kind::kFine ? 0 : 16];
   int32_t fine[kForm.has_fine() ? 2 : 0][16];
   int32_t fine_min[kForm.has_fine_minimum() ? 16 : 0];  // two 16-bit factors
@@ -53,22 +60,46 @@ inline __m512i broadcast_word(const std::byte* p) {
 }
 inline __m512 broadcast_float(const std::byte* p) { return _mm512_castsi512_ps(broadcast_word(p)); }
 
-// R panels of 16 rows are multiplied at once: a broadcast of activations then feeds R products. Arrays are [R * M].
+// Panels, at one block of theirs. R panels of 16 rows are multiplied at once: a broadcast of activations then feeds R
+// products. Arrays are [R * M].
 template <Form kForm>
 struct Panels {
-  const PanelBlock<kForm>* first;
-  int64_t stride;  // blocks from a panel to the next
-  const PanelBlock<kForm>& operator[](int r) const { return first[r * stride]; }
+  PanelFours* fours;          // [n_panels, n_fours] in the order of BlockOrder
+  PanelBlock<kForm>* blocks;  // [n_panels, n_blocks], likewise
+  int64_t n_fours, n_blocks;
+
+  Panels(std::byte* memory, int n_panels, int64_t cols)
+      : fours(reinterpret_cast<PanelFours*>(memory)),
+        blocks(reinterpret_cast<PanelBlock<kForm>*>(fours + n_panels * fours_of(cols))),
+        n_fours(fours_of(cols)),
+        n_blocks(cols / kActivationBlock) {}
+  static constexpr int64_t fours_of(int64_t cols) { return cols / kActivationBlock / (kForm.in_nibbles ? 2 : 1); }
+  static constexpr int64_t bytes(int n_panels, int64_t cols) {
+    return n_panels * (fours_of(cols) * static_cast<int64_t>(sizeof(PanelFours)) +
+                       cols / kActivationBlock * static_cast<int64_t>(sizeof(PanelBlock<kForm>)));
+  }
+  Panels panel(int r) const {
+    Panels one = *this;
+    one.fours += r * n_fours;
+    one.blocks += r * n_blocks;
+    return one;
+  }
+  const uint8_t (&q(int r) const)[8][64] { return fours[r * n_fours].q; }
+  const PanelBlock<kForm>& operator[](int r) const { return blocks[r * n_blocks]; }
 };
 
-// sums[r * M + m] += dot products of fours [begin, end).
+// sums[r * M + m] += dot products of fours [begin, end); `bits` of the panels' bytes are of this block.
 template <Form kForm, int M, int R>
-inline void add_fours(const Panels<kForm>& w, const std::byte* x, int begin, int end, __m512i sums[R * M]) {
+inline void add_fours(const Panels<kForm>& w, __m512i bits, const std::byte* x, int begin, int end,
+                      __m512i sums[R * M]) {
 #pragma GCC unroll 8
   for (int four = begin; four < end; ++four) {
     __m512i weights[R];
 #pragma GCC unroll 2
-    for (int r = 0; r < R; ++r) weights[r] = _mm512_load_si512(w[r].q[four]);
+    for (int r = 0; r < R; ++r) {
+      weights[r] = _mm512_load_si512(w.q(r)[four]);
+      if constexpr (kForm.in_nibbles) weights[r] = _mm512_and_si512(weights[r], bits);
+    }
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) {
       const __m512i values = broadcast_word(x + 32 * m + 4 * four);
@@ -80,7 +111,7 @@ inline void add_fours(const Panels<kForm>& w, const std::byte* x, int begin, int
 
 // The whole-numbered sums of one block.
 template <Form kForm, int M, int R>
-inline void panel_sums(const Panels<kForm>& w, const std::byte* x, __m512i sums[R * M]) {
+inline void panel_sums(const Panels<kForm>& w, __m512i bits, const std::byte* x, __m512i sums[R * M]) {
   const auto start = [&](int part, __m512i to[R * M]) {
     constexpr int kAt = (kRestAt + (kForm.has_minimum() ? 4 : 0)) * M;
 #pragma GCC unroll 16
@@ -90,15 +121,15 @@ inline void panel_sums(const Panels<kForm>& w, const std::byte* x, __m512i sums[
   };
   start(0, sums);
   if constexpr (!kForm.has_fine()) {
-    add_fours<kForm, M, R>(w, x, 0, 8, sums);
+    add_fours<kForm, M, R>(w, bits, x, 0, 8, sums);
     return;
   } else {
-    add_fours<kForm, M, R>(w, x, 0, 4, sums);
+    add_fours<kForm, M, R>(w, bits, x, 0, 4, sums);
     __m512i others[R * M];
     start(1, others);
 #pragma GCC unroll 16
     for (int i = 0; i < R * M; ++i) sums[i] = _mm512_mullo_epi32(sums[i], _mm512_load_si512(w[i / M].fine[0]));
-    add_fours<kForm, M, R>(w, x, 4, 8, others);
+    add_fours<kForm, M, R>(w, bits, x, 4, 8, others);
 #pragma GCC unroll 16
     for (int i = 0; i < R * M; ++i) {
       sums[i] = _mm512_add_epi32(sums[i], _mm512_mullo_epi32(others[i], _mm512_load_si512(w[i / M].fine[1])));
@@ -107,9 +138,9 @@ inline void panel_sums(const Panels<kForm>& w, const std::byte* x, __m512i sums[
 }
 
 template <Form kForm, int M, int R>
-inline void add_block(const Panels<kForm>& w, const std::byte* x, __m512 totals[R * M]) {
+inline void add_block(const Panels<kForm>& w, __m512i bits, const std::byte* x, __m512 totals[R * M]) {
   __m512i sums[R * M];
-  panel_sums<kForm, M, R>(w, x, sums);
+  panel_sums<kForm, M, R>(w, bits, x, sums);
 #pragma GCC unroll 16
   for (int i = 0; i < R * M; ++i) {
     const __m512 both = _mm512_mul_ps(_mm512_load_ps(w[i / M].scale), broadcast_float(x + kScaleAt * M + 4 * (i % M)));
@@ -137,7 +168,12 @@ inline void add_block(const Panels<kForm>& w, const std::byte* x, __m512 totals[
 // unpacked, wait for each other.
 struct WeightsAhead {
   const char *at, *end;
-  void prefetch(int n_lines) {
+  int n_lines;  // at a time
+
+  // In n_times at most, with a third to spare: what is asked for last must have come.
+  WeightsAhead(const char* from, const char* to, int64_t n_times)
+      : at(from), end(to), n_lines(static_cast<int>((to - from) / 48 / n_times + 1)) {}
+  void prefetch() {
     if (at >= end) return;
     for (int line = 0; line < n_lines; ++line) _mm_prefetch(at + 64 * line, _MM_HINT_T1);
     at += 64 * n_lines;
@@ -148,23 +184,25 @@ struct WeightsAhead {
 template <Form kForm, int M, int R>
 inline void multiply_panels(Panels<kForm> w, const std::byte* x, BlockOrder order, float* y, int64_t y_stride,
                             uint32_t rows, WeightsAhead& to_ask_for) {
-  constexpr int kLines = 9 * R;  // a block of 16 R rows of the widest format, Q8_0
   WeightsAhead ahead = to_ask_for;
+  __m512 sums[R * M];  // in memory: rows of y, which may be a multiple of 4 KiB apart, are touched once
   for (int j = 0; j < 8; ++j) {
     __m512 totals[R * M];
 #pragma GCC unroll 16
     for (int i = 0; i < R * M; ++i) totals[i] = _mm512_setzero_ps();
-    for (int64_t left = order.n_of(j); left > 0; --left, ++w.first, x += M * x_block_bytes(kForm)) {
-      ahead.prefetch(kLines);
-      add_block<kForm, M, R>(w, x, totals);
+    if (kForm.in_nibbles && j % 2 == 1) w.fours -= order.n_whole;
+    const __m512i bits = _mm512_set1_epi8(static_cast<char>(j % 2 == 0 ? 0x0f : 0xf0));
+    for (int64_t left = order.n_of(j); left > 0; --left, ++w.fours, ++w.blocks, x += M * x_block_bytes(kForm)) {
+      ahead.prefetch();
+      add_block<kForm, M, R>(w, bits, x, totals);
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < R * M; ++i) {
-      const auto lanes = static_cast<__mmask16>(rows >> i / M * 16);
-      float* to = y + i % M * y_stride + i / M * 16;
-      if (j > 0) totals[i] = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, to), totals[i]);
-      _mm512_mask_storeu_ps(to, lanes, totals[i]);
-    }
+    for (int i = 0; i < R * M; ++i) sums[i] = j == 0 ? totals[i] : _mm512_add_ps(sums[i], totals[i]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < R * M; ++i) {
+    const auto lanes = static_cast<__mmask16>(rows >> i / M * 16);
+    _mm512_mask_storeu_ps(y + i % M * y_stride + i / M * 16, lanes, sums[i]);
   }
   to_ask_for = ahead;
 }

@@ -72,13 +72,13 @@ inline void gemm(const MatrixView& w, const Activations& x, int64_t first, int64
   constexpr Form kForm = Source::kForm, kPanel = panel_form(kForm);
   constexpr int kRows = kPanels * kTileRows;
   const BlockOrder order = block_order(x.cols);
-  auto* panels = reinterpret_cast<PanelBlock<kPanel>*>(scratch);
-  std::byte* packed = scratch + kPanels * order.n_blocks() * static_cast<int64_t>(sizeof(PanelBlock<kPanel>));
+  const Panels<kPanel> panels(scratch, kPanels, x.cols);
+  std::byte* packed = scratch + Panels<kPanel>::bytes(kPanels, x.cols);
   const int64_t row_bytes = order.n_blocks() * x_block_bytes(kForm);
   const Parts groups = parts(n, max_group(kForm));
   const auto data = [&](int64_t row) { return Source(w, row < row_end ? row : row_end).data(); };
-  WeightsAhead first_tile = {data(row_begin), data(row_begin + kRows)};
-  while (first_tile.at < first_tile.end) first_tile.prefetch(8);
+  WeightsAhead first_tile(data(row_begin), data(row_begin + kRows), order.n_blocks());
+  while (first_tile.at < first_tile.end) first_tile.prefetch();
   for (int64_t g = 0; g < groups.n_parts; ++g) {
     pack_rows<kForm>(x, first + groups.first(g), groups.size(g), order, packed + groups.first(g) * row_bytes);
   }
@@ -87,15 +87,14 @@ inline void gemm(const MatrixView& w, const Activations& x, int64_t first, int64
     const auto rows = static_cast<uint32_t>((uint64_t{1} << n_rows) - 1);
     for (int r = 0; r < n_rows; r += kTileRows) {
       const int n_here = n_rows - r < kTileRows ? n_rows - r : kTileRows;
-      fill_panel<Source>(w, tile + r, n_here, order, panels + r / kTileRows * order.n_blocks());
+      fill_panel<Source>(w, tile + r, n_here, order, panels.panel(r / kTileRows));
     }
-    WeightsAhead next = {data(tile + kRows), data(tile + 2 * kRows)};
+    WeightsAhead next(data(tile + kRows), data(tile + 2 * kRows), groups.n_parts * order.n_blocks());
     for (int64_t g = 0; g < groups.n_parts; ++g) {
       const int64_t at = groups.first(g);
       const auto multiply = n_rows <= kTileRows ? multiply_panels_of<kPanel, 1>(groups.size(g))
                                                 : multiply_panels_of<kPanel, 2>(groups.size(g));
-      multiply({panels, order.n_blocks()}, packed + at * row_bytes, order, y + (first + at) * y_stride + tile, y_stride,
-               rows, next);
+      multiply(panels, packed + at * row_bytes, order, y + (first + at) * y_stride + tile, y_stride, rows, next);
     }
   }
 }
@@ -106,7 +105,7 @@ inline void int8_matmul(const MatrixView& w, const Activations& x, float* y, int
   constexpr Form kForm = Source::kForm;
   if (x.cols > kMaxCols) return scalar::int8_matmul(w, x, y, y_stride, row_begin, row_end);
   const int64_t n_blocks = x.cols / kActivationBlock;
-  const int64_t room = kScratchBytes - kPanels * n_blocks * static_cast<int64_t>(sizeof(PanelBlock<panel_form(kForm)>));
+  const int64_t room = kScratchBytes - Panels<panel_form(kForm)>::bytes(kPanels, x.cols);
   const int64_t row_bytes = n_blocks * x_block_bytes(kForm);
   const int64_t n_tiled = (row_end - row_begin) % kTileRows < kMinTileRows
                               ? (row_end - row_begin) / kTileRows * kTileRows

@@ -37,7 +37,7 @@ inline void store_blocks(const StagedRow* rows, int n, const PanelPlaces<panel_f
     columns(rows->q + 64 * g, out);
     for (int k = 0; k < 16; ++k) {
       const int piece = kForm.piece_of_word(g, k);
-      if (piece / 2 < n) _mm512_store_si512(at[piece / 2].q[piece % 2 * 4 + kForm.four_of_word(g, k)], out[k]);
+      if (piece / 2 < n) _mm512_store_si512(at.q(piece / 2)[piece % 2 * 4 + kForm.four_of_word(g, k)], out[k]);
     }
   }
   columns(rows->scale, out);
@@ -67,20 +67,25 @@ concept UnpacksColumns = requires(const MatrixView& w, const PanelPlaces<panel_f
 template <typename Source>
 inline void fill_blocks(const MatrixView& w, int64_t first, int n_rows, int64_t s, int n,
                         const PanelPlaces<panel_form(Source::kForm)>& to) {
-  if constexpr (UnpacksColumns<Source>) {
-    if (n == 8) return Source::columns(w, first, n_rows, s, to);
+  if constexpr (Source::kForm.in_nibbles) {
+    static_assert(!Source::kMayEndEarly);
+    Source::columns(w, first, n_rows, s, to);
+  } else {
+    if constexpr (UnpacksColumns<Source>) {
+      if (n == 8) return Source::columns(w, first, n_rows, s, to);
+    }
+    alignas(64) StagedRow rows[kTileRows];
+    for (int r = 0; r < kTileRows; ++r) {
+      const Source row(w, first + (r < n_rows ? r : n_rows - 1));
+      stage<Source::kForm>(n == 8 ? row.values(s) : row.first_values(s, n), rows[r]);
+    }
+    store_blocks<Source::kForm>(rows, n, to);
   }
-  alignas(64) StagedRow rows[kTileRows];
-  for (int r = 0; r < kTileRows; ++r) {
-    const Source row(w, first + (r < n_rows ? r : n_rows - 1));
-    stage<Source::kForm>(n == 8 ? row.values(s) : row.first_values(s, n), rows[r]);
-  }
-  store_blocks<Source::kForm>(rows, n, to);
 }
 
 template <typename Source>
 inline void fill_panel(const MatrixView& w, int64_t first, int n_rows, BlockOrder order,
-                       PanelBlock<panel_form(Source::kForm)>* to) {
+                       const Panels<panel_form(Source::kForm)>& to) {
   for (int64_t s = 0; s < order.n_whole; ++s) fill_blocks<Source>(w, first, n_rows, s, 8, {to, order, s});
   if (Source::kMayEndEarly && order.n_tail != 0) {
     fill_blocks<Source>(w, first, n_rows, order.n_whole, order.n_tail, {to, order, order.n_whole});
@@ -115,9 +120,33 @@ inline void pack_block(const int8_t* q8, float scale, float sum, const int32_t* 
   if constexpr (kForm.has_fine_minimum()) put(kRestAt * n_rows + 4 * m, sums[block]);
 }
 
+// Activation rows [first, first + M) of forms that need no sums, block by block in the order of panels.
+template <Form kForm, int M>
+inline void pack_blocks(const Activations& x, int64_t first, BlockOrder order, std::byte* to) {
+  const int64_t n_blocks = order.n_blocks();
+  for (int j = 0; j < 8; ++j) {
+    int64_t block = first * n_blocks + j;
+    for (int64_t left = order.n_of(j); left > 0; --left, block += 8, to += M * x_block_bytes(kForm)) {
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        const int64_t at = block + m * n_blocks;
+        pack_block<kForm>(x.q8 + kActivationBlock * at, x.scale[at], x.sum[at], nullptr, 0, m, M, to);
+      }
+    }
+  }
+}
+template <Form kForm>
+inline void pack_blocks(const Activations& x, int64_t first, int n_rows, BlockOrder order, std::byte* to) {
+  constexpr void (*kAll[])(const Activations&, int64_t, BlockOrder, std::byte*) = {
+      pack_blocks<kForm, 1>, pack_blocks<kForm, 2>, pack_blocks<kForm, 3>,
+      pack_blocks<kForm, 4>, pack_blocks<kForm, 5>, pack_blocks<kForm, 6>};
+  kAll[n_rows - 1](x, first, order, to);
+}
+
 // Activation rows [first, first + n_rows).
 template <Form kForm>
 inline void pack_rows(const Activations& x, int64_t first, int n_rows, BlockOrder order, std::byte* to) {
+  if constexpr (!needs_sums(kForm) && !kForm.has_planes()) return pack_blocks<kForm>(x, first, n_rows, order, to);
   const int64_t block_bytes = int64_t{n_rows} * x_block_bytes(kForm);
   for (int m = 0; m < n_rows; ++m) {
     const int64_t row_block = (first + m) * order.n_blocks();

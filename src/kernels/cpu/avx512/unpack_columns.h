@@ -16,12 +16,17 @@ namespace flashmoe::avx512 {
 template <Form kForm>
 class PanelPlaces {
  public:
-  PanelPlaces(PanelBlock<kForm>* panel, BlockOrder order, int64_t superblock) {
-    for (int b = 0; b < 8; ++b) blocks_[b] = panel + order.at(superblock, b);
+  PanelPlaces(const Panels<kForm>& panel, BlockOrder order, int64_t superblock) {
+    for (int b = 0; b < 8; ++b) {
+      fours_[b] = panel.fours + (kForm.in_nibbles ? order.pair_at(superblock, b) : order.at(superblock, b));
+      blocks_[b] = panel.blocks + order.at(superblock, b);
+    }
   }
+  uint8_t (&q(int block) const)[8][64] { return fours_[block]->q; }
   PanelBlock<kForm>& operator[](int block) const { return *blocks_[block]; }
 
  private:
+  PanelFours* fours_[8];
   PanelBlock<kForm>* blocks_[8];
 };
 
@@ -47,14 +52,14 @@ inline __m512 gather_halves(const HalfOf& half_of) {
 }
 
 // Scales and minimums of Q4_K and Q5_K: words are d with dmin, then `scales`.
-// Odd blocks' are multiplied by `of_odd`.
+// Odd blocks' are multiplied by `of_odd`, a power of two.
 template <typename Block, Form kForm>
 inline void scale_columns(Rows<Block> rows, const PanelPlaces<kForm>& to, float of_odd) {
   static_assert(offsetof(Block, d) == 0 && offsetof(Block, dmin) == 2 && offsetof(Block, scales) == 4);
   __m512i head[4];
   transpose_4([&](int r) { return rows[r]; }, head);
   const __m512 d = halves_to_float(head[0]), dmin = halves_to_float(_mm512_srli_epi32(head[0], 16));
-  const __m512 odd_d = _mm512_set1_ps(of_odd);
+  const __m512 odd_d = _mm512_mul_ps(d, _mm512_set1_ps(of_odd));
   const __m512i six_bits = _mm512_set1_epi8(0x3f), upper = _mm512_set1_epi8(0x30), nibbles = _mm512_set1_epi8(15);
   const auto later = [&](__m512i low_nibbles, __m512i upper_bits) {
     return or_masked(_mm512_and_si512(low_nibbles, nibbles), _mm512_srli_epi32(upper_bits, 2), upper);
@@ -63,26 +68,20 @@ inline void scale_columns(Rows<Block> rows, const PanelPlaces<kForm>& to, float 
   const __m512i mins[2] = {_mm512_and_si512(head[2], six_bits), later(_mm512_srli_epi32(head[3], 4), head[2])};
 #pragma GCC unroll 8
   for (int b = 0; b < 8; ++b) {
-    __m512 scale = _mm512_mul_ps(_mm512_cvtepi32_ps(byte_of(scales[b / 4], b % 4)), d);
-    if (b % 2 == 1) scale = _mm512_mul_ps(scale, odd_d);
-    _mm512_store_ps(to[b].scale, scale);
+    const __m512 steps = _mm512_cvtepi32_ps(byte_of(scales[b / 4], b % 4));
+    _mm512_store_ps(to[b].scale, _mm512_mul_ps(steps, b % 2 == 0 ? d : odd_d));
     _mm512_store_ps(to[b].min, _mm512_mul_ps(_mm512_cvtepi32_ps(byte_of(mins[b / 4], b % 4)), dmin));
   }
 }
 
 inline void unpack_columns(Rows<BlockQ4_K> rows, const PlacesOf<BlockQ4_K>& to) {
-  scale_columns<BlockQ4_K>(rows, to,
-                           0.0625f);  // high nibbles stay where they are
+  scale_columns<BlockQ4_K>(rows, to, 0.0625f);  // high nibbles stay where they are
 #pragma GCC unroll 2
   for (int half = 0; half < 2; ++half) {
     __m512i words[16];
     transpose_16([&](int r) { return _mm512_loadu_si512(rows[r]->q + 64 * half); }, words);
 #pragma GCC unroll 16
-    for (int k = 0; k < 16; ++k) {
-      const int even = 4 * half + k / 8 * 2;
-      _mm512_store_si512(to[even].q[k % 8], _mm512_and_si512(words[k], every(15)));
-      _mm512_store_si512(to[even + 1].q[k % 8], _mm512_and_si512(words[k], every(0xf0)));
-    }
+    for (int k = 0; k < 16; ++k) _mm512_store_si512(to.q(4 * half + k / 8 * 2)[k % 8], words[k]);
   }
 }
 
@@ -104,8 +103,8 @@ inline void unpack_columns(Rows<BlockQ5_K> rows, const PlacesOf<BlockQ5_K>& to) 
         return b < 4 ? _mm512_slli_epi32(bits, static_cast<unsigned>(4 - b))
                      : _mm512_srli_epi32(bits, static_cast<unsigned>(b - 4));
       };
-      _mm512_store_si512(to[even].q[k % 8], or_masked(low, moved(even), every(16)));
-      _mm512_store_si512(to[even + 1].q[k % 8], or_masked(upper, moved(even + 1), every(16)));
+      _mm512_store_si512(to.q(even)[k % 8], or_masked(low, moved(even), every(16)));
+      _mm512_store_si512(to.q(even + 1)[k % 8], or_masked(upper, moved(even + 1), every(16)));
     }
   }
 }
@@ -145,8 +144,8 @@ inline void unpack_columns(Rows<BlockQ6_K> rows, const PlacesOf<BlockQ6_K>& to) 
       const __m512i bits = high[k % 8];
       const __m512i of_low = _mm512_slli_epi32(bits, k < 8 ? 4 : 2),
                     of_upper = k < 8 ? bits : _mm512_srli_epi32(bits, 2);
-      _mm512_store_si512(to[run].q[k % 8], or_masked(low, of_low, every(0x30)));
-      _mm512_store_si512(to[run + 2].q[k % 8], or_masked(upper, of_upper, every(0x30)));
+      _mm512_store_si512(to.q(run)[k % 8], or_masked(low, of_low, every(0x30)));
+      _mm512_store_si512(to.q(run + 2)[k % 8], or_masked(upper, of_upper, every(0x30)));
     }
   }
 }
@@ -180,7 +179,7 @@ inline void unpack_columns(Rows<BlockQ3_K> rows, const PlacesOf<BlockQ3_K>& to) 
     const __m512i pairs = words[k], bits = _mm512_srli_epi32(high[k % 8], k < 8 ? 0 : 4);
     const __m512i by_three = _mm512_slli_epi32(bits, 3);
     const auto store = [&](int run, __m512i low_bits, __m512i third, int at) {
-      _mm512_store_si512(to[first + run].q[k % 8], or_masked(low_bits, third, every(at)));
+      _mm512_store_si512(to.q(first + run)[k % 8], or_masked(low_bits, third, every(at)));
     };
     store(0, _mm512_and_si512(pairs, every(3)), _mm512_slli_epi32(bits, 2), 4);
     store(1, _mm512_and_si512(pairs, every(12)), by_three, 16);
@@ -212,7 +211,7 @@ inline void unpack_columns(Rows<BlockQ2_K> rows, const PlacesOf<BlockQ2_K>& to) 
   for (int k = 0; k < 16; ++k) {
 #pragma GCC unroll 4
     for (int run = 0; run < 4; ++run) {
-      _mm512_store_si512(to[k / 8 * 4 + run].q[k % 8], _mm512_and_si512(words[k], every(3 << 2 * run)));
+      _mm512_store_si512(to.q(k / 8 * 4 + run)[k % 8], _mm512_and_si512(words[k], every(3 << 2 * run)));
     }
   }
 }
@@ -225,7 +224,7 @@ inline void unpack_columns(Rows<BlockQ8_0> rows, const PlacesOf<BlockQ8_0>& to) 
     __m512i words[8];
     transpose_8([&](int r) { return rows[r][b].q; }, words);
 #pragma GCC unroll 8
-    for (int k = 0; k < 8; ++k) _mm512_store_si512(to[b].q[k], _mm512_xor_si512(words[k], every(0x80)));
+    for (int k = 0; k < 8; ++k) _mm512_store_si512(to.q(b)[k], _mm512_xor_si512(words[k], every(0x80)));
   }
 }
 

@@ -10,7 +10,7 @@
 
 namespace flashmoe::avx512 {
 
-constexpr Form form_of(const BlockQ4_K*) { return {Kind::kMinimum, 0, Order::kEvenHalves}; }
+constexpr Form form_of(const BlockQ4_K*) { return {Kind::kMinimum, 0, Order::kEvenHalves, {}, true}; }
 constexpr Form form_of(const BlockQ5_K*) { return {Kind::kMinimum, 0, Order::kEvenHalves}; }
 constexpr Form form_of(const BlockQ6_K*) { return {Kind::kFine, 32}; }
 constexpr Form form_of(const BlockQ3_K*) { return {Kind::kFine, 4, Order::kRuns, {0, 2, 4, 4}}; }

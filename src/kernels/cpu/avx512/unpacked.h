@@ -41,6 +41,9 @@ struct Form {
   // Register g (kDiagonals: word g of each lane) holds q << steps[g], and the scales are divided by 1 << steps[3]: bits
   // need not be moved to where they are all worth the same. For fine forms only.
   int steps[4] = {0, 0, 0, 0};
+  // In a panel (int8_gemm.h) blocks 2 i and 2 i + 1 stay in the low and the high nibbles of the same bytes: half as
+  // much to store and to load. The high ones count sixteenfold, as here.
+  bool in_nibbles = false;
 
   constexpr bool has_minimum() const { return kind == Kind::kMinimum; }
   constexpr bool has_fine() const { return kind == Kind::kFine || kind == Kind::kFineMinimum; }
