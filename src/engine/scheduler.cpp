@@ -1,7 +1,6 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
-#include <array>
 
 #include "base/error.h"
 #include "engine/peak_memory.h"
@@ -101,8 +100,8 @@ void Scheduler::run() {
       } else {
         recover(std::current_exception());
       }
+      publish();
     }
-    publish();
   }
   fail_all(std::make_exception_ptr(Error(Fault::interrupted, "the service was shut down")));
   while (save_one()) {
@@ -194,9 +193,6 @@ void Scheduler::remember(RunningAnswer& reader, int64_t n_read) {
   store_.keep(ids.first(static_cast<size_t>(end)), reader.sequence());
 }
 
-// Whether a step is for nobody: its reader was cancelled, and no answer is beside it.
-bool Scheduler::reader_left() const { return reader_ != nullptr && decoding_.empty() && reader_->cancelled(); }
-
 // Takes turns between those whose prompt is not read.
 RunningAnswer* Scheduler::next_reader() {
   for (size_t i = 0; i < running_.size(); ++i) {
@@ -261,11 +257,9 @@ void Scheduler::step() {
   const uint64_t start_ns = now_ns();
   parts_.session.forward.step(Batch{tokens_, runs_});
   take_results(reader_, reader_rows_);
-  const auto n_decoded = static_cast<int64_t>(decoding_.size());
-  count(seconds_since(start_ns), n_decoded, std::exchange(reader_rows_, 0));
+  count(seconds_since(start_ns), static_cast<int64_t>(decoding_.size()), std::exchange(reader_rows_, 0));
   reader_ = nullptr;
-  if (!ended_.empty()) publish();
-  for (RunningAnswer* answer : ended_) end(*answer);
+  end_answers();
 }
 
 void Scheduler::take_results(RunningAnswer* reader, int64_t n_read) {
@@ -293,28 +287,34 @@ void Scheduler::take_rows(int64_t first_row, std::span<RunningAnswer* const> ans
   }
 }
 
-void Scheduler::remove(RunningAnswer& answer) {
+std::unique_ptr<RunningAnswer> Scheduler::remove(RunningAnswer& answer) {
   free_sequences_.push_back(answer.give_up_sequence());
-  std::erase_if(running_, [&](const auto& a) { return a.get() == &answer; });
+  const auto at = std::find_if(running_.begin(), running_.end(), [&](const auto& a) { return a.get() == &answer; });
+  std::unique_ptr<RunningAnswer> removed = std::move(*at);
+  running_.erase(at);
+  return removed;
 }
 
-// Whoever sees an answer end finds it counted, and its calls known.
-void Scheduler::end(RunningAnswer& answer) {
-  const Usage& usage = answer.usage();
-  {
-    const std::lock_guard lock(mutex_);
-    stats_.prompt_tokens += static_cast<uint64_t>(usage.prompt_tokens);
-    stats_.cached_tokens += static_cast<uint64_t>(usage.cached_tokens);
-    stats_.answer_tokens += static_cast<uint64_t>(usage.answer_tokens);
+// Whoever sees an answer end finds it counted, its calls known, and its place free.
+void Scheduler::end_answers() {
+  Answers over;
+  for (RunningAnswer* answer : ended_) {
+    const Usage& usage = answer->usage();
+    {
+      const std::lock_guard lock(mutex_);
+      stats_.prompt_tokens += static_cast<uint64_t>(usage.prompt_tokens);
+      stats_.cached_tokens += static_cast<uint64_t>(usage.cached_tokens);
+      stats_.answer_tokens += static_cast<uint64_t>(usage.answer_tokens);
+    }
+    settler_.add(*answer);
+    over.push_back(remove(*answer));
   }
-  settler_.add(answer);
-  answer.tell_end();
-  remove(answer);
+  publish();
+  for (const auto& answer : over) answer->tell_end();
 }
 
 void Scheduler::fail_one(RunningAnswer& answer, const std::exception_ptr& error) {
-  answer.fail(error);
-  remove(answer);
+  remove(answer)->fail(error);
   const std::lock_guard lock(mutex_);
   ++stats_.n_failed;
 }

@@ -32,17 +32,17 @@ class Scheduler {
   std::unique_ptr<Sequence> empty_sequence();
   void remember(RunningAnswer& reader, int64_t n_read);
   void drop_cancelled();
-  void tell_waiting();
   void step();
   int64_t add_prefill(RunningAnswer& reader);
   int64_t pass_stops(RunningAnswer& reader, int64_t n);
-  bool reader_left() const;
+  // Whether a step is for nobody: its reader was cancelled, and no answer is beside it.
+  bool reader_left() const { return reader_ != nullptr && decoding_.empty() && reader_->cancelled(); }
   RunningAnswer* next_reader();
   RunningAnswer* next_suspect();
   void take_results(RunningAnswer* reader, int64_t n_read);
   void take_rows(int64_t first_row, std::span<RunningAnswer* const> answers);
-  void end(RunningAnswer& answer);
-  void remove(RunningAnswer& answer);
+  void end_answers();
+  std::unique_ptr<RunningAnswer> remove(RunningAnswer& answer);
   void fail_one(RunningAnswer& answer, const std::exception_ptr& error);
   void recover(const std::exception_ptr& error);
   void fail_all(const std::exception_ptr& error);

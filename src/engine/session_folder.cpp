@@ -119,6 +119,7 @@ bool SessionFolder::write(const SessionRecord& record, const SessionBytes& paylo
     rests_until_ns_ = now_ns() + kRest_ns;
     return false;
   }
+  ::mkdir(path_.c_str(), 0700);  // it may have been deleted
   try {
     write_session_file(path_of(record), identity_, record, payload);
   } catch (const Error& error) {

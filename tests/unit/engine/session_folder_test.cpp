@@ -144,6 +144,16 @@ TEST_F(SessionFolderTest, AFolderThatCannotBeWrittenToIsAnError) {
 }
 
 // Nobody may write more than the limit: as a full disk, but for this process alone.
+TEST_F(SessionFolderTest, AFolderThatWasDeletedIsMadeAgain) {
+  auto folder = open();
+  ASSERT_TRUE(write(folder, record_of(64, 0), "a"));
+  fs::remove_all(folder_);
+  EXPECT_EQ(read(folder, record_of(64, 0), 1), "");
+  EXPECT_TRUE(write(folder, record_of(64, 0), "b"));
+  EXPECT_EQ(read(folder, record_of(64, 0), 1), "b");
+  EXPECT_TRUE(folder.take_notes().empty());
+}
+
 TEST_F(SessionFolderTest, AFullDiskIsToldOnceAndLeavesNothing) {
   const auto fill = [this] {
     auto folder = open();
