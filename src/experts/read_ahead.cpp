@@ -8,39 +8,49 @@ namespace flashmoe {
 
 bool ReadAhead::on() const {
   if (choice_ != ReadAheadChoice::automatic) return choice_ == ReadAheadChoice::on;
-  return n_tried_ < kTokensPerTrial ? turn_is_on() : pays_;
+  return trials_[std::max<size_t>(rows_, 1) - 1].on();
 }
 
-void ReadAhead::begin_token(uint64_t now_ns, bool decode) {
-  const uint64_t token_ns = now_ns - began_ns_;
-  const bool timed = began_ns_ != 0 && decode;
-  began_ns_ = decode ? now_ns : 0;  // what follows a prompt's chunk is not the time of a token
-  if (choice_ != ReadAheadChoice::automatic || !timed) return;
-  if (n_tried_ == kTokensPerTrial) {
-    if (++n_kept_ == keep_) n_tried_ = n_kept_ = 0;
+void ReadAhead::begin_step(uint64_t now_ns, int64_t n_rows) {
+  if (choice_ != ReadAheadChoice::automatic) return;
+  if (rows_ > 0) {
+    Trial& trial = trials_[rows_ - 1];
+    trial.note(now_ns - began_ns_);
+    if (trial.n_tried == kTokensPerTrial && trial.n_kept == 0) judged_ = rows_;
+  }
+  rows_ = n_rows <= kGuessedRows ? static_cast<size_t>(n_rows) : 0;
+  began_ns_ = now_ns;
+}
+
+void ReadAhead::Trial::note(uint64_t step_ns) {
+  if (n_tried == kTokensPerTrial) {
+    if (++n_kept == n_keep) {
+      n_tried = n_kept = 0;
+      n_keep = std::min(2 * n_keep, kTokensKept);
+    }
     return;
   }
-  const auto i = static_cast<size_t>(n_tried_ / (2 * kTokensPerTurn) * kTokensPerTurn + n_tried_ % kTokensPerTurn);
-  (turn_is_on() ? with_ : without_)[i] = token_ns;
-  if (++n_tried_ == kTokensPerTrial) judge();
+  const auto i = static_cast<size_t>(n_tried / (2 * kTokensPerTurn) * kTokensPerTurn + n_tried % kTokensPerTurn);
+  (turn_is_on() ? with : without)[i] = step_ns;
+  if (++n_tried == kTokensPerTrial) judge();
 }
 
-void ReadAhead::judge() {
+void ReadAhead::Trial::judge() {
   const auto median_ms = [](Times& times) {
     std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
     return static_cast<double>(times[times.size() / 2]) * 1e-6;
   };
-  with_ms_ = median_ms(with_);
-  without_ms_ = median_ms(without_);
-  const bool pays = with_ms_ < without_ms_ * (1 - kLeastGain);
-  keep_ = keep_ > 0 && pays == pays_ ? std::min(2 * keep_, kMostKept) : kFirstKept;
-  pays_ = pays;
+  with_ms = median_ms(with);
+  without_ms = median_ms(without);
+  pays = with_ms < without_ms * (1 - kLeastGain);
 }
 
 std::string ReadAhead::verdict() const {
   if (choice_ != ReadAheadChoice::automatic) return choice_ == ReadAheadChoice::on ? "on" : "off";
-  if (without_ms_ == 0) return "tried";
-  return fmt::format("{}: {:.1f} ms a token with it, {:.1f} without", pays_ ? "on" : "off", with_ms_, without_ms_);
+  if (judged_ == 0) return "tried";
+  const Trial& last = trials_[judged_ - 1];
+  return fmt::format("{}: {:.1f} ms a {} with it, {:.1f} without", last.pays ? "on" : "off", last.with_ms,
+                     judged_ == 1 ? "token" : fmt::format("step of {}", judged_), last.without_ms);
 }
 
 }  // namespace flashmoe

@@ -190,7 +190,7 @@ void StreamedExperts::note_use(int layer, const Picks& picks) {
   unasked_.settle(layer, picks.experts);
   if (layer != 0) return;
   misses_of_token_ = stats_.misses - std::exchange(misses_before_, stats_.misses);
-  read_ahead_.begin_token(now_ns(), picks.n_rows <= kGuessedRows);
+  read_ahead_.begin_step(now_ns(), picks.n_rows);
 }
 
 // A pick that is in a slot already, pinned: read, or on its way.

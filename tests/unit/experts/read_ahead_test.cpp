@@ -6,12 +6,14 @@ namespace flashmoe {
 namespace {
 
 constexpr int kTrial = ReadAhead::kTokensPerTurn * ReadAhead::kTurns;
+constexpr int kKept = ReadAhead::kFirstKept - 1;
 
-// Decodes n tokens; each takes `with_ms` where read-ahead is on, `without_ms` where it is off.
-int decode(ReadAhead& ahead, int n, uint64_t& now_ns, double with_ms, double without_ms) {
+// Decodes n tokens of so many sequences; each step takes `with_ms` where read-ahead is on, `without_ms` where it is
+// off.
+int decode(ReadAhead& ahead, int n, uint64_t& now_ns, double with_ms, double without_ms, int64_t n_rows = 1) {
   int n_on = 0;
   for (int i = 0; i < n; ++i) {
-    ahead.begin_token(now_ns, true);
+    ahead.begin_step(now_ns, n_rows);
     n_on += ahead.on() ? 1 : 0;
     now_ns += static_cast<uint64_t>((ahead.on() ? with_ms : without_ms) * 1e6);
   }
@@ -23,10 +25,10 @@ TEST(ReadAhead, TriesBothWaysAndKeepsTheFaster) {
   uint64_t now = 1000;
   EXPECT_EQ(gains.verdict(), "tried");
   decode(gains, kTrial + 1, now, 80, 100);
-  EXPECT_EQ(decode(gains, 100, now, 80, 100), 100);
+  EXPECT_EQ(decode(gains, kKept, now, 80, 100), kKept);
   EXPECT_EQ(gains.verdict(), "on: 80.0 ms a token with it, 100.0 without");
   decode(loses, kTrial + 1, now, 100, 80);
-  EXPECT_EQ(decode(loses, 100, now, 100, 80), 0);
+  EXPECT_EQ(decode(loses, kKept, now, 100, 80), 0);
   EXPECT_EQ(loses.verdict(), "off: 100.0 ms a token with it, 80.0 without");
 }
 
@@ -54,30 +56,25 @@ TEST(ReadAhead, TriesAgainLater) {
   EXPECT_TRUE(ahead.on());
 }
 
-// Tokens of 100 ms with read-ahead and 80 without, until the next trial begins.
-int tokens_kept(ReadAhead& ahead, uint64_t& now) {
-  int n = 0;
-  while (decode(ahead, 1, now, 100, 80) == 0) ++n;
-  decode(ahead, kTrial - 1, now, 100, 80);
-  return n;
-}
-
-// The first trial may have met a cache that fills, or memory that is touched for the first time.
-TEST(ReadAhead, WhatTrialsAgreeOnIsKeptLonger) {
+TEST(ReadAhead, TriesMoreRarelyInTime) {
   ReadAhead ahead(ReadAheadChoice::automatic);
   uint64_t now = 1000;
-  decode(ahead, kTrial, now, 100, 80);
-  int last = 0;
-  for (int expected = ReadAhead::kFirstKept; expected < ReadAhead::kMostKept; expected *= 2) {
-    last = tokens_kept(ahead, now);
-    EXPECT_NEAR(last, expected, 1);
+  decode(ahead, 20'000, now, 50, 80);
+  EXPECT_GE(decode(ahead, 20'000, now, 50, 80), 20'000 - 20 * kTrial / 2);
+}
+
+// A step of four takes longer than one of one, whatever is read ahead.
+TEST(ReadAhead, StepsOfEachNumberOfSequencesAreComparedAmongEachOther) {
+  ReadAhead ahead(ReadAheadChoice::automatic);
+  uint64_t now = 1000;
+  for (int turn = 0; turn < 2 * ReadAhead::kTurns; ++turn) {
+    const bool one = turn % 2 == 0;
+    decode(ahead, ReadAhead::kTokensPerTurn, now, one ? 80 : 400, one ? 100 : 300, one ? 1 : 4);
   }
-  for (int i = 0; i < 2; ++i) EXPECT_NEAR(tokens_kept(ahead, now), ReadAhead::kMostKept, 1);
-  EXPECT_LT(last, ReadAhead::kMostKept);
-  // Another verdict is as new as the first.
-  decode(ahead, ReadAhead::kMostKept + kTrial + 2, now, 80, 100);
-  ASSERT_TRUE(ahead.on());
-  decode(ahead, ReadAhead::kFirstKept + kTrial, now, 100, 80);
+  decode(ahead, 1, now, 80, 100);
+  EXPECT_EQ(ahead.verdict(), "off: 400.0 ms a step of 4 with it, 300.0 without");
+  EXPECT_TRUE(ahead.on());
+  decode(ahead, 1, now, 400, 300, 4);
   EXPECT_FALSE(ahead.on());
 }
 
@@ -85,7 +82,7 @@ TEST(ReadAhead, APromptIsNoToken) {
   ReadAhead ahead(ReadAheadChoice::automatic);
   uint64_t now = 1000;
   for (int i = 0; i < kTrial; ++i) {
-    ahead.begin_token(now, false);
+    ahead.begin_step(now, kGuessedRows + 1);
     now += 1'000'000'000;
   }
   EXPECT_EQ(ahead.verdict(), "tried");
