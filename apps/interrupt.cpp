@@ -3,6 +3,8 @@
 #include <csignal>
 #include <initializer_list>
 
+#include "terminal.h"
+
 namespace flashmoe {
 namespace {
 
@@ -21,6 +23,7 @@ void catch_interrupts() {
   action.sa_handler = note_interrupt;
   action.sa_flags = SA_RESTART;  // reads and writes under way go on
   sigemptyset(&action.sa_mask);
+  give_up_writing_when(interrupted);
   for (const int signal : {SIGINT, SIGTERM}) {
     struct sigaction before = {};
     sigaction(signal, nullptr, &before);

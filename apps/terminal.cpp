@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <climits>
 #include <cmath>
 #include <cstring>
 #include <span>
@@ -23,16 +25,14 @@ namespace {
 
 constexpr uint64_t kRedrawNs = 100'000'000;
 constexpr double kLeastSeconds = 0.5;  // before the time left is told
+constexpr int kGlanceMs = 100;         // between two looks at whether a reader is to be given up
+
+bool (*give_up)() = [] { return false; };
 
 uint64_t clock_ns() {
   return static_cast<uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
           .count());
-}
-
-size_t terminal_columns(int descriptor) {
-  winsize size = {};
-  return ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
 // "  12 s left", once the rate means something.
@@ -75,17 +75,30 @@ void hold_standard_descriptors() {
 
 bool is_terminal(int descriptor) { return isatty(descriptor) == 1; }
 
+int terminal_columns(int descriptor) {
+  winsize size = {};
+  return ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+void give_up_writing_when(bool (*wanted)()) { give_up = wanted; }
+
 bool write_all(int descriptor, std::string_view bytes, std::string_view name) {
+  struct stat status = {};
+  const bool can_wait = fstat(descriptor, &status) == 0 && !S_ISREG(status.st_mode);
+  // Of a pipe that is ready, so much is written without waiting, where no signal handler would be heard.
+  const size_t most = can_wait ? PIPE_BUF : bytes.size();
   while (!bytes.empty()) {
-    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
+    pollfd ready = {descriptor, POLLOUT, 0};
+    if (can_wait && poll(&ready, 1, kGlanceMs) <= 0) {  // also when a signal came
+      if (give_up()) return false;
+      continue;
+    }
+    const ssize_t written = ::write(descriptor, bytes.data(), std::min(most, bytes.size()));
     if (written >= 0) {
       bytes.remove_prefix(static_cast<size_t>(written));
-    } else if (errno == EAGAIN) {
-      pollfd ready = {descriptor, POLLOUT, 0};
-      poll(&ready, 1, -1);
     } else if (errno == EPIPE) {
       return false;
-    } else if (errno != EINTR) {
+    } else if (errno != EINTR && errno != EAGAIN) {
       throw Error(Fault::io, fmt::format("cannot write to {}: {}", name, std::strerror(errno)));
     }
   }
@@ -147,7 +160,7 @@ void ProgressLine::show(const Progress& progress) {
   shown_ns_ = now;
   visible_ = true;
   std::string line = progress_text(progress);
-  line.resize(std::min(line.size(), terminal_columns(STDERR_FILENO) - 1));
+  line.resize(std::min(line.size(), static_cast<size_t>(terminal_columns(STDERR_FILENO) - 1)));
   write_error("\r" + line + "\033[K");
 }
 

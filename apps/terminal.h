@@ -13,8 +13,12 @@ namespace flashmoe {
 void hold_standard_descriptors();
 
 bool is_terminal(int descriptor);
+int terminal_columns(int descriptor);  // 80 where it is not known
 
-// Writes every byte, or throws Error{io} with `name` and the reason; false when the reader has gone.
+// From here on, writes to readers who take nothing are given up when `wanted` says so. It is called often.
+void give_up_writing_when(bool (*wanted)());
+
+// Writes every byte, or throws Error{io} with `name` and the reason; false when the reader has gone, or was given up.
 bool write_all(int descriptor, std::string_view bytes, std::string_view name);
 
 // To standard error; a failure to write is not a failure of the run.
@@ -26,7 +30,7 @@ std::string fitted(std::string_view line);
 // Unbuffered: each piece is seen at once.
 class StandardOutput {
  public:
-  bool write(std::string_view text);  // false once the reader has gone
+  bool write(std::string_view text);  // false once the reader has gone, or was given up
   bool open() const { return open_; }
   // Ends the last line, unless nothing was written or it has ended.
   void end_line();

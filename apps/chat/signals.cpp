@@ -5,6 +5,8 @@
 
 #include <csignal>
 
+#include "terminal.h"
+
 namespace flashmoe {
 namespace {
 
@@ -44,6 +46,7 @@ void handle(int signal) {
 }  // namespace
 
 void catch_chat_signals() {
+  give_up_writing_when(interrupt_pending);
   handle(SIGINT);
   handle(SIGTERM);
   handle(SIGHUP);

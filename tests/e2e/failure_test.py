@@ -1,4 +1,5 @@
 """What the world does to a program: broken models, too little memory, full disks, closed pipes, signals."""
+import fcntl
 import json
 import os
 import resource
@@ -257,6 +258,36 @@ class Signals(Case):
         self.assertEqual(process.returncode, 0, err)
         self.assertEqual(out, b"")
         self.assertIn(b"interrupted", err)
+
+    def test_interrupt_while_nobody_reads(self):
+        """One is enough, though what was written has nowhere to go."""
+        for command, question in ((["run", "-p", QUESTION], b""), (["chat", "--no-save", "--no-sessions"], QUESTION.encode() + b"\n"),
+                                  (["serve", "--port", "0"], b"")):
+            unread, full = os.pipe()
+            fcntl.fcntl(full, fcntl.F_SETPIPE_SZ, 4096)
+            os.write(full, b"x" * 4096)
+            stream = {"stderr": full, "stdout": subprocess.DEVNULL} if command[0] == "serve" else {"stdout": full, "stderr": subprocess.DEVNULL}
+            process = subprocess.Popen([BINARY, *command], stdin=subprocess.PIPE, **stream)
+            process.stdin.write(question)
+            process.stdin.flush()
+            self.wait_until_idle(process)
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(process.wait(PATIENCE), 0, command)
+            process.stdin.close()
+            os.close(unread)
+            os.close(full)
+
+    def wait_until_idle(self, process):
+        """It has started, and does nothing any more."""
+        def ticks():
+            with open(f"/proc/{process.pid}/stat", encoding="ascii") as status:
+                return sum(map(int, status.read().rsplit(")", 1)[1].split()[11:13]))
+        deadline = time.monotonic() + PATIENCE
+        before = -1
+        while (now := ticks()) != before or now < 5:
+            self.assertLess(time.monotonic(), deadline)
+            before = now
+            time.sleep(0.5)
 
     def test_second_interrupt_kills(self):
         process = start("run", "--raw", "--prefill-chunk", 4096, "-p", "The sun is a star. " * 800, *SLOW)
