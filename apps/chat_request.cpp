@@ -3,26 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "flashmoe/error.h"
+#include "json.h"
 
 namespace flashmoe {
-namespace {
-
-using Json = nlohmann::ordered_json;  // tools keep their order of keys
-
-constexpr int kDeepest = 100;
-
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
-// Whoever writes JSON out again recurses: what is nested without end is refused while it is read.
-bool shallow(int depth, Json::parse_event_t, const Json&) {
-  if (depth <= kDeepest) return true;
-  throw Error(Fault::input, fmt::format("the request is nested more than {} levels deep", kDeepest));
-}
-
-}  // namespace
 
 ChatRequest ask(const std::string& prompt, const std::string& system, bool no_think) {
   Json messages = Json::array();
@@ -36,13 +21,15 @@ ChatRequest ask(const std::string& prompt, const std::string& system, bool no_th
 ChatRequest read_request(const std::string& text, const std::string& name, bool no_think) {
   Json request;
   try {
-    request = Json::parse(text, shallow);
+    request = parse_json(text);
   } catch (const Json::parse_error& error) {
     const size_t end = std::min(error.byte > 0 ? error.byte - 1 : 0, text.size());
     const auto stop = text.begin() + static_cast<std::ptrdiff_t>(end);
     const auto line = std::count(text.begin(), stop, '\n') + 1;
     const size_t line_start = end == 0 ? 0 : text.rfind('\n', end - 1) + 1;  // npos + 1 is the start
     throw Error(Fault::input, fmt::format("{}: line {}, column {}: not valid JSON", name, line, end - line_start + 1));
+  } catch (const Error& error) {
+    throw Error(Fault::input, fmt::format("{}: {}", name, error.what()));
   }
   if (!request.is_object() || !request.contains("messages") || !request["messages"].is_array()) {
     throw Error(Fault::input, name + ": an object with a list of \"messages\" is expected");

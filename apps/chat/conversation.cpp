@@ -35,8 +35,6 @@ bool well_formed(const Json& message) {
 
 }  // namespace
 
-std::string dump(const Json& json, int indent) { return json.dump(indent, ' ', false, Json::error_handler_t::replace); }
-
 Conversation::Conversation(Json messages) : messages_(std::move(messages)) {
   if (!messages_.is_array() || !std::all_of(messages_.begin(), messages_.end(), well_formed)) {
     throw Error(Fault::input, "a list of messages with role and content is expected");

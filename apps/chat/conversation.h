@@ -1,13 +1,12 @@
 // The messages of a chat, in OpenAI's shape.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-namespace flashmoe {
+#include "json.h"
 
-using Json = nlohmann::ordered_json;
+namespace flashmoe {
 
 struct ToolCall {
   std::string id, name, arguments;  // arguments: JSON as the model wrote it
@@ -55,8 +54,5 @@ class Conversation {
   size_t last_question() const;  // messages_.size(): none
   Json messages_;                // [{role, content, ...}]
 };
-
-// JSON whatever bytes are in its texts: what is not UTF-8 becomes U+FFFD.
-std::string dump(const Json& json, int indent = -1);
 
 }  // namespace flashmoe

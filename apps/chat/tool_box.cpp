@@ -23,9 +23,14 @@ Json text_parameters(const std::vector<std::pair<const char*, const char*>>& par
   return {{"type", "object"}, {"properties", properties}, {"required", required}};
 }
 
-// Discarded where the model wrote no JSON.
+// Discarded where the model wrote no JSON, or some that is nested without end.
 Json arguments_of(const ToolCall& call) {
-  return call.arguments.empty() ? Json::object() : Json::parse(call.arguments, nullptr, false);
+  if (call.arguments.empty()) return Json::object();
+  try {
+    return parse_json(call.arguments);
+  } catch (const std::exception&) {
+    return Json::value_t::discarded;
+  }
 }
 
 std::string text_of(const Json& arguments, const char* name) {

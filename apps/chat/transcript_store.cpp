@@ -23,7 +23,6 @@ namespace {
 
 constexpr int kVersion = 1;
 constexpr const char* kSuffix = ".json";
-constexpr int kDeepest = 64;
 
 // With all folders on its way, each for its owner only.
 void make_folder(const std::string& path) {
@@ -36,13 +35,8 @@ void make_folder(const std::string& path) {
   }
 }
 
-bool shallow(int depth, Json::parse_event_t, const Json&) {
-  if (depth > kDeepest) throw Error(Fault::input, "is nested too deep");
-  return true;
-}
-
 Transcript read(const std::string& text) {
-  const Json json = Json::parse(text, shallow);
+  const Json json = parse_json(text);
   if (!json.is_object() || json.value("version", 0) != kVersion) {
     throw Error(Fault::input, fmt::format("is not a chat of version {}", kVersion));
   }

@@ -4,28 +4,25 @@
 
 #include <cmath>
 
+#include "flashmoe/error.h"
+
 namespace flashmoe {
 namespace {
 
-constexpr int kDeepest = 100;
-
-// Whoever writes JSON out again recurses: what is nested without end is refused while it is read.
-bool shallow(int depth, Json::parse_event_t, const Json&) {
-  if (depth <= kDeepest) return true;
-  throw ApiError(400, fmt::format("the request is nested more than {} levels deep", kDeepest));
-}
+constexpr size_t kLongestReason = 200;  // it may quote what was sent
 
 }  // namespace
-
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 Json parse_object(std::string_view body) {
   Json json;
   try {
-    json = Json::parse(body, shallow);
+    json = parse_json(body);
+  } catch (const Error& error) {
+    throw ApiError(400, std::string("the request ") + error.what());
   } catch (const Json::exception& error) {
     std::string reason = error.what();
     if (const size_t end = reason.find("] "); end != std::string::npos) reason = reason.substr(end + 2);
+    if (reason.size() > kLongestReason) reason = reason.substr(0, kLongestReason) + "...";
     throw ApiError(400, "the request is not valid JSON: " + reason);
   }
   if (!json.is_object()) throw ApiError(400, "the request must be a JSON object");
@@ -34,9 +31,9 @@ Json parse_object(std::string_view body) {
 
 Json parse_argument_object(std::string_view text) {
   try {
-    Json json = Json::parse(text, shallow);
+    Json json = parse_json(text);
     return json.is_object() ? json : Json(nullptr);
-  } catch (const Json::exception&) {
+  } catch (const std::exception&) {
     return nullptr;
   }
 }
@@ -79,7 +76,7 @@ std::optional<double> RequestFields::number(const char* name, double least, doub
   if (value == nullptr) return {};
   const double number = value->is_number() ? value->get<double>() : NAN;
   if (!(number >= least && number <= most)) {
-    const bool open = most >= static_cast<double>(std::numeric_limits<int>::max());
+    const bool open = most >= static_cast<double>(std::numeric_limits<int>::max()) && !(number > most);
     complain(name,
              open ? fmt::format("a number of {} or more", least) : fmt::format("a number from {} to {}", least, most));
   }

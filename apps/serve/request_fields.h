@@ -4,19 +4,14 @@
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "json.h"
 #include "serve/api_error.h"
 
 namespace flashmoe {
-
-using Json = nlohmann::ordered_json;  // tools and schemas keep their order of keys
-
-// Compact; bytes that are not UTF-8 become U+FFFD.
-std::string dump(const Json& json);
 
 // An object, nested at most 100 levels deep. Throws ApiError 400.
 Json parse_object(std::string_view body);

@@ -103,6 +103,9 @@ TEST_F(ToolBoxTest, WrongCallsAreExplained) {
   EXPECT_EQ(complaint(call("delete", Json::object())), "error: there is no tool named delete");
   EXPECT_EQ(complaint({"id", "bash", "{not json"}), "error: the arguments are not a JSON object");
   EXPECT_EQ(complaint({"id", "bash", "[]"}), "error: the arguments are not a JSON object");
+  const std::string deep = R"({"command": )" + std::string(500'000, '[') + std::string(500'000, ']') + "}";
+  EXPECT_EQ(complaint({"id", "bash", deep}), "error: the arguments are not a JSON object");
+  EXPECT_EQ(tools_->shown({"id", "bash", deep}), "bash: " + deep);
   EXPECT_EQ(complaint(call("bash", Json::object())), "error: the argument command is missing");
   EXPECT_EQ(complaint(call("bash", {{"command", 3}})), "error: the argument command is not of type string");
   EXPECT_EQ(complaint(call("bash", {{"command", "ls"}})), "none");
