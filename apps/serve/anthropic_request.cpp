@@ -87,9 +87,8 @@ void read_tools(const RequestFields& fields, ChatPrompt& prompt) {
   for (size_t i = 0; tools != nullptr && i < tools->size(); ++i) {
     const RequestFields tool((*tools)[i], fmt::format("tools[{}].", i));
     tool.word("type", {"custom"});
-    const auto schema = tool.object("input_schema");
-    if (!schema) bad_request(tool.at("input_schema"), "a JSON schema is expected");
-    prompt.add_tool(tool.required_text("name"), tool.text("description"), &schema->json());
+    if (!tool.has("input_schema")) bad_request(tool.at("input_schema"), "a JSON schema is expected");
+    prompt.add_tool(tool, "input_schema");
   }
 }
 
@@ -109,6 +108,8 @@ void read_tool_choice(const RequestFields& fields, ChatPrompt& prompt, Request& 
 // Thinking is off unless asked for, as this API has it.
 void read_thinking(const RequestFields& fields, ChatPrompt& prompt, Request& request) {
   prompt.think(false);
+  const auto config = fields.object("output_config");
+  const auto effort = config ? config->word("effort", {"low", "medium", "high", "xhigh", "max"}) : std::nullopt;
   const auto thinking = fields.object("thinking");
   if (!thinking) return;
   thinking->required_text("type");
@@ -119,11 +120,7 @@ void read_thinking(const RequestFields& fields, ChatPrompt& prompt, Request& req
     if (!budget) bad_request("thinking.budget_tokens", "a number is expected");
     request.max_thinking_tokens = *budget;
   }
-  const auto config = fields.object("output_config");
-  if (type != "adaptive" || !config) return;
-  if (const auto effort = config->word("effort", {"low", "medium", "high", "xhigh", "max"})) {
-    apply_effort(*effort, prompt, request);
-  }
+  if (type == "adaptive" && effort) apply_effort(*effort, prompt, request);
 }
 
 Constraint read_format(const RequestFields& fields) {
@@ -156,6 +153,9 @@ MessagesRequest read_messages_request(std::string_view body, bool counting) {
   read_stop(fields, "stop_sequences", request.generate);
   read_max_tokens(fields, {"max_tokens"}, request.generate);
   if (!counting && request.generate.max_tokens == 0) bad_request("max_tokens", "a number of 1 or more is expected");
+  if (!counting && fields.find("messages")->back()["role"] == "assistant") {
+    bad_request("messages", "the last one must be the user's: answers that are begun by the request are not supported");
+  }
   out.stream = fields.boolean("stream").value_or(false);
   prompt.write_to(request);
   return out;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "flashmoe/error.h"
+#include "flashmoe/service.h"
 #include "serve/request_fields.h"
 
 namespace flashmoe {
@@ -30,6 +31,8 @@ ApiError api_error_of(const std::exception_ptr& thrown) {
     std::rethrow_exception(thrown);
   } catch (const ApiError& error) {
     return error;
+  } catch (const ContextExceeded& error) {
+    return {400, error.what(), {}, "context_length_exceeded"};
   } catch (const Error& error) {
     return {status_of(error.fault()), error.what(), {}, error.fault() == Fault::busy ? "queue_full" : ""};
   } catch (const std::bad_alloc&) {

@@ -3,16 +3,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 
 namespace flashmoe {
 namespace {
 
 constexpr int64_t kLowEffort = 512, kMediumEffort = 2048;
+constexpr size_t kLongestToolName = 128;
 
 void join(Json& turn, const char* name, const std::string& text) {
   if (text.empty()) return;
   const std::string before = turn.contains(name) && turn[name].is_string() ? turn[name].get<std::string>() : "";
   turn[name] = before.empty() ? text : before + "\n\n" + text;
+}
+
+bool is_tool_name(const std::string& name) {
+  return !name.empty() && name.size() <= kLongestToolName && std::all_of(name.begin(), name.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("_-.:/").find(c) != std::string_view::npos;
+  });
 }
 
 }  // namespace
@@ -46,13 +55,21 @@ void ChatPrompt::add_tool_result(const std::string& call_id, const std::string& 
   messages_.push_back({{"role", "tool"}, {"tool_call_id", call_id}, {"content", text}});
 }
 
-void ChatPrompt::add_tool(const std::string& name, const std::optional<std::string>& description,
-                          const Json* parameters) {
+void ChatPrompt::add_tool(const RequestFields& tool, const char* parameters) {
+  const std::string name = tool.required_text("name");
+  if (!is_tool_name(name)) {
+    bad_request(tool.at("name"), fmt::format("1 to {} letters, digits and _-.:/ are expected", kLongestToolName));
+  }
+  if (has_tool(name)) bad_request(tool.at("name"), fmt::format("there are two tools named '{}'", name));
   Json function = {{"name", name}};
-  if (description) function["description"] = *description;
-  function["parameters"] =
-      parameters != nullptr ? *parameters : Json{{"type", "object"}, {"properties", Json::object()}};
+  if (const auto description = tool.text("description")) function["description"] = *description;
+  const auto schema = tool.object(parameters);
+  function["parameters"] = schema ? schema->json() : Json{{"type", "object"}, {"properties", Json::object()}};
   tools_.push_back({{"type", "function"}, {"function", function}});
+}
+
+bool ChatPrompt::has_tool(const std::string& name) const {
+  return std::any_of(tools_.begin(), tools_.end(), [&](const Json& tool) { return tool["function"]["name"] == name; });
 }
 
 void ChatPrompt::choose_tool(ToolChoice choice, const std::string& name, const char* field) {
@@ -61,9 +78,7 @@ void ChatPrompt::choose_tool(ToolChoice choice, const std::string& name, const c
   if (tools_.empty()) bad_request(field, "a call is demanded, but the request has no tools");
   constraint_.kind = Constraint::Kind::tool_call;
   if (choice == ToolChoice::required) return;
-  const bool known =
-      std::any_of(tools_.begin(), tools_.end(), [&](const Json& tool) { return tool["function"]["name"] == name; });
-  if (!known) bad_request(field, fmt::format("'{}' is none of the request's tools", name));
+  if (!has_tool(name)) bad_request(field, fmt::format("'{}' is none of the request's tools", name));
   constraint_.tool = name;
 }
 

@@ -21,8 +21,9 @@ class ChatPrompt {
   void add_assistant(const std::string& text, const std::string& thinking, Json calls);
   void add_tool_result(const std::string& call_id, const std::string& text);
 
-  // `parameters`: a JSON schema or null.
-  void add_tool(const std::string& name, const std::optional<std::string>& description, const Json* parameters);
+  // Its "name" and "description", and a JSON schema in the field `parameters`, if there is one. Throws ApiError 400 for
+  // a name that no API has, or that another tool has.
+  void add_tool(const RequestFields& tool, const char* parameters);
   // After all tools. Throws ApiError 400 for a name that is no tool of the request, or a choice without tools.
   void choose_tool(ToolChoice choice, const std::string& name, const char* field);
 
@@ -36,6 +37,8 @@ class ChatPrompt {
   void write_to(Request& request) const;
 
  private:
+  bool has_tool(const std::string& name) const;
+
   Json messages_ = Json::array(), tools_ = Json::array(), extra_ = Json::object();
   Constraint constraint_;
   bool leading_ = true;  // only system turns so far

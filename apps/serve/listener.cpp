@@ -265,7 +265,7 @@ void Listener::answer_broken_head(Connection& connection) {
   const auto trouble = connection.trouble();
   if (trouble != Connection::Trouble::too_long && trouble != Connection::Trouble::too_slow) return;
   const char* status =
-      trouble == Connection::Trouble::too_slow ? "408 Request Timeout" : "431 Request Header RequestFields Too Large";
+      trouble == Connection::Trouble::too_slow ? "408 Request Timeout" : "431 Request Header Fields Too Large";
   const std::string text = fmt::format("HTTP/1.1 {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", status);
   connection.write(text.data(), text.size());
 }

@@ -10,7 +10,6 @@ namespace flashmoe {
 namespace {
 
 constexpr int64_t kMostChoices = 16;
-constexpr int64_t kMostLogprobs = 20;
 
 std::string content_of(const RequestFields& message) {
   const Json* content = message.find("content");
@@ -61,9 +60,7 @@ void read_tools(const RequestFields& fields, ChatPrompt& prompt) {
     tool.word("type", {"function"});
     const auto function = tool.object("function");
     if (!function) bad_request(tool.at("function"), "an object is expected");
-    const auto parameters = function->object("parameters");
-    prompt.add_tool(function->required_text("name"), function->text("description"),
-                    parameters ? &parameters->json() : nullptr);
+    prompt.add_tool(*function, "parameters");
   }
 }
 

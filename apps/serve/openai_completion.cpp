@@ -8,7 +8,6 @@ namespace {
 
 constexpr int64_t kMostChoices = 16;
 constexpr size_t kMostPrompts = 64;
-constexpr int64_t kMostLogprobs = 20;
 constexpr int kUsualTokens = 16;  // as this API has it
 
 class Completion : public Exchange {
@@ -82,6 +81,7 @@ Completion::Completion(std::string_view body, const Served& served) : model_(ser
   echo_ = fields.boolean("echo").value_or(false);
   asked_.stream = fields.boolean("stream").value_or(false);
   if (const auto options = fields.object("stream_options")) {
+    if (!asked_.stream) bad_request("stream_options", "stream must be true");
     include_usage_ = options->boolean("include_usage").value_or(false);
   }
   const auto likeliest = fields.integer("logprobs", 0, kMostLogprobs);

@@ -1,6 +1,7 @@
 #include "serve/openai_responses.h"
 
 #include "serve/openai_responses_request.h"
+#include "serve/openai_shapes.h"
 
 namespace flashmoe {
 namespace {
@@ -27,7 +28,7 @@ class Response : public Exchange {
   Json response(const char* status) const;
   std::string tell(const char* type, Json fields);
   std::string open(Kind kind, const AnswerEvent& event);
-  std::string grow(const std::string& text);
+  std::string grow(const AnswerEvent& event);
   std::string close();
   std::string finish();
   const char* final_status() const { return answer_.cut() ? "incomplete" : "completed"; }
@@ -40,6 +41,7 @@ class Response : public Exchange {
   Json item_;                   // open
   Kind kind_ = Kind::done;      // of it; done: none is open
   std::string text_;            // of it
+  Json logprobs_;               // of it
   int call_ = -1;
   bool finished_ = false;
   int64_t sequence_ = 0;
@@ -53,8 +55,8 @@ Json usage_of(const Usage& usage) {
           {"total_tokens", usage.prompt_tokens + usage.answer_tokens}};
 }
 
-Json output_text(const std::string& text) {
-  return {{"type", "output_text"}, {"text", text}, {"annotations", Json::array()}, {"logprobs", Json::array()}};
+Json output_text(const std::string& text, const Json& logprobs) {
+  return {{"type", "output_text"}, {"text", text}, {"annotations", Json::array()}, {"logprobs", logprobs}};
 }
 
 Json Response::response(const char* status) const {
@@ -82,6 +84,7 @@ std::string Response::open(Kind kind, const AnswerEvent& event) {
   std::string out = close();
   kind_ = kind;
   text_.clear();
+  logprobs_ = Json::array();
   if (kind == Kind::thinking) {
     item_ = {{"id", new_id("rs_")},
              {"type", "reasoning"},
@@ -101,19 +104,20 @@ std::string Response::open(Kind kind, const AnswerEvent& event) {
   }
   out += tell("response.output_item.added", {{"output_index", items_.size()}, {"item", item_}});
   if (kind == Kind::tool_call) return out;
-  const Json part = kind == Kind::content ? output_text("") : Json{{"type", "reasoning_text"}, {"text", ""}};
+  const Json part = kind == Kind::content ? output_text("", logprobs_) : Json{{"type", "reasoning_text"}, {"text", ""}};
   return out + tell("response.content_part.added",
                     {{"item_id", item_["id"]}, {"output_index", items_.size()}, {"content_index", 0}, {"part", part}});
 }
 
-std::string Response::grow(const std::string& text) {
-  text_ += text;
+std::string Response::grow(const AnswerEvent& event) {
+  text_ += event.text;
   Json fields = {{"item_id", item_["id"]}, {"output_index", items_.size()}};
   if (kind_ != Kind::tool_call) fields["content_index"] = 0;
-  fields["delta"] = text;
+  fields["delta"] = event.text;
   if (kind_ == Kind::thinking) return tell("response.reasoning_text.delta", fields);
   if (kind_ == Kind::tool_call) return tell("response.function_call_arguments.delta", fields);
-  fields["logprobs"] = Json::array();
+  fields["logprobs"] = logprobs(event.tokens);
+  logprobs_.insert(logprobs_.end(), fields["logprobs"].begin(), fields["logprobs"].end());
   return tell("response.output_text.delta", fields);
 }
 
@@ -127,11 +131,11 @@ std::string Response::close() {
     item_["arguments"] = text_;
   } else {
     const bool thinking = kind_ == Kind::thinking;
-    const Json part = thinking ? Json{{"type", "reasoning_text"}, {"text", text_}} : output_text(text_);
+    const Json part = thinking ? Json{{"type", "reasoning_text"}, {"text", text_}} : output_text(text_, logprobs_);
     fields["content_index"] = 0;
     Json whole = fields;
     whole["text"] = text_;
-    if (!thinking) whole["logprobs"] = Json::array();
+    if (!thinking) whole["logprobs"] = logprobs_;
     out = tell(thinking ? "response.reasoning_text.done" : "response.output_text.done", whole);
     fields["part"] = part;
     out += tell("response.content_part.done", fields);
@@ -150,7 +154,7 @@ std::string Response::event(size_t, const AnswerEvent& event) {
   if (event.kind == Kind::done) return finish();
   std::string out;
   if (kind_ != event.kind || (kind_ == Kind::tool_call && call_ != event.call)) out = open(event.kind, event);
-  return out + grow(event.text);
+  return out + grow(event);
 }
 
 std::string Response::finish() {
@@ -169,8 +173,10 @@ std::string Response::failure(const ApiError& error) {
 // The same items, as if they had been streamed.
 std::string Response::whole(const std::vector<Collected>& choices) {
   const Collected& answer = choices.front();
-  const auto replay = [this](Kind kind, const std::string& text, int call, const CollectedCall& of) {
+  const auto replay = [this](Kind kind, const std::string& text, int call, const CollectedCall& of,
+                             const std::vector<SampledToken>& tokens) {
     AnswerEvent event;
+    event.tokens = tokens;
     event.kind = kind;
     event.text = text;
     event.call = call;
@@ -179,10 +185,10 @@ std::string Response::whole(const std::vector<Collected>& choices) {
     this->event(0, event);
   };
   answer_.reason = answer.reason;
-  if (!answer.thinking.empty()) replay(Kind::thinking, answer.thinking, 0, {});
-  if (!answer.content.empty()) replay(Kind::content, answer.content, 0, {});
+  if (!answer.thinking.empty()) replay(Kind::thinking, answer.thinking, 0, {}, {});
+  if (!answer.content.empty()) replay(Kind::content, answer.content, 0, {}, answer.content_tokens);
   for (size_t i = 0; i < answer.calls.size(); ++i) {
-    replay(Kind::tool_call, answer.calls[i].arguments, static_cast<int>(i), answer.calls[i]);
+    replay(Kind::tool_call, answer.calls[i].arguments, static_cast<int>(i), answer.calls[i], {});
   }
   AnswerEvent done;
   done.reason = answer.reason;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "serve/chat_prompt.h"
 #include "serve/openai_chat_request.h"
 #include "serve/sampling_fields.h"
@@ -81,8 +83,7 @@ void read_tools(const RequestFields& fields, ChatPrompt& prompt) {
     const RequestFields tool((*tools)[i], fmt::format("tools[{}].", i));
     tool.required_text("type");
     tool.word("type", {"function"});
-    const auto parameters = tool.object("parameters");
-    prompt.add_tool(tool.required_text("name"), tool.text("description"), parameters ? &parameters->json() : nullptr);
+    prompt.add_tool(tool, "parameters");
   }
 }
 
@@ -93,6 +94,16 @@ Constraint read_format(const RequestFields& fields) {
   format->required_text("type");
   const std::string type = *format->word("type", {"text", "json_object", "json_schema"});
   return json_constraint(type, format->find("schema"), format->at("schema"));
+}
+
+// Told where "include" names them, or where likeliest ones are asked for.
+void read_logprobs(const RequestFields& fields, Request& request) {
+  const auto likeliest = fields.integer("top_logprobs", 0, kMostLogprobs);
+  bool wanted = likeliest.value_or(0) > 0;
+  if (const Json* include = fields.array("include")) {
+    wanted = wanted || std::find(include->begin(), include->end(), "message.output_text.logprobs") != include->end();
+  }
+  if (wanted) request.n_logprobs = static_cast<int>(likeliest.value_or(0));
 }
 
 Json echo(const RequestFields& fields, const Request& request) {
@@ -142,6 +153,7 @@ ResponsesRequest read_responses_request(std::string_view body) {
   request.parallel_tool_calls = fields.boolean("parallel_tool_calls").value_or(true);
   read_sampling(fields, request.generate.sampling);
   read_max_tokens(fields, {"max_output_tokens"}, request.generate);
+  read_logprobs(fields, request);
   prompt.write_to(request);
   out.stream = fields.boolean("stream").value_or(false);
   out.echoed = echo(fields, request);

@@ -43,15 +43,19 @@ const char* finish_reason(const Collected& answer) {
   return answer.calls.empty() ? "stop" : "tool_calls";
 }
 
-Json chat_logprobs(const std::vector<SampledToken>& tokens) {
-  Json content = Json::array();
+Json logprobs(const std::vector<SampledToken>& tokens) {
+  Json list = Json::array();
   for (const SampledToken& token : tokens) {
     Json entry = told(token.token);
     entry["top_logprobs"] = Json::array();
     for (const TokenLogprob& other : token.likeliest) entry["top_logprobs"].push_back(told(other));
-    content.push_back(entry);
+    list.push_back(entry);
   }
-  return {{"content", content}, {"refusal", nullptr}};
+  return list;
+}
+
+Json chat_logprobs(const std::vector<SampledToken>& tokens) {
+  return {{"content", logprobs(tokens)}, {"refusal", nullptr}};
 }
 
 Json completion_logprobs(const std::vector<SampledToken>& tokens, size_t offset) {

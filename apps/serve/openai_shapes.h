@@ -14,7 +14,9 @@ namespace flashmoe {
 void tell_usage(Json& json, const std::vector<Collected>& choices, size_t choices_per_prompt);
 // "stop", "length", "tool_calls"
 const char* finish_reason(const Collected& answer);
-// Chat's logprobs.
+// [{"token", "logprob", "bytes", "top_logprobs"}]
+Json logprobs(const std::vector<SampledToken>& tokens);
+// The same as chat has it.
 Json chat_logprobs(const std::vector<SampledToken>& tokens);
 // The legacy completions' logprobs; `offset` is where the first token's text begins.
 Json completion_logprobs(const std::vector<SampledToken>& tokens, size_t offset);

@@ -6,6 +6,8 @@
 
 namespace flashmoe {
 
+inline constexpr int64_t kMostLogprobs = 20;  // likeliest tokens, as OpenAI has it
+
 // temperature, top_p, top_k, min_p, penalties and seed. Temperature is 1 unless given, the seed random.
 void read_sampling(const RequestFields& fields, SamplingOptions& sampling);
 

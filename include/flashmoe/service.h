@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "flashmoe/engine.h"
+#include "flashmoe/error.h"
 #include "flashmoe/options.h"
 #include "flashmoe/session.h"
 #include "flashmoe/stats.h"
@@ -52,6 +53,12 @@ struct Request {
   bool parallel_tool_calls = true;   // false: the answer ends after one call
   int n_logprobs = -1;               // likeliest tokens told beside each one; 0: its own only; -1: none
   int64_t max_thinking_tokens = -1;  // then thinking is closed for the model; -1: as long as it likes
+};
+
+// A prompt that the context does not hold.
+class ContextExceeded : public Error {
+ public:
+  using Error::Error;
 };
 
 struct TokenLogprob {
@@ -133,8 +140,8 @@ class Service {
   // only the destructor may be called. Throws Error{io}.
   virtual void stop() = 0;
 
-  // Throws Error{input} for a request that cannot be answered (bad JSON, an empty prompt, one longer than the context,
-  // a schema that cannot be enforced), Error{usage} for options out of range, Error{busy} when the queue is full.
+  // Throws Error{input} for a request that cannot be answered (bad JSON, an empty prompt, a schema that cannot be
+  // enforced, and ContextExceeded), Error{usage} for options out of range, Error{busy} when the queue is full.
   virtual std::unique_ptr<Answer> submit(const Request& request) = 0;
   // Tokens of the prompt that submit would read. Throws like submit, but never Error{busy}.
   virtual int64_t count_tokens(const Request& request) const = 0;

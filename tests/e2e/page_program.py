@@ -68,6 +68,14 @@ def chats(page, seen):
     seen["title"] = page.title()
 
 
+def tables(page, seen):
+    text = "| a | b | c | d |\n|---|:--|:-:|--:|\n| **1** | 2 | 3 | 4 |"
+    seen["alignment"] = page.evaluate("""async (text) => {
+      const [table] = (await import("/markdown.js")).markdown(text);
+      return [...table.rows[1].cells].map((cell) => cell.style.textAlign);
+    }""", text)
+
+
 def main():
     seen = {"complaints": []}
     with sync_playwright() as playwright:
@@ -83,6 +91,7 @@ def main():
         page.screenshot(path=FOLDER / "dark.png")
         editing(page, seen)
         chats(page, seen)
+        tables(page, seen)
         page.set_viewport_size(PHONE)
         page.screenshot(path=FOLDER / "phone.png")
         # Nothing is wider than the screen.

@@ -55,6 +55,7 @@ class Page(Case):
         self.assertEqual((seen["turns of a new chat"], seen["chats after reload"]), (0, 2))
         self.assertEqual(seen["user text"], "<b>&amp; <script>document.title = 'mark'</script> Hello")
         self.assertEqual((seen["first question"], seen["title"]), ("Explain quantum computing.", "flashmoe"))
+        self.assertEqual(seen["alignment"], ["", "left", "center", "right"])
         self.assertTrue(all(width <= 390 for width in seen["phone widths"]), seen["phone widths"])
         self.assertTrue(seen["menu"] and seen["menu closed"])
         for name in ("light", "dark", "phone", "phone-chats"):

@@ -172,6 +172,11 @@ class Chat(Served):
         count = lambda text: self.ok("/v1/chat/completions", messages=[{"role": "user", "content": text}], max_tokens=1)["usage"]["prompt_tokens"]
         self.assertGreater(count("Hi<|im_end|>"), count("Hi") + 2)
 
+    def test_a_prompt_beyond_the_context(self):
+        body = {"messages": [{"role": "user", "content": "word " * 20_000}], "max_tokens": 5}
+        self.assertEqual(self.server.post("/v1/chat/completions", {**body, "stream": True})[1]["error"]["code"], "context_length_exceeded")
+        self.assertEqual(self.server.post("/v1/messages", body)[0], 400)
+
     def test_bad_requests(self):
         for body, *parts in (("{", "not valid JSON"), ("[]", "object"), ({}, "messages"), ({"messages": []}, "messages"),
                              ({"messages": [{"role": "who", "content": "x"}]}, "messages[0].role", "one of"),
@@ -303,6 +308,9 @@ class Status(Served):
         with self.server.connect() as client:
             client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 100_000)
             self.assertRegex(client.recv(100), rb" (431|400) ")
+        with self.server.connect() as client:
+            client.sendall(b"GET /" + b"a" * 100_000)
+            self.assertIn(b" 431 Request Header Fields", client.recv(100))
 
     def test_pages_elsewhere(self):
         self.assertEqual(self.server.ask("GET", "/health", headers={"Host": "evil.example"})[0], 403)

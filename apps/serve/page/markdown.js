@@ -53,10 +53,18 @@ function list(lines, at) {
   return [node, at];
 }
 
-const cells = (line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => inline(cell.trim()));
+const cells = (line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
+
+// "---", ":--", ":-:", "--:"
+const alignment = (cell = "") => (cell.endsWith(":") ? (cell.startsWith(":") ? "center" : "right") : cell.startsWith(":") ? "left" : "");
 
 function table(lines, at) {
-  const row = (name, line) => element("tr", ...cells(line).map((cell) => element(name, ...cell)));
+  const aligned = cells(lines[at + 1]).map(alignment);
+  const row = (name, line) => element("tr", ...cells(line).map((text, column) => {
+    const cell = element(name, ...inline(text));
+    cell.style.textAlign = aligned[column] ?? "";
+    return cell;
+  }));
   const node = element("table", row("th", lines[at]));
   for (at += 2; at < lines.length && lines[at].includes("|"); ++at) node.append(row("td", lines[at]));
   return [node, at];

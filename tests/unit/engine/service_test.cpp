@@ -197,6 +197,17 @@ TEST_F(ServiceTest, AFullQueueIsBusy) {
   EXPECT_EQ(read_all(*second).done.usage.answer_tokens, 4);
 }
 
+TEST_F(ServiceTest, WhoSeesAnAnswerEndFindsItsPlaceFree) {
+  ServiceOptions options;
+  options.n_parallel = 1;
+  options.n_waiting = 0;
+  const auto service = start(options);
+  for (int i = 0; i < 200; ++i) {
+    read_all(*service->submit(chat("Hello", 1)));  // Error{busy} if the one before still counts
+    ASSERT_EQ(service->stats().n_running, 0);
+  }
+}
+
 TEST_F(ServiceTest, RefusesWhatCannotBeAnswered) {
   const auto service = start();
   Request request;
@@ -206,6 +217,7 @@ TEST_F(ServiceTest, RefusesWhatCannotBeAnswered) {
   request = {};
   request.ids.assign(5000, 1);
   expect_error([&] { service->submit(request); }, Fault::input, {"the context holds 4096"});
+  EXPECT_THROW(service->submit(request), ContextExceeded);
   request = chat("Hello!");
   request.generate.sampling.top_p = 2;
   expect_error([&] { service->submit(request); }, Fault::usage, {"top_p"});

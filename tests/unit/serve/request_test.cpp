@@ -49,6 +49,63 @@ TEST(ChatRequest, NamesTheFieldAtFault) {
   }
 }
 
+// What reading the request complains about: the field and the message.
+template <typename Read>
+std::pair<std::string, std::string> complaint(const Read& read, const std::string& body) {
+  try {
+    read(body);
+  } catch (const ApiError& error) {
+    EXPECT_EQ(error.status, 400);
+    return {error.param, error.what()};
+  }
+  ADD_FAILURE() << body << " is accepted";
+  return {};
+}
+
+const auto kReadChat = [](const std::string& body) { read_chat_completion_request(body); };
+const auto kReadMessages = [](const std::string& body) { read_messages_request(body, false); };
+
+TEST(ChatRequest, ToolsHaveNamesOfTheirOwn) {
+  const auto tools = [](const std::string& list) {
+    return R"({"messages": [{"role": "user", "content": "x"}], "tools": [)" + list + "]}";
+  };
+  const auto tool = [](const std::string& name) {
+    return R"({"type": "function", "function": {"name": ")" + name + R"("}})";
+  };
+  read_chat_completion_request(tools(tool("a") + "," + tool("mcp:b/c.d-e_f")));
+  EXPECT_EQ(complaint(kReadChat, tools(tool("a") + "," + tool("a"))),
+            std::pair(std::string("tools[1].function.name"),
+                      std::string("tools[1].function.name: there are two tools named 'a'")));
+  for (const char* name : {"", "a b", "a\\n", "<tool>", "\\u00e4"}) {
+    EXPECT_EQ(complaint(kReadChat, tools(tool(name))).first, "tools[0].function.name");
+  }
+  EXPECT_EQ(complaint(kReadChat, tools(tool(std::string(129, 'a')))).first, "tools[0].function.name");
+}
+
+TEST(ChatRequest, ComplaintsNameTheRangeAndStayShort) {
+  const auto with = [](const std::string& field) {
+    return R"({"messages": [{"role": "user", "content": "x"}], )" + field + "}";
+  };
+  EXPECT_EQ(complaint(kReadChat, with(R"("max_tokens": 0)")).second, "max_tokens: a number of 1 or more is expected");
+  EXPECT_EQ(complaint(kReadChat, with(R"("max_tokens": 4294967296)")).second,
+            "max_tokens: a number from 1 to 2147483647 is expected");
+  EXPECT_LT(complaint(kReadChat, with("\"max_tokens\": " + std::string(100'000, '9'))).second.size(), 300U);
+}
+
+TEST(MessagesRequest, RefusesAnswersThatTheRequestBegins) {
+  EXPECT_EQ(complaint(kReadMessages, R"({"max_tokens": 7, "messages": [{"role": "user", "content": "u"},
+                                         {"role": "assistant", "content": "The answer is"}]})")
+                .first,
+            "messages");
+}
+
+TEST(MessagesRequest, EffortIsReadWithoutThinking) {
+  EXPECT_EQ(complaint(kReadMessages, R"({"max_tokens": 7, "messages": [{"role": "user", "content": "u"}],
+                                         "output_config": {"effort": "some"}})")
+                .first,
+            "output_config.effort");
+}
+
 TEST(MessagesRequest, BlocksBecomeTurns) {
   const auto read = read_messages_request(
       R"({"max_tokens": 7, "system": "s", "messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content":
@@ -60,6 +117,27 @@ TEST(MessagesRequest, BlocksBecomeTurns) {
       R"({"enable_thinking":false,"messages":[{"role":"system","content":"s"},{"role":"user","content":"u"},)"
       R"({"role":"assistant","content":"","reasoning_content":"t","tool_calls":[{"id":"1","type":"function",)"
       R"("function":{"name":"f","arguments":"{\"a\":1}"}}]},{"role":"tool","tool_call_id":"1","content":"Error: r"}]})");
+}
+
+TEST(Responses, LogprobsAreTold) {
+  AnswerEvent event = piece(AnswerEvent::Kind::content, "a");
+  event.tokens = {{{5, "a", -0.5F}, {{5, "a", -0.5F}}}};
+  const std::string body = R"({"input": "x", "include": ["message.output_text.logprobs"], "top_logprobs": 1})";
+  const auto streamed = read_response_request(body, kServed);
+  EXPECT_EQ(streamed->asked().requests[0].n_logprobs, 1);
+  streamed->begin(0);
+  std::string stream = streamed->event(0, event);
+  stream += streamed->event(0, AnswerEvent{});
+  Collected answer;
+  answer.add(event);
+  const Json whole = Json::parse(read_response_request(body, kServed)->whole({answer}));
+  const Json expected = Json::parse(R"([{"token": "a", "logprob": -0.5, "bytes": [97],
+                                         "top_logprobs": [{"token": "a", "logprob": -0.5, "bytes": [97]}]}])");
+  EXPECT_EQ(whole["output"][0]["content"][0]["logprobs"], expected);
+  size_t n_told = 0;  // in the delta, in the text's end, in the part's, in the item's, in the response
+  for (size_t at = 0; (at = stream.find(dump(expected), at)) != std::string::npos; ++at) ++n_told;
+  EXPECT_EQ(n_told, 5U);
+  EXPECT_EQ(read_response_request(R"({"input": "x"})", kServed)->asked().requests[0].n_logprobs, -1);
 }
 
 TEST(Responses, WholeHasTheItemsOfTheStream) {
