@@ -19,6 +19,7 @@
 
 #include "chat/shown_text.h"
 #include "chat/signals.h"
+#include "chat/styled_line.h"
 #include "terminal.h"
 
 namespace flashmoe {
@@ -215,9 +216,11 @@ struct LineEditor::Editor {
     if (common.size() > word.size()) {
       return el_insertstr(line, common.substr(word.size()).c_str()) == 0 ? CC_REFRESH : CC_ERROR;
     }
-    std::string list = "\r\n";
-    for (const std::string& candidate : words) list += harmless(candidate) + "  ";
-    write_all(STDOUT_FILENO, list + "\r\n", "standard output");
+    std::string list;
+    for (const std::string& candidate : words) list += (list.empty() ? "" : "  ") + harmless(candidate);
+    std::string out = "\r\n";
+    for (const Line& row : wrap({{kPlain, list}}, terminal_columns(STDOUT_FILENO) - 1)) out += ansi_text(row) + "\r\n";
+    write_all(STDOUT_FILENO, out, "standard output");
     return CC_REDISPLAY;
   }
 
@@ -285,7 +288,6 @@ LineEditor::Input LineEditor::read(const char* prompt) {
   Editor& self = *editor_;
   self.prompt = prompt;
   self.interrupted = self.gone = self.pasting = false;
-  take_interrupt();
   self.enter_paste_mode();
   self.take_keys();
   int n = 0;

@@ -98,6 +98,7 @@ void TerminalFace::end_turn() {
   status_.erase();
   if (quiet_) set_echo(true);
   quiet_ = false;
+  take_interrupt();  // it was for this turn
 }
 
 bool TerminalFace::stop_wanted() {
@@ -107,6 +108,7 @@ bool TerminalFace::stop_wanted() {
 
 void TerminalFace::status(const std::string& text) {
   if (answer_) return;  // below text that grows there is no place for it
+  if (show_think_) end_thoughts();
   const int columns = std::max(screen_.size().columns - 1, 10);
   status_.show({{{kDim, shortened(text, columns)}}});
 }
@@ -230,20 +232,29 @@ void TerminalFace::print(const std::string& text) {
 void TerminalFace::footer(const TurnTotals& totals) {
   if (totals.answer_tokens > 0) {
     write_out("\r\n");
-    note(footer_text(totals));
+    note(footer_text(totals, screen_.size().columns - 1));
   } else if (totals.reason == StopReason::interrupted) {
     note(show_reason(totals.reason));
   }
 }
 
-std::string footer_text(const TurnTotals& totals) {
+std::string footer_text(const TurnTotals& totals, int columns) {
   const auto count = [](int64_t n) { return show_count(static_cast<uint64_t>(n)); };
-  std::string text = count(totals.answer_tokens) + " tokens";
-  if (totals.decode_s > 0) text += fmt::format(", {:.1f} tok/s", totals.tok_per_s());
-  text += fmt::format(", first token {:.2f} s, prompt {} ({} known)", totals.ttft_s, count(totals.prompt_tokens),
-                      count(totals.cached_tokens));
-  if (totals.hit_rate) text += fmt::format(", hits {:.1f} %", 100 * *totals.hit_rate);
-  if (totals.reason != StopReason::end_of_turn) text += fmt::format("; {}", show_reason(totals.reason));
+  std::string text;
+  int taken = 0;  // of the last line
+  const auto add = [&](const std::string& part) {
+    const int width = columns_of(part);
+    const bool goes_on = taken > 0 && taken + 2 + width + 1 <= columns;  // with the comma before it and the one behind
+    if (taken > 0) text += goes_on ? ", " : ",\n";
+    taken = (goes_on ? taken + 2 : 0) + width;
+    text += part;
+  };
+  add(count(totals.answer_tokens) + " tokens");
+  if (totals.decode_s > 0) add(fmt::format("{:.1f} tok/s", totals.tok_per_s()));
+  add(fmt::format("first token {:.2f} s", totals.ttft_s));
+  add(fmt::format("prompt {} ({} known)", count(totals.prompt_tokens), count(totals.cached_tokens)));
+  if (totals.hit_rate) add(fmt::format("hits {:.1f} %", 100 * *totals.hit_rate));
+  if (totals.reason != StopReason::end_of_turn) add(show_reason(totals.reason));
   return text;
 }
 

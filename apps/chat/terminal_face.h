@@ -49,7 +49,7 @@ class TerminalFace : public Face {
   std::chrono::steady_clock::time_point thinking_since_;
 };
 
-// "128 tokens, 35.2 tok/s, first token 0.42 s, prompt 512 (480 known), hits 93.1 %"
-std::string footer_text(const TurnTotals& totals);
+// "128 tokens, 35.2 tok/s, first token 0.42 s, prompt 512 (480 known), hits 93.1 %", broken behind commas.
+std::string footer_text(const TurnTotals& totals, int columns);
 
 }  // namespace flashmoe

@@ -140,6 +140,7 @@ void TurnRunner::run(Conversation& conversation, const TurnOptions& options, con
       if (conversation.messages().back()["role"] == "user") conversation.undo();
       face_.note(round.stopped ? "stopped before an answer came; the question is taken back"
                                : "the model answered nothing; the question is taken back");
+      if (round.stopped) totals_.reason = StopReason::end_of_turn;  // told already
       break;
     }
     conversation.add_reply(reply);

@@ -115,6 +115,9 @@ class Typing(Connected):
         chat.send("ys\t")
         chat.line("Be brief.")
         self.assertIn("system: Be brief.", chat.prompt())
+        narrow = self.chat(server, columns=24)
+        narrow.send("/s\t")
+        narrow.expect("/save  /sessions\n/stats  /system\n")
 
     def test_control_c_clears_then_quits(self):
         chat = self.chat(self.serve(text_chunks("ok")))
@@ -182,6 +185,21 @@ class Typing(Connected):
         self.assertIn("let me see\nwell\n\nanswer", chat.prompt())
         self.assertIn("\x1b[0;2mlet me see", chat.raw)
         self.assertEqual(server.requests[1]["messages"][1]["reasoning_content"], "let me see\nwell")
+
+    def test_thoughts_before_a_call_stay(self):
+        thinking = [{"choices": [{"delta": {"reasoning_content": "I will look"}}]}]
+        server = self.serve(thinking + call_chunks("bash", {"command": "echo"}), text_chunks("done"))
+        chat = self.chat(server, "--show-think")
+        chat.line("x")
+        self.assertIn("I will look\n\ncalling bash", chat.prompt())  # what is told of a call is drawn over, the thought is not
+
+    def test_the_footer_breaks_between_its_parts(self):
+        server = self.serve(text_chunks("done"))
+        for columns, expected in ((80, "8 tokens, first token 0.00 s, prompt 20 (5 known)\n"),
+                                  (40, "8 tokens, first token 0.00 s,\nprompt 20 (5 known)\n")):
+            chat = self.chat(server, columns=columns)
+            chat.line("x")
+            self.assertIn(expected, re.sub(r"token [\d.]+ s", "token 0.00 s", chat.prompt()))
 
     def test_failures_are_told_and_the_chat_goes_on(self):
         server = self.serve((503, '{"error": {"message": "too busy"}}'),

@@ -2,6 +2,7 @@
 import json
 import re
 import stat
+import time
 import unittest
 
 from flashmoe_cli import BINARY, QUESTION, SLOW, SOURCE_DIR, Case, flashmoe
@@ -82,6 +83,15 @@ class Sessions(ChatCase):
         self.assertIn("interrupted", chat.prompt(30))
         self.assertGreater(len(self.transcripts()[0]["messages"][1]["content"]), 3)
         self.quit(chat)
+
+    def test_control_c_at_the_start(self):
+        """Whenever it comes, the chat ends."""
+        for delay in (0.005, 0.01, 0.02, 0.03, 0.05, 0.08):
+            chat = TerminalSession([BINARY, "chat"], **self.environment)
+            self.addCleanup(chat.close)
+            time.sleep(delay)
+            chat.interrupt()
+            chat.end()
 
     def test_no_save(self):
         chat = self.chat("--no-save", "-n", 3, *NO_THINK)

@@ -149,6 +149,7 @@ TEST_F(TurnTest, AQuestionWithoutAnyAnswerIsTakenBack) {
   EXPECT_EQ(n_kept_, 0);
   ASSERT_EQ(face_.notes.size(), 1U);
   EXPECT_NE(face_.notes[0].find("taken back"), std::string::npos);
+  EXPECT_EQ(face_.footers.at(0).reason, StopReason::end_of_turn);  // it was told once
 }
 
 TEST_F(TurnTest, CallsOfAStoppedAnswerAreNotRun) {
