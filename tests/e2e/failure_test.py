@@ -278,13 +278,17 @@ class Signals(Case):
             os.close(full)
 
     def wait_until_idle(self, process):
-        """It has started, and does nothing any more."""
+        """It catches interrupts, and does nothing any more."""
+        def catches():
+            with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
+                mask, = (line.split()[1] for line in status if line.startswith("SigCgt"))
+            return int(mask, 16) >> (signal.SIGINT - 1) & 1
         def ticks():
             with open(f"/proc/{process.pid}/stat", encoding="ascii") as status:
                 return sum(map(int, status.read().rsplit(")", 1)[1].split()[11:13]))
         deadline = time.monotonic() + PATIENCE
         before = -1
-        while (now := ticks()) != before or now < 5:
+        while (now := ticks()) != before or not catches():
             self.assertLess(time.monotonic(), deadline)
             before = now
             time.sleep(0.5)
