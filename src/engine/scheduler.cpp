@@ -27,8 +27,9 @@ Scheduler::Scheduler(const EngineParts& parts, const ServiceOptions& options)
       settler_(parts_) {
   const auto n = static_cast<size_t>(options.n_parallel);
   tokens_.reserve(static_cast<size_t>(parts_.session.forward.max_rows()));
-  runs_.reserve(n + 1);
+  runs_.reserve(n);
   decoding_.reserve(n);
+  readers_.reserve(n);
   ended_.reserve(n);
   parts_.session.forward.profile().on = true;
   parts_.session.forward.set_before_layer([this](int layer) { before_layer(layer); });
@@ -93,8 +94,8 @@ void Scheduler::run() {
       step();
     } catch (const Error& error) {
       if (stopping_) continue;  // the step was cut short on purpose: told below
-      if (reader_left()) {
-        reader_ = nullptr;  // dropped next, and its sequence with it
+      if (readers_left()) {
+        readers_.clear();  // dropped next, and their sequences with them
       } else if (error.fault() == Fault::interrupted) {
         fail_all(std::current_exception());
       } else {
@@ -180,55 +181,68 @@ std::unique_ptr<Sequence> Scheduler::empty_sequence() {
   return sequence;
 }
 
-void Scheduler::remember(RunningAnswer& reader, int64_t n_read) {
-  const std::span<const int32_t> ids = reader.prompt().ids;
-  const auto& stops = reader.prompt().stops;
-  const int64_t end = reader.sequence().n_tokens();
-  for (size_t i = 0; i < copies_.size(); ++i) {
-    const int64_t stop = end - n_read + copies_[i].n_rows;
-    store_.keep(ids.first(static_cast<size_t>(stop)), reader.sequence(), std::move(copied_[i]));
+void Scheduler::remember(Reader& reader) {
+  const std::span<const int32_t> ids = reader.answer->prompt().ids;
+  const auto& stops = reader.answer->prompt().stops;
+  Sequence& sequence = reader.answer->sequence();
+  const int64_t end = sequence.n_tokens();
+  for (size_t i = 0; i < reader.copies.size(); ++i) {
+    const int64_t stop = end - reader.n_rows + reader.copies[i].n_rows;
+    store_.keep(ids.first(static_cast<size_t>(stop)), sequence, std::move(reader.copied[i]));
   }
-  const bool copied = !copies_.empty() && copies_.back().n_rows == n_read;
+  const bool copied = !reader.copies.empty() && reader.copies.back().n_rows == reader.n_rows;
   if (copied || !std::binary_search(stops.begin(), stops.end(), end)) return;
-  store_.keep(ids.first(static_cast<size_t>(end)), reader.sequence());
+  store_.keep(ids.first(static_cast<size_t>(end)), sequence);
 }
 
-// Takes turns between those whose prompt is not read.
-RunningAnswer* Scheduler::next_reader() {
-  for (size_t i = 0; i < running_.size(); ++i) {
-    RunningAnswer& answer = *running_[(turn_ + i) % running_.size()];
+// Prompts that are short are read together, so that an expert which several of them pick is read once. Whose turn it
+// is takes what it needs of the chunk, and the others what is left.
+void Scheduler::add_readers() {
+  int64_t left = decoding_.empty() ? parts_.session.prefill_chunk : kShortChunk;
+  const size_t n = running_.size(), first = turn_;
+  for (size_t i = 0; i < n; ++i) {
+    RunningAnswer& answer = *running_[(first + i) % n];
     if (!answer.reading()) continue;
-    turn_ = (turn_ + i + 1) % running_.size();
-    return &answer;
+    left -= add_prefill(answer, left);
+    if (readers_.size() == 1) turn_ = (first + i + 1) % n;
   }
-  return nullptr;
 }
 
 // How many of the next n rows go into this step. It passes the reader's stops where there is memory for what is to be
 // remembered there, and else ends with the first.
-int64_t Scheduler::pass_stops(RunningAnswer& reader, int64_t n) {
-  const auto& stops = reader.prompt().stops;
-  const int64_t position = reader.sequence().n_tokens();
+int64_t Scheduler::pass_stops(Reader& reader, int64_t n) {
+  const auto& stops = reader.answer->prompt().stops;
+  const int64_t position = reader.answer->sequence().n_tokens();
   for (auto stop = std::upper_bound(stops.begin(), stops.end(), position); stop != stops.end(); ++stop) {
     const int64_t n_rows = *stop - position;
     if (n_rows > n) break;
-    std::optional<Buffer> room = store_.room_for_state(reader.sequence());
+    std::optional<Buffer> room = store_.room_for_state(reader.answer->sequence());
     if (!room) return n_rows;
-    copies_.push_back({n_rows, room->data()});
-    copied_.push_back(std::move(*room));
+    reader.copies.push_back({n_rows, room->data()});
+    reader.copied.push_back(std::move(*room));
   }
   return n;
 }
 
-// Chunks end with blocks of the delta rule, or with the prompt, whatever is beside them.
-int64_t Scheduler::add_prefill(RunningAnswer& reader) {
-  const std::span<const int32_t> unread = reader.unread();
-  const Sequence& sequence = reader.sequence();
-  const int64_t chunk = decoding_.empty() ? parts_.session.prefill_chunk : kShortChunk;
-  const int64_t n = pass_stops(reader, parts_.session.forward.blocks().step_rows(unread, sequence.n_in_block(), chunk));
-  runs_.push_back({&reader.sequence(), static_cast<int64_t>(tokens_.size()), n, sequence.n_tokens(), copies_});
-  tokens_.insert(tokens_.end(), unread.begin(), unread.begin() + n);
-  return n;
+// Adds at most so many rows, and returns how many. Chunks end with blocks of the delta rule, or with the prompt,
+// whatever is beside them.
+int64_t Scheduler::add_prefill(RunningAnswer& answer, int64_t most) {
+  const std::span<const int32_t> unread = answer.unread();
+  Sequence& sequence = answer.sequence();
+  const int64_t n = parts_.session.forward.blocks().step_rows(unread, sequence.n_in_block(), most);
+  if (n == 0) return 0;
+  Reader& reader = readers_.emplace_back();
+  reader.answer = &answer;
+  reader.n_rows = pass_stops(reader, n);
+  runs_.push_back({&sequence, static_cast<int64_t>(tokens_.size()), reader.n_rows, sequence.n_tokens(), reader.copies});
+  tokens_.insert(tokens_.end(), unread.begin(), unread.begin() + reader.n_rows);
+  return reader.n_rows;
+}
+
+// Whether a step is for nobody: its readers were cancelled, and no answer is beside them.
+bool Scheduler::readers_left() const {
+  return !readers_.empty() && decoding_.empty() &&
+         std::ranges::all_of(readers_, [](const Reader& reader) { return reader.answer->cancelled(); });
 }
 
 // One whose last step failed beside others: who has passed that place alone is among them again.
@@ -242,9 +256,8 @@ RunningAnswer* Scheduler::next_suspect() {
 void Scheduler::step() {
   tokens_.clear();
   runs_.clear();
-  copies_.clear();
-  copied_.clear();
   decoding_.clear();
+  readers_.clear();
   RunningAnswer* const alone = next_suspect();
   for (const auto& answer : running_) {
     if (answer->reading() || (alone != nullptr && answer.get() != alone)) continue;
@@ -252,26 +265,32 @@ void Scheduler::step() {
     tokens_.push_back(answer->unfed_id());
     decoding_.push_back(answer.get());
   }
-  reader_ = alone == nullptr ? next_reader() : alone->reading() ? alone : nullptr;
-  reader_rows_ = reader_ == nullptr ? 0 : add_prefill(*reader_);
+  if (alone == nullptr) {
+    add_readers();
+  } else if (alone->reading()) {
+    add_prefill(*alone, parts_.session.prefill_chunk);
+  }
   const uint64_t start_ns = now_ns();
   parts_.session.forward.step(Batch{tokens_, runs_});
-  take_results(reader_, reader_rows_);
-  count(seconds_since(start_ns), static_cast<int64_t>(decoding_.size()), std::exchange(reader_rows_, 0));
-  reader_ = nullptr;
+  take_results();
+  const auto n_decoded = static_cast<int64_t>(decoding_.size());
+  count(seconds_since(start_ns), n_decoded, static_cast<int64_t>(tokens_.size()) - n_decoded);
+  readers_.clear();
   end_answers();
 }
 
-void Scheduler::take_results(RunningAnswer* reader, int64_t n_read) {
+void Scheduler::take_results() {
   ended_.clear();
   const std::span<RunningAnswer* const> decoding = decoding_;
   for (size_t i = 0; i < decoding.size(); i += kLogitRows) {
     take_rows(static_cast<int64_t>(i), decoding.subspan(i, std::min<size_t>(kLogitRows, decoding.size() - i)));
   }
-  if (reader != nullptr) {
-    reader->tell_reading(n_read, 1);
-    remember(*reader, n_read);
-    if (!reader->reading()) take_rows(static_cast<int64_t>(decoding.size()) + n_read - 1, {&reader, 1});
+  auto end_row = static_cast<int64_t>(decoding.size());
+  for (Reader& reader : readers_) {
+    end_row += reader.n_rows;
+    reader.answer->tell_reading(reader.n_rows, 1);
+    remember(reader);
+    if (!reader.answer->reading()) take_rows(end_row - 1, {&reader.answer, 1});
   }
 }
 
@@ -322,8 +341,7 @@ void Scheduler::fail_one(RunningAnswer& answer, const std::exception_ptr& error)
 // A step that failed leaves every sequence in it undefined. They begin again, each alone up to where it was; only who
 // fails there once more ends.
 void Scheduler::recover(const std::exception_ptr& error) {
-  reader_ = nullptr;
-  reader_rows_ = 0;
+  readers_.clear();
   for (const Run& run : runs_) {
     const auto at = std::find_if(running_.begin(), running_.end(),
                                  [&](const auto& answer) { return &answer->sequence() == run.sequence; });
@@ -342,7 +360,7 @@ void Scheduler::recover(const std::exception_ptr& error) {
 }
 
 void Scheduler::fail_all(const std::exception_ptr& error) {
-  reader_ = nullptr;
+  readers_.clear();
   for (auto& answer : running_) {
     answer->fail(error);
     free_sequences_.push_back(answer->give_up_sequence());
@@ -361,9 +379,9 @@ void Scheduler::before_layer(int layer) {
   const auto& keep_going = parts_.session.keep_going;
   if (stopping_ || (keep_going && !keep_going())) fail(Fault::interrupted, "the service was interrupted");
   if (settler_.working() && wanted_) fail(Fault::interrupted, "somebody waits");
-  if (reader_ == nullptr) return;
-  if (reader_left()) fail(Fault::interrupted, "the request was cancelled");
-  reader_->tell_reading(reader_rows_, static_cast<double>(layer) / parts_.session.forward.config().n_layers);
+  if (readers_left()) fail(Fault::interrupted, "the request was cancelled");
+  const double part = static_cast<double>(layer) / parts_.session.forward.config().n_layers;
+  for (const Reader& reader : readers_) reader.answer->tell_reading(reader.n_rows, part);
 }
 
 void Scheduler::count(double seconds, int64_t n_decoded, int64_t n_read) {

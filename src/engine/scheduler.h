@@ -25,21 +25,27 @@ class Scheduler {
 
  private:
   using Answers = std::vector<std::unique_ptr<RunningAnswer>>;
+  // Rows of a prompt in a step.
+  struct Reader {
+    RunningAnswer* answer = nullptr;
+    int64_t n_rows = 0;
+    std::vector<StateCopy> copies;  // at its stops
+    std::vector<Buffer> copied;     // what they fill
+  };
   bool idle_work();
   bool settle();
   bool save_one();
   void admit();
   std::unique_ptr<Sequence> empty_sequence();
-  void remember(RunningAnswer& reader, int64_t n_read);
+  void remember(Reader& reader);
   void drop_cancelled();
   void step();
-  int64_t add_prefill(RunningAnswer& reader);
-  int64_t pass_stops(RunningAnswer& reader, int64_t n);
-  // Whether a step is for nobody: its reader was cancelled, and no answer is beside it.
-  bool reader_left() const { return reader_ != nullptr && decoding_.empty() && reader_->cancelled(); }
-  RunningAnswer* next_reader();
+  void add_readers();
+  int64_t add_prefill(RunningAnswer& answer, int64_t most);
+  int64_t pass_stops(Reader& reader, int64_t n);
+  bool readers_left() const;
   RunningAnswer* next_suspect();
-  void take_results(RunningAnswer* reader, int64_t n_read);
+  void take_results();
   void take_rows(int64_t first_row, std::span<RunningAnswer* const> answers);
   void end_answers();
   std::unique_ptr<RunningAnswer> remove(RunningAnswer& answer);
@@ -60,12 +66,9 @@ class Scheduler {
   // Of the step that is made.
   std::vector<int32_t> tokens_;
   std::vector<Run> runs_;
-  std::vector<StateCopy> copies_;  // at the reader's stops
-  std::vector<Buffer> copied_;     // what they fill
   std::vector<RunningAnswer*> decoding_, ended_;
-  RunningAnswer* reader_ = nullptr;
-  int64_t reader_rows_ = 0;
-  size_t turn_ = 0;
+  std::vector<Reader> readers_;
+  size_t turn_ = 0;  // of running_: whose prompt comes first
 
   std::array<std::pair<int64_t, uint64_t>, 8> lately_{};  // second, tokens decoded in it
 

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -58,8 +60,9 @@ Told read_all(Answer& answer) {
 
 class ServiceTest : public testing::Test {
  protected:
-  std::unique_ptr<Service> start(const ServiceOptions& options = {}) {
+  std::unique_ptr<Service> start(const ServiceOptions& options = {}, std::function<bool()> keep_going = {}) {
     EngineOptions engine;
+    engine.keep_going = std::move(keep_going);
     engine.model_path = FLASHMOE_SOURCE_DIR "/models/spark/spark.gguf";
     engine.n_threads = 2;
     engine.context_tokens = 4096;
@@ -120,6 +123,35 @@ TEST_F(ServiceTest, AnswersSideBySideEqualThoseAlone) {
       EXPECT_GE(beside[i].tokens[t].likeliest[0].logprob, beside[i].tokens[t].likeliest[1].logprob);
     }
   }
+}
+
+// An expert that several prompts pick is read once for all of them.
+TEST_F(ServiceTest, PromptsThatWaitTogetherAreReadInOneStep) {
+  std::atomic<bool> loaded = false, all_there = false;
+  std::atomic<int> n_layers = 0;  // begun
+  const auto service = start({}, [&] {
+    if (loaded) ++n_layers;
+    while (loaded && !all_there) std::this_thread::sleep_for(milliseconds(1));  // within the first one's step
+    return true;
+  });
+  loaded = true;
+  const auto layers_of = [&](int n_prompts) {
+    all_there = false;
+    n_layers = 0;
+    std::vector<std::unique_ptr<Answer>> answers;
+    for (int i = 0; i < n_prompts; ++i) {
+      Request request;  // not a chat, which would be read on while nobody asks
+      request.ids.assign(static_cast<size_t>(5 + i), 100 + i);
+      request.generate.max_tokens = 1;
+      answers.push_back(service->submit(request));
+    }
+    all_there = true;
+    for (const auto& answer : answers) read_all(*answer);
+    return n_layers.load();
+  };
+  const int of_one_step = layers_of(1);
+  EXPECT_GT(of_one_step, 0);
+  EXPECT_LE(layers_of(4), 2 * of_one_step);
 }
 
 TEST_F(ServiceTest, CallsATool) {
