@@ -18,7 +18,10 @@ template <typename Source, int N>
 inline void multiply_rows(const MatrixView& w, const Activations& x, int64_t first, float* y, int64_t y_stride,
                           int64_t row_begin, int64_t row_end) {
   const MatvecRows<Source::kForm, N> rows(x, first);
-  for (int64_t r = row_begin; r < row_end; ++r) rows.multiply(Source(w, r), y + first * y_stride + r, y_stride);
+  for (int64_t r = row_begin; r < row_end; r += kRowsSummed) {
+    const int n = static_cast<int>(row_end - r < kRowsSummed ? row_end - r : kRowsSummed);
+    rows.template multiply<Source>(w, r, n, y + first * y_stride + r, y_stride);
+  }
 }
 
 template <typename Source>
@@ -46,14 +49,12 @@ using MultiplyPanels = void (*)(Panels<kForm>, const std::byte*, BlockOrder, flo
 template <Form kForm, int R>
 inline MultiplyPanels<kForm> multiply_panels_of(int n_rows) {
   constexpr int kMax = max_group(kForm);
-  static constexpr MultiplyPanels<kForm> kAll[6] = {multiply_panels<kForm, 1, R>,
-                                                    multiply_panels<kForm, 2, R>,
-                                                    multiply_panels<kForm, 3, R>,
-                                                    multiply_panels<kForm, 4, R>,
-                                                    multiply_panels < kForm,
-                                                    kMax < 5 ? 1 : 5,
-                                                    R >
-                                                    , multiply_panels < kForm, kMax < 6 ? 1 : 6, R > };
+  static constexpr MultiplyPanels<kForm> kAll[] = {multiply_panels<kForm, 1, R>,
+                                                   multiply_panels<kForm, 2, R>,
+                                                   multiply_panels<kForm, 3, R>,
+                                                   multiply_panels<kForm, 4, R>,
+                                                   multiply_panels<kForm, (kMax < 5 ? 1 : 5), R>,
+                                                   multiply_panels<kForm, (kMax < 6 ? 1 : 6), R>};
   return kAll[n_rows - 1];
 }
 
