@@ -14,4 +14,7 @@ set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 set(ENV{PKG_CONFIG_SYSROOT_DIR} ${libraries})
 set(ENV{PKG_CONFIG_LIBDIR} ${libraries}/usr/lib/aarch64-linux-gnu/pkgconfig:${libraries}/usr/share/pkgconfig)
 # The C library's headers are the cross compiler's own, so this folder is not a whole system to point --sysroot at.
-set(CMAKE_CXX_FLAGS_INIT "-isystem ${libraries}/usr/include")
+set(CMAKE_CXX_FLAGS_INIT "-isystem ${libraries}/usr/include/aarch64-linux-gnu -isystem ${libraries}/usr/include")
+# Libraries need others in turn: the linker looks for them there, and so does qemu, where the path is of the old kind.
+set(folders ${libraries}/usr/lib/aarch64-linux-gnu:${libraries}/lib/aarch64-linux-gnu)
+set(CMAKE_EXE_LINKER_FLAGS_INIT "-Wl,-rpath-link,${folders} -Wl,-rpath,${folders} -Wl,--disable-new-dtags")
