@@ -18,8 +18,8 @@ template <typename Source, int N>
 inline void multiply_rows(const MatrixView& w, const Activations& x, int64_t first, float* y, int64_t y_stride,
                           int64_t row_begin, int64_t row_end) {
   const MatvecRows<Source::kForm, N> rows(x, first);
-  for (int64_t r = row_begin; r < row_end; r += kRowsSummed) {
-    const int n = static_cast<int>(row_end - r < kRowsSummed ? row_end - r : kRowsSummed);
+  for (int64_t r = row_begin; r < row_end; r += kTileRows) {
+    const int n = static_cast<int>(row_end - r < kTileRows ? row_end - r : kTileRows);
     rows.template multiply<Source>(w, r, n, y + first * y_stride + r, y_stride);
   }
 }

@@ -6,10 +6,10 @@
 
 #include "kernels/cpu/avx512/block_row.h"
 #include "kernels/cpu/avx512/block_sums.h"
+#include "kernels/cpu/avx512/transpose.h"
 
 namespace flashmoe::avx512 {
 
-inline constexpr int kRowsSummed = 8;         // weight rows whose sums are added together
 inline constexpr int64_t kBytesAhead = 4096;  // what is asked of memory before it is used
 inline constexpr int64_t kMaxCols = 32768;    // what is kept of 4 rows is on the stack
 
@@ -47,24 +47,11 @@ inline __m256 add_superblock(const Unpacked& w, const Values& x, __m256 total) {
 }
 
 // Lane r of the result: the eight values of sums[r], added in order.
-inline __m256 add_in_order(const __m256 (&sums)[kRowsSummed]) {
-  __m256 pairs[8], fours[8], of_value[8];  // of_value[j]: value j of each row
-  for (int r = 0; r < 8; r += 2) {
-    pairs[r] = _mm256_unpacklo_ps(sums[r], sums[r + 1]);
-    pairs[r + 1] = _mm256_unpackhi_ps(sums[r], sums[r + 1]);
-  }
-  for (int r = 0; r < 8; r += 4) {
-    fours[r] = _mm256_shuffle_ps(pairs[r], pairs[r + 2], 0x44);
-    fours[r + 1] = _mm256_shuffle_ps(pairs[r], pairs[r + 2], 0xee);
-    fours[r + 2] = _mm256_shuffle_ps(pairs[r + 1], pairs[r + 3], 0x44);
-    fours[r + 3] = _mm256_shuffle_ps(pairs[r + 1], pairs[r + 3], 0xee);
-  }
-  for (int j = 0; j < 4; ++j) {
-    of_value[j] = _mm256_permute2f128_ps(fours[j], fours[j + 4], 0x20);
-    of_value[j + 4] = _mm256_permute2f128_ps(fours[j], fours[j + 4], 0x31);
-  }
-  __m256 total = of_value[0];
-  for (int j = 1; j < 8; ++j) total = _mm256_add_ps(total, of_value[j]);
+inline __m512 add_in_order(const float (&sums)[kTileRows][8]) {
+  __m512i of_value[8];  // of_value[j]: value j of each row
+  transpose_8([&](int r) { return sums[r]; }, of_value);
+  __m512 total = _mm512_castsi512_ps(of_value[0]);
+  for (int j = 1; j < 8; ++j) total = _mm512_add_ps(total, _mm512_castsi512_ps(of_value[j]));
   return total;
 }
 
@@ -92,19 +79,19 @@ class MatvecRows {
     }
   }
 
-  // Weight rows [row, row + n), at most kRowsSummed of them, into y[i * y_stride + r].
+  // Weight rows [row, row + n), at most kTileRows of them, into y[i * y_stride + r].
   template <typename Source>
   void multiply(const MatrixView& w, int64_t row, int n, float* y, int64_t y_stride) const {
-    __m256 sums[N][kRowsSummed] = {};
+    alignas(64) float sums[N][kTileRows][8] = {};
     for (int r = 0; r < n; ++r) add_row(Source(w, row + r), r, sums);
-    const auto there = static_cast<__mmask8>((1 << n) - 1);
-    for (int i = 0; i < N; ++i) _mm256_mask_storeu_ps(y + i * y_stride, there, add_in_order(sums[i]));
+    const auto there = static_cast<__mmask16>((1 << n) - 1);
+    for (int i = 0; i < N; ++i) _mm512_mask_storeu_ps(y + i * y_stride, there, add_in_order(sums[i]));
   }
 
  private:
   // The eight sums of one weight row, sums[i][r], with each row of activations.
   template <typename Source>
-  void add_row(const Source& w, int r, __m256 (&sums)[N][kRowsSummed]) const {
+  void add_row(const Source& w, int r, float (&sums)[N][kTileRows][8]) const {
     const int64_t rows_ahead = 1 + kBytesAhead / (Source::row_bytes(x_.cols) + 1);
     __m256 totals[N];
     for (int i = 0; i < N; ++i) totals[i] = _mm256_setzero_ps();
@@ -122,7 +109,7 @@ class MatvecRows {
         totals[i] = add_superblock<kForm>(weights, values(i, n_whole_, tail_scale_[i], tail_sum_[i]), totals[i]);
       }
     }
-    for (int i = 0; i < N; ++i) sums[i][r] = totals[i];
+    for (int i = 0; i < N; ++i) _mm256_store_ps(sums[i][r], totals[i]);
   }
 
   static constexpr int kSums = sums_per_superblock(kForm);
