@@ -21,7 +21,7 @@ constexpr uint64_t kBlock = 4096;
 constexpr int kLoadingThreads = 4;
 // Copies from the page cache are two to three times as fast as a good drive, reads through it half as fast as past it.
 constexpr double kCachedShare = 0.9;
-constexpr int kPagesLookedAt = 1024;  // of each file
+constexpr int kPagesLookedAt = 1024;  // of all files
 
 // The alignment that O_DIRECT transfers work with on every file, or 0 where one of them refuses.
 uint32_t direct_alignment(const std::vector<Drive>& drives, IoChoice io) {
@@ -44,9 +44,10 @@ uint32_t direct_alignment(const std::vector<Drive>& drives, IoChoice io) {
 // Whether the page cache has nearly all of the files.
 bool is_cached(const std::vector<std::shared_ptr<File>>& files) {
   double bytes = 0, there = 0;
+  for (const auto& file : files) bytes += static_cast<double>(file->size());
   for (const auto& file : files) {
-    bytes += static_cast<double>(file->size());
-    there += static_cast<double>(file->size()) * PageCache(*file).share(kPagesLookedAt);
+    const auto size = static_cast<double>(file->size());
+    there += size * PageCache(*file).share(1 + static_cast<int>(kPagesLookedAt * size / bytes));
   }
   return there >= kCachedShare * bytes;
 }
@@ -86,7 +87,7 @@ Reading::Reading(const Checkpoint& checkpoint, const EngineOptions& options) : i
   const uint32_t found = direct_alignment(drives_, io_);
   alignment_ = std::max<uint32_t>(found, 1);
   direct_ = found > 0;
-  cached_ = io_ == IoChoice::automatic && is_cached(files);
+  cached_ = direct_ && io_ == IoChoice::automatic && is_cached(files);
 }
 
 void Reading::remark(std::string_view text) {
