@@ -107,19 +107,14 @@ Command add_pack(CLI::App& cli) {
   options->add_option("DST", pack.destination, "The folder to write: new, empty, or begun by the same command")
       ->check(not_empty)
       ->required();
-  options->add_option("--experts", pack.experts, "Of routed experts; default: keep, byte for byte")
-      ->option_text("FORMAT")
-      ->check(expect("a format"));
-  options
-      ->add_option("--trunk", pack.trunk,
-                   "Of everything else; router and norms become f32, a draft head q8_0; default: keep")
-      ->option_text("FORMAT")
-      ->check(expect("a format"));
-  options
-      ->add_option("--draft-head", pack.draft_head,
-                   "Of the head that predicts further tokens; default: as --trunk says, else keep")
-      ->option_text("FORMAT")
-      ->check(expect("a format"));
+  const auto add_format = [&](const char* name, std::string& format, const char* help) {
+    options->add_option(name, format, help)->option_text("FORMAT")->check(expect("a format"));
+  };
+  add_format("--experts", pack.experts, "Of routed experts; default: keep, byte for byte");
+  add_format("--trunk", pack.trunk,
+             "Of everything else; router and norms become f32, a draft head q8_0; default: keep");
+  add_format("--draft-head", pack.draft_head,
+             "Of the head that predicts further tokens; default: as --trunk says, else keep");
   options->add_option("--recipe", pack.recipe, "4bit, 3bit, 2bit, or a JSON file with formats by role and layer")
       ->option_text("NAME")
       ->check(expect("a recipe"));
