@@ -45,10 +45,13 @@ class WorkingSet {
   std::byte* data_;
 };
 
+enum class Way { exact, fast, interleaved };
+constexpr const char* kWayNames[] = {"exact", "fast", "interleaved"};
+
 // Weights of one shape, over and over until the working set is full.
 class Weights {
  public:
-  Weights(const WorkingSet& set, const MatmulCase& c) {
+  Weights(const WorkingSet& set, const MatmulCase& c, const KernelTable& table, Way way) {
     const TestMatrix one(c.format, c.rows, c.cols, 3, 0, c.grid);
     const MatrixView& w = one.view();
     const int64_t scale_bytes = w.scales == nullptr ? 0 : scale_matrix_bytes(w.grid, w.rows, w.cols);
@@ -64,6 +67,7 @@ class Weights {
       view.data = copy(w.data, w.rows * w.row_bytes());
       view.scales = copy(w.scales, scale_bytes);
       view.biases = copy(w.biases, scale_bytes);
+      if (way == Way::interleaved) interleave(table, view, const_cast<std::byte*>(view.data));
       views_.push_back(view);
     }
   }
@@ -135,11 +139,11 @@ double peak(ThreadPool& pool, const KernelTable& table) {
 struct Timed {
   const KernelTable* table;
   MatmulCase c;
-  bool fast;
+  Way way;
   int n_threads;
   int64_t n_rows;  // of activations
   std::string name() const {
-    return fmt::format("{}/{}/{}/{}x{}/threads:{}/rows:{}", table->name, fast ? "fast" : "exact",
+    return fmt::format("{}/{}/{}/{}x{}/threads:{}/rows:{}", table->name, kWayNames[static_cast<int>(way)],
                        format_info(c.format).name, c.rows, c.cols, n_threads, n_rows);
   }
 };
@@ -150,10 +154,10 @@ void time_matmul(benchmark::State& state, const Timed& t) {
   const MatmulCase& c = t.c;
   const double peak_rate = peak(pool, *t.table);
   Reader reader(set);
-  Weights weights(set, c);
+  Weights weights(set, c, *t.table, t.way);
   const TestActivations x(t.n_rows, c.cols, 5);
   std::vector<float> y(static_cast<size_t>(t.n_rows * c.rows));
-  const Matmul matmul = (t.fast ? t.table->matmul_fast : t.table->matmul_exact)[static_cast<int>(c.format)];
+  const Matmul matmul = matmul_for(*t.table, weights.next(), t.way == Way::exact);
   const int64_t grain = std::max<int64_t>(16, c.rows / (8 * t.n_threads) / 16 * 16);
   std::vector<double> seconds, read_seconds;
   for (auto _ : state) {
@@ -201,11 +205,12 @@ void register_cases() {
   for (const KernelTable* table : testing_support::available_tables()) {
     for (const MatmulCase& c : testing_support::matmul_cases()) {
       if (!c.is_model_shape) continue;
-      for (const bool fast : {true, false}) {
-        if (fast && format_info(c.format).is_float) continue;
+      for (const Way way : {Way::fast, Way::interleaved, Way::exact}) {
+        if (way == Way::fast && format_info(c.format).is_float) continue;
+        if (way == Way::interleaved && table->interleave[static_cast<int>(c.format)] == nullptr) continue;
         for (const int n_threads : {1, 2}) {
           for (const int64_t n_rows : {1, 2, 3, 4, 6, 8, 16, 64, 128}) {
-            const Timed timed = {table, c, fast, n_threads, n_rows};
+            const Timed timed = {table, c, way, n_threads, n_rows};
             benchmark::RegisterBenchmark(timed.name().c_str(), [=](benchmark::State& state) {
               time_matmul(state, timed);
             })->UseRealTime();

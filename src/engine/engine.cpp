@@ -215,14 +215,17 @@ void CheckpointEngine::load_weights(Reading& reading) {
   LoadProgress progress(options_, report_.trunk_bytes + (fill ? report_.expert_bytes : 0));
   auto queue = resident ? reading.loading_queue() : reading.streaming_queue(model_.experts, budget_);
   const bool direct = reading.direct();
-  trunk_.load(*model_.binder, checkpoint, {*queue, *pool_, direct, options_.verify_reads != VerifyChoice::never},
-              budget_, progress.part());
+  const KernelTable* interleave_for = options_.exact ? nullptr : kernels_;
+  trunk_.load(*model_.binder, checkpoint,
+              {*queue, *pool_, direct, options_.verify_reads != VerifyChoice::never, interleave_for}, budget_,
+              progress.part());
   if (!resident && !direct) {
     for (const auto& file : checkpoint.files()) file->drop_page_cache();
   }
   recall_use();
-  const StreamedOptions how =
+  StreamedOptions how =
       streaming_options(options_, placement_, model_.experts, reading, pool_->size(), earlier_use_.rates);
+  how.interleave_for = interleave_for;
   expert_alignment_ = how.alignment;
   experts_ = make_streamed_experts(model_.experts, checkpoint.files(), std::move(queue), how, budget_);
   if (fill) experts_->fill(progress.part());

@@ -46,7 +46,8 @@ double MatmulProbe::seconds(const MatmulShape& shape, int64_t n_rows) {
   const int64_t scales = scale_row_bytes(shape.grid, shape.cols) * n_scale_matrices(shape.format);
   const auto row_bytes = static_cast<uint64_t>(format_bytes(shape.format, shape.cols) + scales);
   MatmulShape part = shape;
-  part.rows = std::clamp<int64_t>(static_cast<int64_t>(most_bytes / row_bytes), 1, shape.rows);
+  part.rows = static_cast<int64_t>(most_bytes / row_bytes) / kInterleavedRows * kInterleavedRows;
+  part.rows = std::clamp<int64_t>(part.rows, 1, shape.rows);
   const int64_t part_n = std::min(n_rows, kMostRows);
   const double scale = static_cast<double>(shape.rows) / static_cast<double>(part.rows) * static_cast<double>(n_rows) /
                        static_cast<double>(part_n);
@@ -57,10 +58,8 @@ double MatmulProbe::seconds(const MatmulShape& shape, int64_t n_rows) {
 double MatmulProbe::measure(const MatmulShape& shape, int64_t n_rows) {
   const SomeActivations x(n_rows, shape.cols);
   std::vector<float> y(static_cast<size_t>(n_rows * shape.rows));
-  const auto format = static_cast<size_t>(shape.format);
-  const Matmul matmul =
-      exact_ || format_info(shape.format).is_float ? kernels_.matmul_exact[format] : kernels_.matmul_fast[format];
-  const int64_t grain = std::max<int64_t>(8, shape.rows / (pool_.size() * kPieces) / 8 * 8);
+  const int64_t grain =
+      std::max<int64_t>(kInterleavedRows, shape.rows / (pool_.size() * kPieces) / kInterleavedRows * kInterleavedRows);
   std::vector<double> tries;
   const uint64_t start = now_ns();
   while (tries.size() < kLeastTries || (tries.size() < kMostTries && seconds_since(start) < kEnoughSeconds)) {
@@ -70,6 +69,8 @@ double MatmulProbe::measure(const MatmulShape& shape, int64_t n_rows) {
     if (n_scale_matrices(w.format) > 0) w.scales = w.data + w.rows * w.row_bytes();
     if (n_scale_matrices(w.format) > 1) w.biases = w.scales + scale_matrix_bytes(w.grid, w.rows, w.cols);
     at_ += round_up(static_cast<uint64_t>(w.bytes()), 64);
+    w.interleaved = !exact_ && can_interleave(kernels_, w);
+    const Matmul matmul = matmul_for(kernels_, w, exact_);
     const uint64_t before = now_ns();
     pool_.parallel_for(shape.rows, grain,
                        [&](int64_t begin, int64_t end) { matmul(w, x.all, y.data(), shape.rows, begin, end); });

@@ -74,6 +74,7 @@ class ExpertsAlone {
     auto queue = resident ? reading_->loading_queue() : reading_->streaming_queue(table_, budget_);
     StreamedOptions how = streaming_options(options_, placement_, table_, *reading_, pool_.size(), {});
     how.warm_up = false;  // only what is picked is read
+    how.interleave_for = options_.exact ? nullptr : &kernels_;
     if (!how.direct) {
       for (const auto& file : model_.checkpoint->files()) file->drop_page_cache();
     }

@@ -14,6 +14,7 @@
 #include "flashmoe/options.h"
 #include "io/file.h"
 #include "io/read_queue.h"
+#include "kernels/kernels.h"
 
 namespace flashmoe {
 
@@ -45,6 +46,8 @@ class SlotReader {
     uint32_t alignment = 1;  // of direct reads, 1 when buffered
     VerifyChoice verify = VerifyChoice::first;
     bool drop_behind = false;  // what has arrived in a slot is dropped from the page cache
+    const KernelTable* interleave_for =
+        nullptr;  // what has arrived is rearranged as this table wants it; null: it is not
   };
   // `data` [n_slots]: where each slot begins. The table must outlive this object.
   SlotReader(const ExpertTable& table, std::vector<std::shared_ptr<File>> files, std::unique_ptr<ReadQueue> queue,
@@ -76,6 +79,7 @@ class SlotReader {
   void add_request(int index, int read, const SlotLayout& layout);
   bool take_arrival(const ReadDone& done);
   bool is_right(const Slot& slot, const SlotLayout& layout);
+  void interleave_weights(Slot& slot) const;
   void drop_from_page_cache(const SlotLayout& layout) const;
   bool read_anew(int index, const SlotLayout& layout);
   const ExpertRecord& record_of(ExpertId id) const { return table_.at(id.layer, id.expert); }
@@ -87,6 +91,7 @@ class SlotReader {
   uint32_t alignment_;
   VerifyChoice verify_;
   bool drop_behind_;
+  const KernelTable* interleave_for_;
   std::vector<bool> verified_;  // [n_layers, n_experts]
   std::vector<Slot> slots_;
   std::vector<ReadRequest> requests_;  // about to be submitted

@@ -55,7 +55,7 @@ class StreamedExperts final : public ExpertSource {
         read_ahead_(options.read_ahead),
         use_(table_),
         reader_(table_, std::move(files), std::move(queue),
-                {options.direct, options.alignment, options.verify, options.drop_behind},
+                {options.direct, options.alignment, options.verify, options.drop_behind, options.interleave_for},
                 slot_places(classes, memory_.span())),
         unasked_(table_, cache_, reader_, what_to_warm_up(table_, size_, options.rates)) {
     count_slots();

@@ -1,5 +1,6 @@
 #include "kernels/kernels.h"
 
+#include "base/check.h"
 #include "base/cpu_features.h"
 #include "kernels/cpu/tables.h"
 
@@ -55,6 +56,25 @@ std::optional<const KernelTable*> kernels_by_name(std::string_view name) {
   }
 #endif
   return std::nullopt;
+}
+
+Matmul matmul_for(const KernelTable& table, const MatrixView& w, bool exact) {
+  const auto format = static_cast<size_t>(w.format);
+  CHECK(!(exact && w.interleaved));
+  if (w.interleaved) return table.matmul_interleaved[format];
+  return exact || format_info(w.format).is_float ? table.matmul_exact[format] : table.matmul_fast[format];
+}
+
+bool can_interleave(const KernelTable& table, const MatrixView& w) {
+  return table.interleave[static_cast<size_t>(w.format)] != nullptr && w.rows % kInterleavedRows == 0 &&
+         w.cols % 256 == 0 && w.cols <= kMostInterleavedCols;
+}
+
+void interleave(const KernelTable& table, MatrixView& w, std::byte* data) {
+  if (!can_interleave(table, w)) return;
+  CHECK(!w.interleaved);
+  table.interleave[static_cast<size_t>(w.format)](data, w.rows, w.cols);
+  w.interleaved = true;
 }
 
 const KernelTable& best_kernels() {

@@ -19,6 +19,8 @@ namespace flashmoe {
 inline constexpr int kActivationBlock = 32;  // values that share one int8 scale
 inline constexpr int kDeltaChunk = 64;       // tokens per block of the chunked delta rule
 inline constexpr int kMatmulTileRows = 32;   // weight rows that are multiplied together
+inline constexpr int kInterleavedRows = 16;  // weight rows that lie interleaved
+inline constexpr int64_t kMostInterleavedCols = 32768;
 
 // Activations x [n, cols] of one matmul: f32 rows, and their int8 form where the kernel wants it.
 struct Activations {
@@ -87,6 +89,12 @@ struct KernelTable {
   Matmul matmul_exact[kFormatCount] = {};  // reads x.f32
   Matmul matmul_fast[kFormatCount] = {};   // reads x.q8, scale, sum; for float formats the same as matmul_exact
 
+  // What interleaved() uses, of the formats that are faster so. interleave: a matrix [rows, cols] in place, rows a
+  // multiple of kInterleavedRows and cols of 256, at most kMostInterleavedCols. matmul_interleaved: the same bits as
+  // matmul_fast, for ranges that begin at a multiple of kInterleavedRows.
+  void (*interleave[kFormatCount])(std::byte* data, int64_t rows, int64_t cols) noexcept = {};
+  Matmul matmul_interleaved[kFormatCount] = {};
+
   // x [n, cols] -> q8 [n, cols], scale and sum [n, cols / 32]; cols a multiple of 32.
   void (*quantise_activations)(const float* x, int64_t n, int64_t cols, int8_t* q8, float* scale, float* sum) noexcept;
 
@@ -141,6 +149,14 @@ struct KernelTable {
   // Returns how many that were, in proportion to n_rounds; their sum, modulo 2^32, goes to *sink.
   int64_t (*int8_peak)(int64_t n_rounds, int32_t* sink) noexcept;
 };
+
+// The entry for products with w: `exact` reads x.f32, which no interleaved matrix has an entry for.
+Matmul matmul_for(const KernelTable& table, const MatrixView& w, bool exact);
+
+// Whether the table has entries for w interleaved: for its format, and for its shape.
+bool can_interleave(const KernelTable& table, const MatrixView& w);
+// Rearranges w, whose weights lie at `data`, if it can be, and says so in w.
+void interleave(const KernelTable& table, MatrixView& w, std::byte* data);
 
 // The best table this machine runs, or the one that is named; nothing if the machine cannot run it.
 const KernelTable& best_kernels();

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/check.h"
 #include "quant/format.h"
 
 namespace flashmoe {
@@ -18,6 +19,8 @@ struct MatrixView {
   ScaleGrid grid = {};                // of formats that keep their scales apart
   const std::byte* scales = nullptr;  // laid out as `grid` says
   const std::byte* biases = nullptr;  // the same; of formats that have them
+  // Groups of 16 rows lie interleaved, as the kernels want them (kernels/kernels.h): rows cannot be taken out.
+  bool interleaved = false;
 
   int64_t row_bytes() const { return format_bytes(format, cols); }  // without scales kept apart
   int64_t bytes() const { return rows * row_bytes() + scale_matrix_bytes(grid, rows, cols) * n_scale_matrices(format); }
@@ -36,6 +39,9 @@ static inline PackedRow packed_row(const MatrixView& w, int64_t r, int64_t row_b
           w.grid.type};
 }
 
-inline PackedRow MatrixView::row(int64_t r) const { return packed_row(*this, r, row_bytes()); }
+inline PackedRow MatrixView::row(int64_t r) const {
+  CHECK(!interleaved);
+  return packed_row(*this, r, row_bytes());
+}
 
 }  // namespace flashmoe

@@ -82,11 +82,11 @@ const TensorInfo* Binder::require(const std::string& name, std::initializer_list
   return tensor;
 }
 
-void Binder::matrix(MatrixView& target, const std::string& name, int64_t rows, int64_t cols) {
+void Binder::matrix(MatrixView& target, const std::string& name, int64_t rows, int64_t cols, MatrixUse use) {
   const TensorInfo* tensor = require(name, {rows, cols});
   if (tensor == nullptr) return;
   target = {nullptr, rows, cols, tensor->format, tensor->grid};
-  matrices_.push_back({&target, tensor, {}});
+  matrices_.push_back({&target, tensor, {}, use});
 }
 
 void Binder::matrix_of_rows(MatrixView& target, const std::string& name, int64_t stored_rows, int64_t cols,
@@ -105,7 +105,7 @@ void Binder::matrix_of_rows(MatrixView& target, const std::string& name, int64_t
     rows += p.n * p.times;
   }
   target = {nullptr, rows, cols, tensor->format, tensor->grid};
-  matrices_.push_back({&target, tensor, std::move(pieces)});
+  matrices_.push_back({&target, tensor, std::move(pieces), MatrixUse::products});
 }
 
 void Binder::vector(std::span<const float>& target, const std::string& name, std::initializer_list<int64_t> shape,

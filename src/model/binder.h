@@ -23,6 +23,10 @@ enum class Transform {
   negative_exp,  // -exp(w): A_log
 };
 
+// What a matrix is for. Those of products may be rearranged in memory (kernels/kernels.h); of others rows are taken
+// out, or they are multiplied with f32.
+enum class MatrixUse { products, as_stored };
+
 // Rows of a stored matrix: `n` of them from `first` on, and again every `stride` rows, `times` in all.
 struct RowPieces {
   int64_t first = 0, n = 0, stride = 0, times = 1;
@@ -33,7 +37,8 @@ class Binder {
   explicit Binder(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
 
   // A weight matrix [rows, cols] that stays in the file's format. `target` is filled by Trunk::load and must not move.
-  void matrix(MatrixView& target, const std::string& name, int64_t rows, int64_t cols);
+  void matrix(MatrixView& target, const std::string& name, int64_t rows, int64_t cols,
+              MatrixUse use = MatrixUse::products);
   // The same out of some rows of a stored matrix [stored_rows, cols]: the pieces, all inside it, one after the other.
   void matrix_of_rows(MatrixView& target, const std::string& name, int64_t stored_rows, int64_t cols,
                       std::vector<RowPieces> pieces);
@@ -69,6 +74,7 @@ class Binder {
     MatrixView* target;  // its shape and format are known, its data is not
     const TensorInfo* tensor;
     std::vector<RowPieces> pieces;  // empty: all rows as they lie
+    MatrixUse use = MatrixUse::products;
 
     uint64_t bytes() const { return static_cast<uint64_t>(target->bytes()); }
   };

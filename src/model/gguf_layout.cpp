@@ -67,7 +67,7 @@ void read_experts(const Fields& f, ModelConfig& c) {
 }  // namespace gguf
 
 void GgufLayout::ends(DecoderEnds& w) {
-  b_.matrix(w.embedding, "token_embd.weight", c_.vocab_size, c_.d_model);
+  b_.matrix(w.embedding, "token_embd.weight", c_.vocab_size, c_.d_model, MatrixUse::as_stored);
   b_.vector(w.final_norm, "output_norm.weight", {c_.d_model});
   if (!c_.tied_embeddings) b_.matrix(w.lm_head, "output.weight", c_.vocab_size, c_.d_model);
   for (int i = 0; i < c_.n_draft_layers; ++i) b_.ignore(fmt::format("blk.{}.", c_.n_layers + i));
@@ -98,7 +98,7 @@ void GgufLayout::delta_net(const std::string& p, DeltaNetWeights& w) {
 }
 
 void GgufLayout::experts(const std::string& p, DecoderLayer& w, ExpertTable& table) {
-  b_.matrix(w.router, p + "ffn_gate_inp.weight", c_.n_experts, c_.d_model);
+  b_.matrix(w.router, p + "ffn_gate_inp.weight", c_.n_experts, c_.d_model, MatrixUse::as_stored);
   if (c_.d_ff_shared > 0) {
     b_.matrix(w.shared.gate, p + "ffn_gate_shexp.weight", c_.d_ff_shared, c_.d_model);
     b_.matrix(w.shared.up, p + "ffn_up_shexp.weight", c_.d_ff_shared, c_.d_model);

@@ -80,7 +80,7 @@ void read_experts(const Fields& f, ModelConfig& c) {
 }  // namespace hugging_face
 
 void HuggingFaceLayout::ends(const std::string& p, DecoderEnds& w) {
-  b_.matrix(w.embedding, p + "embed_tokens.weight", c_.vocab_size, c_.d_model);
+  b_.matrix(w.embedding, p + "embed_tokens.weight", c_.vocab_size, c_.d_model, MatrixUse::as_stored);
   norm(w.final_norm, p + "norm.weight");
   const std::string head = p.starts_with("language_model.") ? "language_model.lm_head." : "lm_head.";
   if (c_.tied_embeddings) {
@@ -115,7 +115,7 @@ void HuggingFaceLayout::delta_net(const std::string& p, DeltaNetWeights& w) {
 }
 
 void HuggingFaceLayout::experts(const std::string& p, DecoderLayer& w, ExpertTable& table) {
-  b_.matrix(w.router, p + "mlp.gate.weight", c_.n_experts, c_.d_model);
+  b_.matrix(w.router, p + "mlp.gate.weight", c_.n_experts, c_.d_model, MatrixUse::as_stored);
   if (c_.d_ff_shared > 0) {
     b_.matrix(w.shared.gate, p + "mlp.shared_expert.gate_proj.weight", c_.d_ff_shared, c_.d_model);
     b_.matrix(w.shared.up, p + "mlp.shared_expert.up_proj.weight", c_.d_ff_shared, c_.d_model);

@@ -24,21 +24,19 @@ int64_t piece_rows(const Task& task, int64_t piece_cost) {
   return (rows + kRowStep - 1) / kRowStep * kRowStep;
 }
 
-Matmul kernel_for(const Step& step, Format weights, bool exact) {
-  const auto format = static_cast<size_t>(weights);
-  exact = exact || step.exact || format_info(weights).is_float;
-  return exact ? step.kernels.matmul_exact[format] : step.kernels.matmul_fast[format];
+Matmul kernel_for(const Step& step, const MatrixView& w, bool exact) {
+  return matmul_for(step.kernels, w, exact || step.exact);
 }
 
 void run_rows(const Step& step, const MatmulTask& task, int64_t begin, int64_t end) {
-  kernel_for(step, task.w.format, task.exact)(task.w, task.x, task.y, task.y_stride, begin, end);
+  kernel_for(step, task.w, task.exact)(task.w, task.x, task.y, task.y_stride, begin, end);
 }
 
 // Rows of gate and up that are whole blocks of the activation they make.
 void run_rows(const Step& step, const GatedTask& task, int64_t begin, int64_t end) {
   const int64_t d_ff = task.gate.rows;
-  kernel_for(step, task.gate.format, false)(task.gate, task.x, task.gate_y, d_ff, begin, end);
-  kernel_for(step, task.up.format, false)(task.up, task.x, task.up_y, d_ff, begin, end);
+  kernel_for(step, task.gate, false)(task.gate, task.x, task.gate_y, d_ff, begin, end);
+  kernel_for(step, task.up, false)(task.up, task.x, task.up_y, d_ff, begin, end);
   ActivationBuffer& act = *task.act;
   for (int64_t i = 0; i < task.x.n; ++i) {
     float* to = act.f32.data() + (task.first + i) * d_ff + begin;

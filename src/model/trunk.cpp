@@ -214,6 +214,19 @@ void Trunk::verify_matrices(const Binder& binder, const Checkpoint& checkpoint, 
   }
 }
 
+void Trunk::interleave_matrices(const Binder& binder, const KernelTable& kernels, ThreadPool& pool) {
+  for (const auto& request : binder.matrices()) {
+    MatrixView& w = *request.target;
+    if (request.use != MatrixUse::products || !can_interleave(kernels, w)) continue;
+    std::byte* const data = buffer_.data() + (w.data - buffer_.data());
+    pool.parallel_for(w.rows / kInterleavedRows, 1, [&](int64_t begin, int64_t end) {
+      MatrixView part = {nullptr, (end - begin) * kInterleavedRows, w.cols, w.format};
+      interleave(kernels, part, data + begin * kInterleavedRows * w.row_bytes());
+    });
+    w.interleaved = true;
+  }
+}
+
 void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, const Reading& how, Budget& budget,
                  const std::function<void(uint64_t)>& on_bytes) {
   ReadQueue& queue = how.queue;
@@ -241,6 +254,7 @@ void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, const Readi
     at += vector_span(*request.tensor);
   }
   if (how.verify) verify_matrices(binder, checkpoint, how.pool);
+  if (how.interleave_for != nullptr) interleave_matrices(binder, *how.interleave_for, how.pool);
 }
 
 }  // namespace flashmoe

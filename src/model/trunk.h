@@ -7,6 +7,7 @@
 
 #include "base/thread_pool.h"
 #include "io/read_queue.h"
+#include "kernels/kernels.h"
 #include "memory/buffer.h"
 #include "model/binder.h"
 
@@ -20,8 +21,9 @@ class Trunk {
   struct Reading {
     ReadQueue& queue;
     ThreadPool& pool;
-    bool direct = false;  // use O_DIRECT where a file allows it
-    bool verify = true;   // compare tensors with their checksums, where the checkpoint has any
+    bool direct = false;                          // use O_DIRECT where a file allows it
+    bool verify = true;                           // compare tensors with their checksums, where the checkpoint has any
+    const KernelTable* interleave_for = nullptr;  // matrices are rearranged as this table wants them; null: none is
   };
   // Reads every tensor the binder matched and fills the binder's targets, which borrow from this Trunk.
   // `on_bytes` gets the bytes read so far. Throws Error{io, input}. A tensor with another checksum than was packed is
@@ -32,6 +34,7 @@ class Trunk {
   std::span<const std::byte> memory() const { return buffer_.span(); }  // empty before load()
 
  private:
+  void interleave_matrices(const Binder& binder, const KernelTable& kernels, ThreadPool& pool);
   void verify_matrices(const Binder& binder, const Checkpoint& checkpoint, ThreadPool& pool);
   bool is_right(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) const;
   void read_anew(const Binder::MatrixRequest& request, const Checkpoint& checkpoint);

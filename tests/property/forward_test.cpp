@@ -60,6 +60,25 @@ class ForwardProperty : public testing::Test {
   std::vector<int32_t> ids_;
 };
 
+// The built-in model has matrices of several formats that can be interleaved, in its trunk and its experts.
+TEST(ForwardInterleaved, GivesTheBitsOfWeightsAsStored) {
+  const std::string path = FLASHMOE_SOURCE_DIR "/models/spark/spark.gguf";
+  const auto ids = some_ids(40, 4096);
+  LoadOptions options;
+  options.kernels = best_kernels().name;
+  options.exact = false;
+  options.as_stored = true;
+  const auto as_stored = LoadedModel(path, options).logits(ids, 40);
+  options.as_stored = false;
+  for (const int64_t chunk : {1, 3, 40}) {
+    for (const bool streamed : {false, true}) {
+      options.streamed = streamed;
+      options.n_threads = streamed ? 2 : 1;
+      EXPECT_TRUE(same_bits(LoadedModel(path, options).logits(ids, chunk), as_stored)) << chunk << " rows";
+    }
+  }
+}
+
 TEST_F(ForwardProperty, StreamedEqualsResidentBitForBitAtAnyBudget) {
   const auto resident = logits(fast(), 64);
   LoadOptions streamed = fast();

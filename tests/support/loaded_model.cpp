@@ -10,9 +10,12 @@ namespace flashmoe {
 LoadedModel::LoadedModel(const std::string& path, const LoadOptions& options)
     : options_(options), bound_(bind_model(path)), pool_(options.n_threads) {
   for (int i = 0; i < kAllottedCount; ++i) budget_.allot(static_cast<Allotted>(i), options.allotment_bytes);
+  const auto kernels = kernels_by_name(options.kernels);
+  if (!kernels) throw std::runtime_error("this machine cannot run the kernels " + options.kernels);
+  const KernelTable* const interleave_for = options.exact || options.as_stored ? nullptr : *kernels;
   const auto make_queue = options.queue ? options.queue : [] { return make_pread_queue(2); };
   const auto trunk_queue = make_pread_queue(2);
-  trunk_.load(*bound_.binder, *bound_.checkpoint, {*trunk_queue, pool_}, budget_, {});
+  trunk_.load(*bound_.binder, *bound_.checkpoint, {*trunk_queue, pool_, false, true, interleave_for}, budget_, {});
   const ExpertTable& table = bound_.experts;
   const auto& files = bound_.checkpoint->files();
   const uint32_t alignment = options.direct ? 4096 : 1;
@@ -24,12 +27,11 @@ LoadedModel::LoadedModel(const std::string& path, const LoadOptions& options)
                                     .alignment = alignment,
                                     .read_ahead = options.read_ahead,
                                     .warm_up = options.warm_up,
+                                    .interleave_for = interleave_for,
                                     .rates = options.rates},
                                    budget_);
   if (!options.streamed) experts_->fill({});
   workspace_ = std::make_unique<Workspace>(config(), workspace_shape(table, options.max_rows, options.exact), budget_);
-  const auto kernels = kernels_by_name(options.kernels);
-  if (!kernels) throw std::runtime_error("this machine cannot run the kernels " + options.kernels);
   forward_ = std::make_unique<Forward>(*bound_.family, **kernels, pool_, *experts_, *workspace_, options.exact);
 }
 

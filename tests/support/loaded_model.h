@@ -16,6 +16,7 @@ namespace flashmoe {
 struct LoadOptions {
   std::string kernels = "scalar";
   bool exact = true;
+  bool as_stored = false;  // no weights are interleaved (kernels/kernels.h)
   int n_threads = 1;
   int64_t max_rows = 128;
   int64_t context_tokens = 512;

@@ -161,6 +161,62 @@ TEST_P(EveryTable, MatmulBitsDoNotDependOnPieces) {
   }
 }
 
+// Whatever the number of rows and the range, which begins at a multiple of 16; weights may lie anywhere.
+TEST_P(EveryTable, InterleavedMatricesGiveTheBitsOfRows) {
+  struct Shape {
+    int64_t rows, cols;
+  };
+  constexpr int64_t kMostRows = 35;
+  for (int f = 0; f < kFormatCount; ++f) {
+    const auto format = static_cast<Format>(f);
+    const bool has_entry = GetParam()->interleave[f] != nullptr;
+    ASSERT_EQ(has_entry, GetParam()->matmul_interleaved[f] != nullptr);
+    for (const Shape& shape : {Shape{16, 256}, Shape{48, 512}, Shape{80, 1280}, Shape{32, kMostInterleavedCols}}) {
+      if (!has_entry) continue;
+      const TestMatrix w(format, shape.rows, shape.cols, 7);
+      std::vector<std::byte> bytes(static_cast<size_t>(w.view().bytes()) + 1);
+      std::memcpy(&bytes[1], w.view().data, bytes.size() - 1);
+      MatrixView rearranged = w.view();
+      rearranged.data = &bytes[1];
+      interleave(*GetParam(), rearranged, &bytes[1]);
+      ASSERT_TRUE(rearranged.interleaved);
+      const int64_t most = shape.cols > 2048 ? 25 : kMostRows;
+      const TestActivations x(most, shape.cols, 13);
+      for (const int64_t n :
+           {int64_t{1}, int64_t{2}, int64_t{3}, int64_t{4}, int64_t{5}, int64_t{6}, int64_t{13}, int64_t{24}, most}) {
+        Activations some = x.row(most - n);
+        some.n = n;
+        for (const int64_t begin : {int64_t{0}, shape.rows - 16}) {
+          for (const int64_t end : {shape.rows, shape.rows - 3, shape.rows - 13}) {
+            std::vector<float> want(static_cast<size_t>(n * shape.rows), kUntouched), got = want;
+            matmul_for(*GetParam(), w.view(), false)(w.view(), some, want.data(), shape.rows, begin, end);
+            matmul_for(*GetParam(), rearranged, false)(rearranged, some, got.data(), shape.rows, begin, end);
+            ASSERT_EQ(0, std::memcmp(want.data(), got.data(), want.size() * sizeof(float)))
+                << format_info(format).name << " " << shape.rows << "x" << shape.cols << ", " << n << " rows, " << begin
+                << " to " << end;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EveryTable, MatricesOfOtherShapesAreNotInterleaved) {
+  for (int f = 0; f < kFormatCount; ++f) {
+    const auto format = static_cast<Format>(f);
+    for (const auto& [rows, cols] :
+         {std::pair<int64_t, int64_t>{15, 512}, {24, 256}, {16, kMostInterleavedCols + 256}}) {
+      if (n_scale_matrices(format) > 0) continue;
+      const TestMatrix w(format, rows, cols, 7);
+      std::vector<std::byte> bytes(w.view().data, w.view().data + w.view().bytes());
+      MatrixView same = w.view();
+      interleave(*GetParam(), same, bytes.data());
+      EXPECT_FALSE(same.interleaved);
+      EXPECT_EQ(0, std::memcmp(bytes.data(), w.view().data, bytes.size()));
+    }
+  }
+}
+
 // The largest quants and activations there are: sums that saturate anywhere on the way show here.
 TEST_P(EveryTable, MatmulsHoldTheExtremes) {
   const KernelTable& scalar = **kernels_by_name("scalar");

@@ -41,13 +41,13 @@ class BlockRow {
   // have unpack_columns.
   template <typename Places>
   static void columns(const MatrixView& w, int64_t first, int n_rows, int64_t s, const Places& to) requires
-      requires(const Block* const (&rows)[kTileRows]) {
+      requires(const RowColumns<Block>& rows) {
     unpack_columns(rows, to);
   }
   {
-    const Block* rows[kTileRows];
+    RowColumns<Block> rows;
     for (int r = 0; r < kTileRows; ++r) {
-      rows[r] = BlockRow(w, first + (r < n_rows ? r : n_rows - 1)).blocks_ + s * kBlocks;
+      rows.rows[r] = BlockRow(w, first + (r < n_rows ? r : n_rows - 1)).blocks_ + s * kBlocks;
     }
     unpack_columns(rows, to);
   }

@@ -6,6 +6,8 @@
 
 namespace flashmoe::avx512 {
 
+inline constexpr int64_t kMaxCols = 32768;  // what is kept of 4 rows is on the stack
+
 // A register of constants that are worked out by the compiler.
 struct Lanes {
   alignas(64) int32_t values[16];

@@ -3,14 +3,23 @@
 
 #include "kernels/cpu/avx512/int8_matvec.h"
 #include "kernels/cpu/avx512/int8_panels.h"
+#include "kernels/cpu/avx512/interleaved_matvec.h"
 #include "kernels/cpu/tables.h"
 
 namespace flashmoe::avx512 {
 
+template <typename Source>
+concept IsInterleaved = requires {
+  typename Source::Parts;
+};
+
 // From how many activation rows on a panel is worth its unpacking (docs/experiments/0010-where-a-prompts-time-goes.md).
-// With fewer, weights are unpacked into registers for each four of them, which costs more for codebooks.
+// With fewer, weights are unpacked into registers for each four of them, which costs more for codebooks, and little
+// where rows are interleaved.
 template <typename Source>
 inline constexpr int64_t kMinGemmRows = Source::kForm.has_planes() || UnpacksColumns<Source> ? 5 : 9;
+template <IsInterleaved Source>
+inline constexpr int64_t kMinGemmRows<Source> = Source::kForm.kind == Kind::kFine ? 13 : 25;
 inline constexpr int64_t kMinTileRows = 4;           // of a tile that is worth a panel
 inline constexpr int64_t kScratchBytes = 768 << 10;  // panels, on the stack: the larger part of L2
 
@@ -24,6 +33,11 @@ inline void multiply_rows(const MatrixView& w, const Activations& x, int64_t fir
   }
 }
 
+template <IsInterleaved Source>
+inline void matvec(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
+                   int64_t row_end) {
+  interleaved_matvec<typename Source::Block>(w, x, y, y_stride, row_begin, row_end);
+}
 template <typename Source>
 inline void matvec(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
                    int64_t row_end) {

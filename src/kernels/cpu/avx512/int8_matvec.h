@@ -11,7 +11,6 @@
 namespace flashmoe::avx512 {
 
 inline constexpr int64_t kBytesAhead = 4096;  // what is asked of memory before it is used
-inline constexpr int64_t kMaxCols = 32768;    // what is kept of 4 rows is on the stack
 
 // Activations of 256 values of one row, in the order of a form.
 struct Values {

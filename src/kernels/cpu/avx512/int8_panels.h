@@ -67,10 +67,10 @@ concept UnpacksColumns = requires(const MatrixView& w, const PanelPlaces<panel_f
 template <typename Source>
 inline void fill_blocks(const MatrixView& w, int64_t first, int n_rows, int64_t s, int n,
                         const PanelPlaces<panel_form(Source::kForm)>& to) {
-  if constexpr (Source::kForm.in_nibbles) {
-    static_assert(!Source::kMayEndEarly);
+  if constexpr (UnpacksColumns<Source> && !Source::kMayEndEarly) {
     Source::columns(w, first, n_rows, s, to);
   } else {
+    static_assert(!Source::kForm.in_nibbles);
     if constexpr (UnpacksColumns<Source>) {
       if (n == 8) return Source::columns(w, first, n_rows, s, to);
     }

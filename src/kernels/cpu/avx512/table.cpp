@@ -29,6 +29,12 @@ void quantise_activations(const float* x, int64_t n, int64_t cols, int8_t* q8, f
   }
 }
 
+template <typename Block>
+void set_interleaved(KernelTable& table, Format format) {
+  table.interleave[static_cast<size_t>(format)] = interleave<Block>;
+  table.matmul_interleaved[static_cast<size_t>(format)] = int8_matmul<InterleavedRows<Block>>;
+}
+
 }  // namespace
 
 void set_entries(KernelTable& table) {
@@ -66,6 +72,13 @@ void set_entries(KernelTable& table) {
   set(Format::affine6, int8_matmul<AffineRow<6>>);
   set(Format::affine8, int8_matmul<AffineRow<8>>);
   set(Format::mxfp4_split, int8_matmul<Mxfp4SplitRow>);
+  set_interleaved<BlockQ8_0>(table, Format::q8_0);
+  set_interleaved<BlockQ2_K>(table, Format::q2_k);
+  set_interleaved<BlockQ3_K>(table, Format::q3_k);
+  set_interleaved<BlockQ4_K>(table, Format::q4_k);
+  set_interleaved<BlockQ5_K>(table, Format::q5_k);
+  set_interleaved<BlockQ6_K>(table, Format::q6_k);
+  set_interleaved<BlockIQ4_XS>(table, Format::iq4_xs);
 }
 
 }  // namespace flashmoe::avx512

@@ -1,0 +1,213 @@
+// 16 interleaved weight rows times a few rows of int8 activations, AVX-512 VNNI: decode. Bytes are unpacked in
+// registers and multiplied at once; all eight sums of a row are live. Weights are read from the first byte to the last,
+// which the processor sees by itself: asking for them costs a quarter of the speed
+// (docs/experiments/0030-interleaved-rows.md).
+#pragma once
+
+#include "kernels/cpu/avx512/interleaved_values.h"
+
+namespace flashmoe::avx512 {
+
+inline constexpr int kMatvecRows = 4;  // rows of activations that are multiplied at once
+
+// What products of a form start from, for each block or half of one: of rows [first, first + n).
+template <Form kForm>
+inline constexpr int kStarts = !needs_sums(kForm)          ? 0
+                               : kForm.kind == Kind::kFine ? 2
+                                                           : 1;  // of a block
+template <Form kForm>
+inline void prepare_starts(const Activations& x, int64_t first, int64_t n, int32_t* to) {
+  const int8_t* q8 = x.q8 + first * x.cols;
+  for (int64_t s = 0; s < n * x.cols / kSuperblock; ++s, q8 += kSuperblock) {
+    alignas(64) int8_t ordered[kSuperblock];
+    alignas(64) int32_t sums[16];
+    copy_whole<kForm>(q8, ordered);
+    store_sums<kForm>(ordered, sums);
+    for (int b = 0; b < 8; ++b) {
+      if constexpr (kForm.kind == Kind::kFine) {
+        *to++ = start_of<kForm>(sums, 2 * b);
+        *to++ = start_of<kForm>(sums, 2 * b + 1);
+      } else {
+        *to++ = kForm.has_fine_minimum() ? sums[b] : -sums[b];
+      }
+    }
+  }
+}
+
+// M rows of activations, from `first` on; `starts` are those of the same rows.
+template <Form kForm, int M>
+class FewRows {
+ public:
+  FewRows(const Activations& x, int64_t first, const int32_t* starts) {
+    const int64_t n_blocks = x.cols / kActivationBlock;
+    for (int m = 0; m < M; ++m) {
+      const int64_t block = (first + m) * n_blocks;
+      q8_[m] = reinterpret_cast<const std::byte*>(x.q8 + block * kActivationBlock);
+      scale_[m] = x.scale + block;
+      sum_[m] = x.sum + block;
+      starts_[m] = starts + m * n_blocks * kStarts<kForm>;
+    }
+  }
+  __m512i four(int m, int64_t block, int k) const { return broadcast_word(q8_[m] + 32 * block + 4 * k); }
+  __m512 scale(int m, int64_t block) const { return _mm512_set1_ps(scale_[m][block]); }
+  __m512 sum(int m, int64_t block) const { return _mm512_set1_ps(sum_[m][block]); }
+  // What the whole-numbered sum of a block, or of a half of it, starts from.
+  __m512i start(int m, int64_t block, int part) const {
+    if constexpr (kForm.offset == 0) return _mm512_setzero_si512();
+    return _mm512_set1_epi32(starts_[m][block * kStarts<kForm> + part]);
+  }
+  // Two 16-bit sums of 16 values.
+  __m512i pair_of_sums(int m, int64_t block) const { return _mm512_set1_epi32(starts_[m][block]); }
+
+ private:
+  const std::byte* q8_[M];
+  const float *scale_[M], *sum_[M];
+  const int32_t* starts_[M];
+};
+
+// sums [kTogether, M]: the whole-numbered products of the blocks of one step, the first of which is `first` in x.
+template <typename Block, Form kForm, int M>
+inline void step_sums(const InterleavedValues<Block>& w, const FewRows<kForm, M>& x, int step, int64_t first,
+                      __m512i sums[][M]) {
+  constexpr int kTogether = InterleavedValues<Block>::kTogether, kParts = kForm.has_fine() ? 2 : 1;
+  constexpr int kFoursEach = 8 / kParts;
+#pragma GCC unroll 2
+  for (int part = 0; part < kParts; ++part) {
+    __m512i dots[kTogether][M];
+#pragma GCC unroll 4
+    for (int i = 0; i < kTogether; ++i) {
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m) dots[i][m] = x.start(m, first + w.block(step, i), part);
+    }
+#pragma GCC unroll 8
+    for (int four = 0; four < kFoursEach; ++four) {
+      const int k = part * kFoursEach + four;
+      __m512i q[kTogether];
+      w.fours(step, k, q);
+#pragma GCC unroll 4
+      for (int i = 0; i < kTogether; ++i) {
+#pragma GCC unroll 4
+        for (int m = 0; m < M; ++m) {
+          dots[i][m] = _mm512_dpbusd_epi32(dots[i][m], q[i], x.four(m, first + w.block(step, i), k));
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < kTogether; ++i) {
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m) {
+        if constexpr (kForm.has_fine()) dots[i][m] = _mm512_mullo_epi32(dots[i][m], w.fine(w.block(step, i), part));
+        sums[i][m] = part == 0 ? dots[i][m] : _mm512_add_epi32(sums[i][m], dots[i][m]);
+      }
+    }
+  }
+}
+
+// totals [8, M] += 256 columns of 16 weight rows times M rows of activations, whose blocks are from `first` on.
+template <typename Block, Form kForm, int M>
+inline void add_values(const InterleavedValues<Block>& w, const FewRows<kForm, M>& x, int64_t first,
+                       __m512 totals[8][M]) {
+  constexpr int kTogether = InterleavedValues<Block>::kTogether;
+#pragma GCC unroll 8
+  for (int step = 0; step < 8 / kTogether; ++step) {
+    __m512i sums[kTogether][M];
+    step_sums<Block, kForm, M>(w, x, step, first, sums);
+#pragma GCC unroll 4
+    for (int i = 0; i < kTogether; ++i) {
+      const int b = w.block(step, i);
+      const __m512 scale = w.scale(b);
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m) {
+        __m512& total = totals[b][m];
+        const __m512 x_scale = x.scale(m, first + b);
+        total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i][m]), _mm512_mul_ps(scale, x_scale), total);
+        if constexpr (kForm.has_minimum()) total = _mm512_fnmadd_ps(w.min(b), x.sum(m, first + b), total);
+        if constexpr (kForm.has_fine_minimum()) {
+          const __m512i mins = _mm512_dpwssd_epi32(_mm512_setzero_si512(), w.fine_min(b), x.pair_of_sums(m, first + b));
+          total = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(mins), _mm512_mul_ps(w.min(b), x_scale), total);
+        }
+      }
+    }
+  }
+}
+
+// One call's products of 16 weight rows with a few rows of activations.
+struct InterleavedTile {
+  const MatrixView& w;
+  int64_t row;  // the first of the 16
+  const Activations& x;
+  float* y;
+  int64_t y_stride;
+  __mmask16 there;  // the rows that are written
+};
+
+// With activation rows [first, first + M), whose `starts` are given.
+template <typename Block, int M>
+inline void multiply_interleaved(const InterleavedTile& tile, int64_t first, const int32_t* starts,
+                                 WeightsAhead& to_ask_for) {
+  using Source = InterleavedRows<Block>;
+  const FewRows<Source::kForm, M> rows(tile.x, first, starts);
+  WeightsAhead ahead = to_ask_for;
+  __m512 totals[8][M];
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) {
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) totals[j][m] = _mm512_setzero_ps();
+  }
+  for (int64_t s = 0; s < tile.w.cols / kSuperblock; ++s) {
+    ahead.prefetch();
+    const InterleavedColumns<Block> columns = Source::superblock(tile.w, tile.row, s);
+    add_values<Block, Source::kForm, M>(InterleavedValues<Block>(columns), rows, 8 * s, totals);
+  }
+  to_ask_for = ahead;
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+    __m512 total = totals[0][m];
+#pragma GCC unroll 8
+    for (int j = 1; j < 8; ++j) total = _mm512_add_ps(total, totals[j][m]);
+    _mm512_mask_storeu_ps(tile.y + (first + m) * tile.y_stride + tile.row, tile.there, total);
+  }
+}
+
+// Weight rows [row_begin, row_end), the first a multiple of 16, times activation rows [first, first + n). Weights that
+// are multiplied once are left to the processor to fetch; where they are multiplied again, the next ones are asked for
+// meanwhile.
+template <typename Block>
+inline void multiply_tiles(const MatrixView& w, const Activations& x, int64_t first, int64_t n, const int32_t* starts,
+                           float* y, int64_t y_stride, int64_t row_begin, int64_t row_end) {
+  using Source = InterleavedRows<Block>;
+  static constexpr decltype(&multiply_interleaved<Block, 1>) kAll[] = {
+      multiply_interleaved<Block, 1>, multiply_interleaved<Block, 2>, multiply_interleaved<Block, 3>,
+      multiply_interleaved<Block, 4>};
+  const int64_t starts_per_row = x.cols / kActivationBlock * kStarts<Source::kForm>;
+  const int64_t n_again = (n - 1) / kMatvecRows * (w.cols / kSuperblock);
+  const auto data = [&](int64_t row) { return Source(w, row < row_end ? row : row_end).data(); };
+  for (int64_t row = row_begin; row < row_end; row += kTileRows) {
+    const auto there = static_cast<__mmask16>(row_end - row < kTileRows ? (1 << (row_end - row)) - 1 : 0xffff);
+    const InterleavedTile tile = {w, row, x, y, y_stride, there};
+    WeightsAhead none(nullptr, nullptr, 1);
+    WeightsAhead next(data(row + kTileRows), data(row + 2 * kTileRows), n_again > 0 ? n_again : 1);
+    for (int64_t i = 0; i < n; i += kMatvecRows) {
+      const int64_t here = n - i < kMatvecRows ? n - i : kMatvecRows;
+      kAll[here - 1](tile, first + i, starts + i * starts_per_row, i == 0 ? none : next);
+    }
+  }
+}
+
+// All rows of activations.
+template <typename Block>
+inline void interleaved_matvec(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
+                               int64_t row_end) {
+  constexpr Form kForm = InterleavedRows<Block>::kForm;
+  constexpr int64_t kRoom = kMatvecRows * kMaxCols / kActivationBlock * kStarts<kForm>;
+  int32_t starts[kRoom == 0 ? 1 : kRoom];
+  const int64_t starts_per_row = x.cols / kActivationBlock * kStarts<kForm>;
+  const int64_t most = kRoom == 0 ? x.n : kRoom / starts_per_row;  // rows for which there is room
+  for (int64_t first = 0; first < x.n; first += most) {
+    const int64_t n = x.n - first < most ? x.n - first : most;
+    if constexpr (kStarts < kForm >> 0) prepare_starts<kForm>(x, first, n, starts);
+    multiply_tiles<Block>(w, x, first, n, starts, y, y_stride, row_begin, row_end);
+  }
+}
+
+}  // namespace flashmoe::avx512
