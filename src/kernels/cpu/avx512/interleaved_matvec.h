@@ -156,7 +156,7 @@ inline void multiply_interleaved(const InterleavedTile& tile, int64_t first, con
   }
   for (int64_t s = 0; s < tile.w.cols / kSuperblock; ++s) {
     ahead.prefetch();
-    const InterleavedColumns<Block> columns = Source::superblock(tile.w, tile.row, s);
+    const InterleavedColumns<Block> columns = Source::columns_of(tile.w, tile.row, s);
     add_values<Block, Source::kForm, M>(InterleavedValues<Block>(columns), rows, 8 * s, totals);
   }
   to_ask_for = ahead;
@@ -169,9 +169,9 @@ inline void multiply_interleaved(const InterleavedTile& tile, int64_t first, con
   }
 }
 
-// Weight rows [row_begin, row_end), the first a multiple of 16, times activation rows [first, first + n). Weights that
-// are multiplied once are left to the processor to fetch; where they are multiplied again, the next ones are asked for
-// meanwhile.
+// Weight rows [row_begin, row_end), the first a multiple of 16, times activation rows [first, first + n). With one or
+// two of these the processor fetches weights early enough by itself; with three or four they are asked for two
+// superblocks ahead; with more, those of the next tile while this one's are multiplied again.
 template <typename Block>
 inline void multiply_tiles(const MatrixView& w, const Activations& x, int64_t first, int64_t n, const int32_t* starts,
                            float* y, int64_t y_stride, int64_t row_begin, int64_t row_end) {
@@ -180,16 +180,18 @@ inline void multiply_tiles(const MatrixView& w, const Activations& x, int64_t fi
       multiply_interleaved<Block, 1>, multiply_interleaved<Block, 2>, multiply_interleaved<Block, 3>,
       multiply_interleaved<Block, 4>};
   const int64_t starts_per_row = x.cols / kActivationBlock * kStarts<Source::kForm>;
-  const int64_t n_again = (n - 1) / kMatvecRows * (w.cols / kSuperblock);
+  const int64_t n_superblocks = w.cols / kSuperblock, n_again = (n - 1) / kMatvecRows * n_superblocks;
+  const int64_t ahead = 2 * kTileRows * Source::row_bytes(kSuperblock);
   const auto data = [&](int64_t row) { return Source(w, row < row_end ? row : row_end).data(); };
   for (int64_t row = row_begin; row < row_end; row += kTileRows) {
     const auto there = static_cast<__mmask16>(row_end - row < kTileRows ? (1 << (row_end - row)) - 1 : 0xffff);
     const InterleavedTile tile = {w, row, x, y, y_stride, there};
-    WeightsAhead none(nullptr, nullptr, 1);
+    WeightsAhead first_time(nullptr, nullptr, 1);
+    if (n == 3 || n == 4) first_time = WeightsAhead(data(row) + ahead, data(row + kTileRows) + ahead, n_superblocks);
     WeightsAhead next(data(row + kTileRows), data(row + 2 * kTileRows), n_again > 0 ? n_again : 1);
     for (int64_t i = 0; i < n; i += kMatvecRows) {
       const int64_t here = n - i < kMatvecRows ? n - i : kMatvecRows;
-      kAll[here - 1](tile, first + i, starts + i * starts_per_row, i == 0 ? none : next);
+      kAll[here - 1](tile, first + i, starts + i * starts_per_row, i == 0 ? first_time : next);
     }
   }
 }
