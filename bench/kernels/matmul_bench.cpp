@@ -2,7 +2,7 @@
 // set several times larger than L3. `roof` is the read bandwidth with the same threads, a pass of reading between any
 // two matmuls, because a shared machine's bandwidth changes within seconds; `peak` is the rate of the table's int8
 // multiply-adds. Rates are medians. The cases are those that the tests check.
-//   bench_kernels --benchmark_filter='avx512/fast/Q4_K/8192x2048/threads:2/rows:(1|64)$'
+//   bench_kernels --benchmark_filter='avx512/fast/Q4_K/8192x2048/threads:2/rows:(1|64)/'
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -77,6 +77,16 @@ class Weights {
   std::vector<MatrixView> views_;
   size_t at_ = 0;
 };
+
+// f32 rows where the engine's arena would put them.
+struct alignas(64) Line {
+  float values[16];
+};
+std::vector<Line> aligned(const Activations& x) {
+  std::vector<Line> lines(static_cast<size_t>(x.n * x.cols) / 16 + 1);
+  std::memcpy(lines.data(), x.f32, static_cast<size_t>(x.n * x.cols) * sizeof(float));
+  return lines;
+}
 
 double median(std::vector<double>& values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -155,7 +165,10 @@ void time_matmul(benchmark::State& state, const Timed& t) {
   const double peak_rate = peak(pool, *t.table);
   Reader reader(set);
   Weights weights(set, c, *t.table, t.way);
-  const TestActivations x(t.n_rows, c.cols, 5);
+  const TestActivations of_test(t.n_rows, c.cols, 5);
+  const std::vector<Line> rows = aligned(of_test.all());
+  Activations x = of_test.all();
+  x.f32 = rows.data()->values;
   std::vector<float> y(static_cast<size_t>(t.n_rows * c.rows));
   const Matmul matmul = matmul_for(*t.table, weights.next(), t.way == Way::exact);
   const int64_t grain = std::max<int64_t>(16, c.rows / (8 * t.n_threads) / 16 * 16);
@@ -166,8 +179,7 @@ void time_matmul(benchmark::State& state, const Timed& t) {
     state.ResumeTiming();
     const MatrixView& w = weights.next();
     const uint64_t start = now_ns();
-    pool.parallel_for(c.rows, grain,
-                      [&](int64_t begin, int64_t end) { matmul(w, x.all(), y.data(), c.rows, begin, end); });
+    pool.parallel_for(c.rows, grain, [&](int64_t begin, int64_t end) { matmul(w, x, y.data(), c.rows, begin, end); });
     seconds.push_back(seconds_since(start));
     benchmark::DoNotOptimize(y.data());
   }

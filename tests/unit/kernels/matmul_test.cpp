@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/cpu_features.h"
+#include "quant/fp8_e4m3.h"
 #include "support/kernel_cases.h"
 
 namespace flashmoe {
@@ -127,6 +128,10 @@ TEST_P(EveryTable, MatmulBitsDoNotDependOnPieces) {
                           {Format::mxfp4, 21, 2080},
                           {Format::q5_1, 21, 96},
                           {Format::iq4_xs, 18, 16384},
+                          {Format::iq2_xxs, 18, 768},
+                          {Format::iq2_s, 20, 8192},
+                          {Format::iq3_xxs, 21, 512},
+                          {Format::iq1_m, 19, 1280},
                           {Format::q4_0, 5, 32768 + 64},
                           {Format::q4_k, 4, 65536},
                           {Format::q8_0, 3, 65536 + 32},
@@ -248,6 +253,36 @@ TEST_P(EveryTable, MatmulsHoldTheExtremes) {
         entry(scalar, format, true)(w, x, &want, 1, 0, 1);
         entry(*GetParam(), format, true)(w, x, &got, 1, 0, 1);
         EXPECT_NEAR(got, want, 1e-6 * std::fabs(want) + 64) << format_info(format).name << " " << pattern;
+      }
+    }
+  }
+}
+
+// Subnormals, both zeros and what is not a number, wherever in a row they are.
+TEST_P(EveryTable, EveryE4m3ValueIsExact) {
+  constexpr int64_t kCols = 64 + 32 + 16 + 5;
+  const float scale = 0.75f;
+  for (const int64_t at : {0, 17, 40, 63, 70, 100, 115}) {
+    std::vector<float> x(kCols);
+    x[static_cast<size_t>(at)] = 1;
+    std::vector<std::byte> weights(256 * kCols);
+    for (int64_t v = 0; v < 256; ++v) weights[static_cast<size_t>(v * kCols + at)] = static_cast<std::byte>(v);
+    const std::vector<float> scales(256, scale);
+    const MatrixView w = {weights.data(),
+                          256,
+                          kCols,
+                          Format::fp8_e4m3,
+                          {ScaleType::f32, 1, 128, 0},
+                          reinterpret_cast<const std::byte*>(scales.data())};
+    std::vector<float> y(256);
+    entry(*GetParam(), Format::fp8_e4m3, false)(w, {1, kCols, x.data(), nullptr, nullptr, nullptr}, y.data(), 256, 0,
+                                                256);
+    for (int v = 0; v < 256; ++v) {
+      const float want = scale * e4m3_to_f32(static_cast<uint8_t>(v)), got = y[static_cast<size_t>(v)];
+      if (std::isnan(want)) {
+        EXPECT_TRUE(std::isnan(got)) << v << " at " << at;
+      } else {
+        EXPECT_EQ(got, want) << v << " at " << at;
       }
     }
   }

@@ -61,9 +61,8 @@ inline Vec load_e4m3(const void* p) {
   const __m128i no_number = _mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x7f));
   return {_mm256_cvtph_ps(_mm_or_si128(half, _mm_and_si128(no_number, _mm_set1_epi16(0x7e00))))};
 }
-inline void load_e4m3(const void* p, Vec out[2]) {
-  out[0] = load_e4m3(p);
-  out[1] = load_e4m3(static_cast<const char*>(p) + kLanes);
+inline void load_e4m3(const void* p, Vec out[4]) {
+  for (int k = 0; k < 4; ++k) out[k] = load_e4m3(static_cast<const char*>(p) + k * kLanes);
 }
 
 inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }

@@ -16,6 +16,7 @@
 #pragma GCC diagnostic pop
 #endif
 
+#include <bit>
 #include <cstdint>
 
 #define FLASHMOE_ISA avx512
@@ -59,33 +60,52 @@ inline Vec load_bf16(const void* p) {
   const __m256i upper = _mm256_loadu_si256(static_cast<const __m256i*>(p));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(upper), 16))};
 }
-// 2^-8 of E4M3 values: their bits moved to where a half has them. The sign comes down twice, onto the highest bit of
-// the exponent, which is to be set where all others are, in 0x7f and 0xff, and makes these not-a-number.
-inline Vec load_e4m3(const void* p) {
-  const __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
-  const __m256i moved = _mm256_srai_epi16(_mm256_slli_epi16(words, 8), 1);
-  const __m256i magnitude = _mm256_and_si256(moved, _mm256_set1_epi16(0x3f80));
-  const __m256i carried = _mm256_add_epi16(magnitude, _mm256_set1_epi16(0x0080));
-  return {_mm512_cvtph_ps(_mm256_ternarylogic_epi32(_mm256_set1_epi16(0x4000), carried, moved, 0xca))};
-}
-// The same of 32 values, whose bytes come into the upper halves of words at once.
-struct UpperBytes {
-  alignas(64) uint8_t of[64];
+// 2^-8 of E4M3 values: the upper two bytes of their f32, looked up by the seven bits of the magnitude. Converting
+// halves would take nearly twice as long (docs/experiments/0029-formats-that-wait-for-arithmetic.md).
+struct E4m3Tables {
+  alignas(64) uint8_t low[128];
+  alignas(64) uint8_t high[128];
 };
-consteval UpperBytes upper_bytes() {
-  UpperBytes bytes = {};
-  for (int j = 0; j < 64; ++j) bytes.of[j] = static_cast<uint8_t>(j / 2);
-  return bytes;
+consteval E4m3Tables e4m3_tables() {
+  E4m3Tables tables = {};
+  for (int i = 0; i < 128; ++i) {
+    const int exponent = i >> 3, fraction = i & 7, units = exponent == 0 ? fraction : (8 + fraction) << (exponent - 1);
+    const uint32_t bits = i == 127 ? 0x7fc00000u : std::bit_cast<uint32_t>(static_cast<float>(units) * 0x1p-17f);
+    tables.low[i] = static_cast<uint8_t>(bits >> 16 & 255);
+    tables.high[i] = static_cast<uint8_t>(bits >> 24);
+  }
+  return tables;
 }
-inline void load_e4m3(const void* p, Vec out[2]) {
-  static constexpr UpperBytes kUpper = upper_bytes();
-  const __m512i bytes = _mm512_castsi256_si512(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
-  const __m512i words = _mm512_maskz_permutexvar_epi8(0xaaaaaaaaaaaaaaaa, _mm512_load_si512(kUpper.of), bytes);
-  const __m512i moved = _mm512_srai_epi16(words, 1);
-  const __m512i carried = _mm512_add_epi16(_mm512_and_si512(moved, _mm512_set1_epi16(0x3f80)), _mm512_set1_epi16(0x80));
-  const __m512i halves = _mm512_ternarylogic_epi32(_mm512_set1_epi16(0x4000), carried, moved, 0xca);
-  out[0].v = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
-  out[1].v = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1));
+struct E4m3Bytes {
+  static constexpr E4m3Tables kTables = e4m3_tables();
+  __m512i low, high;
+
+  explicit E4m3Bytes(__m512i values) : low(look_up(kTables.low, values)), high(look_up(kTables.high, values)) {
+    high = _mm512_ternarylogic_epi32(high, values, _mm512_set1_epi8(-128), 0xf8);
+  }
+  static __m512i look_up(const uint8_t table[128], __m512i values) {
+    return _mm512_permutex2var_epi8(_mm512_load_si512(table), values, _mm512_load_si512(table + 64));
+  }
+};
+inline Vec load_e4m3(const void* p) {
+  const __m512i values = _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  const E4m3Bytes bytes(_mm512_mullo_epi32(values, _mm512_set1_epi32(0x01010000)));
+  const __m512i low = _mm512_maskz_mov_epi8(0x4444444444444444, bytes.low);
+  return {_mm512_castsi512_ps(_mm512_mask_mov_epi8(low, 0x8888888888888888, bytes.high))};
+}
+inline void load_e4m3(const void* p, Vec out[4]) {
+  // Fours of bytes where unpacking in lanes takes them from: then out[k] has values 16 k and on.
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  __m512i values = _mm512_permutexvar_epi32(order, _mm512_loadu_si512(p));
+  asm("" : "+v"(values));  // GCC would do it once more for each register that a permute overwrites
+  const E4m3Bytes bytes(values);
+  const __m512i zero = _mm512_setzero_si512();
+  const __m512i front = _mm512_unpacklo_epi8(bytes.low, bytes.high);
+  const __m512i back = _mm512_unpackhi_epi8(bytes.low, bytes.high);
+  out[0].v = _mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, front));
+  out[1].v = _mm512_castsi512_ps(_mm512_unpackhi_epi16(zero, front));
+  out[2].v = _mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, back));
+  out[3].v = _mm512_castsi512_ps(_mm512_unpackhi_epi16(zero, back));
 }
 
 inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }

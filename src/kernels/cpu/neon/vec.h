@@ -64,9 +64,8 @@ inline Vec load_e4m3(const void* p) {
   }
   return load(half);
 }
-inline void load_e4m3(const void* p, Vec out[2]) {
-  out[0] = load_e4m3(p);
-  out[1] = load_e4m3(static_cast<const char*>(p) + kLanes);
+inline void load_e4m3(const void* p, Vec out[4]) {
+  for (int k = 0; k < 4; ++k) out[k] = load_e4m3(static_cast<const char*>(p) + k * kLanes);
 }
 
 inline Vec operator+(Vec a, Vec b) { return {vaddq_f32(a.v, b.v)}; }

@@ -47,20 +47,28 @@ inline auto row_of(const MatrixView& w, int64_t r, int64_t row_bytes) {
   }
 }
 
+// Rows of activations that a Dot takes at once.
+template <typename Dot>
+constexpr int most_rows() {
+  if constexpr (requires { Dot::kMostRows; }) return Dot::kMostRows < kGroup ? Dot::kMostRows : kGroup;
+  return kGroup;
+}
+
 template <typename Dot>
 inline void matmul(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
                    int64_t row_end) noexcept {
+  constexpr int kMost = most_rows<Dot>();
   const int64_t row_bytes = w.cols / Dot::kBlockValues * Dot::kBlockBytes;
   for (int64_t tile = row_begin; tile < row_end; tile += kRowTile) {
     const int64_t tile_end = tile + kRowTile < row_end ? tile + kRowTile : row_end;
     int64_t i = 0;
     while (i < x.n) {
       const int64_t left = x.n - i;
-      const int64_t group = left >= kGroup ? kGroup : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-      const auto run = group == kGroup ? Dot::template run<kGroup>
-                       : group == 4    ? Dot::template run<4>
-                       : group == 2    ? Dot::template run<2>
-                                       : Dot::template run<1>;
+      const int64_t group = left >= kMost ? kMost : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+      const auto run = group == kMost ? Dot::template run<kMost>
+                       : group == 4   ? Dot::template run<4>
+                       : group == 2   ? Dot::template run<2>
+                                      : Dot::template run<1>;
       for (int64_t r = tile; r < tile_end; ++r) {
         run(row_of<Dot>(w, r, row_bytes), x, i, y + i * y_stride + r, y_stride);
       }

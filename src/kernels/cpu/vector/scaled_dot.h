@@ -9,17 +9,19 @@
 
 namespace flashmoe::FLASHMOE_ISA {
 
-// sums[i] += weights [n] times columns [first, first + n) of row i, for N rows. `from` gives those from j on: two(j,
-// out) as many as two vectors hold, some(j, lanes) of one vector.
+// sums[i] += weights [n] times columns [first, first + n) of row i, for N rows. `from` gives those from j on: load(j,
+// out) as many as kVectors vectors hold, an even number, some(j, lanes) of one vector.
 template <int N, typename Weights>
 inline void add_products(const float* rows, int64_t stride, int64_t n, const Weights& from, Vec (&sums)[N][2]) {
+  constexpr int kVectors = Weights::kVectors;
   int64_t j = 0;
-  for (; j + 2 * kLanes <= n; j += 2 * kLanes) {
-    Vec weights[2];
-    from.two(j, weights);
+  for (; j + kVectors * kLanes <= n; j += kVectors * kLanes) {
+    Vec weights[kVectors];
+    from.load(j, weights);
     for (int i = 0; i < N; ++i) {
-      sums[i][0] = fma(weights[0], load(rows + i * stride + j), sums[i][0]);
-      sums[i][1] = fma(weights[1], load(rows + i * stride + j + kLanes), sums[i][1]);
+      const float* row = rows + i * stride + j;
+#pragma GCC unroll 4
+      for (int k = 0; k < kVectors; ++k) sums[i][k % 2] = fma(weights[k], load(row + k * kLanes), sums[i][k % 2]);
     }
   }
   over_lanes(n - j, [&](int64_t k, auto lanes) {
@@ -29,19 +31,21 @@ inline void add_products(const float* rows, int64_t stride, int64_t n, const Wei
 }
 
 struct FloatWeights {
+  static constexpr int kVectors = 2;
   const float* values;
-  void two(int64_t j, Vec out[2]) const {
-    out[0] = load(values + j);
-    out[1] = load(values + j + kLanes);
+  void load(int64_t j, Vec out[2]) const {
+    out[0] = FLASHMOE_ISA::load(values + j);
+    out[1] = FLASHMOE_ISA::load(values + j + kLanes);
   }
   template <typename Lanes>
   Vec some(int64_t j, Lanes lanes) const {
-    return load(values + j, lanes);
+    return FLASHMOE_ISA::load(values + j, lanes);
   }
 };
 struct E4m3Weights {
+  static constexpr int kVectors = 4;
   const std::byte* values;
-  void two(int64_t j, Vec out[2]) const { load_e4m3(values + j, out); }
+  void load(int64_t j, Vec out[4]) const { load_e4m3(values + j, out); }
   Vec some(int64_t j, All) const { return load_e4m3(values + j); }
   Vec some(int64_t j, First lanes) const {
     std::byte padded[kLanes] = {};
@@ -74,6 +78,7 @@ struct ScaledDot {
 // FP8: values as they are, 2^-8 of their worth (load_e4m3); each group's sum meets its scale once.
 struct Fp8Dot {
   static constexpr bool kScalesApart = true;
+  static constexpr int kMostRows = 4;  // activations of more do not stay in L1
   static constexpr int64_t kBlockValues = 1, kBlockBytes = 1;
 
   template <int N>
