@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/cpu/avx512/unpack_32.h"
+#include "kernels/cpu/avx512/unpack_codebooks.h"
 #include "kernels/cpu/avx512/unpack_columns.h"
 #include "kernels/cpu/avx512/unpack_iq.h"
 #include "kernels/cpu/avx512/unpack_k.h"
@@ -26,7 +27,12 @@ class BlockRow {
   // Values 256 s .. 256 s + 255.
   Unpacked values(int64_t s) const { return unpack(blocks_ + s * kBlocks); }
 
-  // The same where the row ends after n < 8 blocks of 32: the scales of the others are zero.
+  // Values 512 s .. 512 s + 511, of forms that have pairs; if the row ends after 256 of them, these twice.
+  UnpackedPair pair_values(int64_t s, bool is_whole) const {
+    return unpack_pair(blocks_ + 2 * s, blocks_ + 2 * s + (is_whole ? 1 : 0));
+  }
+
+  // The same as values() where the row ends after n < 8 blocks of 32: the scales of the others are zero.
   Unpacked first_values(int64_t s, int n) const {
     Block padded[kBlocks] = {};
     for (int b = 0; b < n && b < kBlocks; ++b) padded[b] = blocks_[s * kBlocks + b];

@@ -125,4 +125,124 @@ class MatvecRows {
   alignas(32) float tail_scale_[N][8], tail_sum_[N][8];
 };
 
+// The same for forms that are unpacked 512 values at a time, and the same bits: the eight sums take the blocks one
+// after the other here as well.
+template <Form kForm, int N>
+class PairRows {
+ public:
+  PairRows(const Activations& x, int64_t first)
+      : x_(x), first_block_(first * (x.cols / kActivationBlock)), n_blocks_(x.cols / kActivationBlock) {
+    for (int i = 0; i < N; ++i) {
+      for (int64_t b = 0; b < n_blocks_; b += kPairBlocks) prepare(i, b);
+    }
+  }
+
+  template <typename Source>
+  void multiply(const MatrixView& w, int64_t row, int n, float* y, int64_t y_stride) const {
+    alignas(64) float sums[N][kTileRows][8] = {};
+    for (int r = 0; r < n; ++r) add_row(Source(w, row + r), r, sums);
+    const auto there = static_cast<__mmask16>((1 << n) - 1);
+    for (int i = 0; i < N; ++i) _mm512_mask_storeu_ps(y + i * y_stride, there, add_in_order(sums[i]));
+  }
+
+ private:
+  static constexpr int kPairBlocks = 16, kPair = kPairBlocks * kActivationBlock;
+  static constexpr int kStarts = kForm.has_fine() ? 2 : 1;  // registers of sums
+
+  // The words of 16 blocks of activations from b on as the registers of weights have them, zeros where the row ends,
+  // and what the products are added to: the offset's share, negative.
+  void prepare(int i, int64_t b) {
+    alignas(64) int8_t whole[kPair] = {};
+    const int64_t left = n_blocks_ - b;
+    const int64_t n = left < kPairBlocks ? left : kPairBlocks;
+    __builtin_memcpy(whole, x_.q8 + (first_block_ + i * n_blocks_ + b) * kActivationBlock,
+                     static_cast<size_t>(n * kActivationBlock));
+    static constexpr Places kOrder = pair_order();
+    for (int at = 0; at < kPair; at += 64) {
+      _mm512_store_si512(whole + at, _mm512_permutexvar_epi8(kOrder, _mm512_load_si512(whole + at)));
+    }
+    int8_t* to = q8_[i] + b * kActivationBlock;
+    __m512i words[8];
+    transpose_8([&](int block) { return whole + block * kActivationBlock; }, words);
+    for (int r = 0; r < 8; ++r) _mm512_store_si512(to + 64 * r, words[r]);
+    __m512i offsets[8], starts[kStarts] = {};
+    for (__m512i& q : offsets) q = _mm512_set1_epi8(static_cast<char>(kForm.offset));
+    add_products(offsets, to, starts);
+    for (int h = 0; h < kStarts; ++h) {
+      _mm512_store_si512(starts_[i] + (b / kPairBlocks * kStarts + h) * 16,
+                         _mm512_sub_epi32(_mm512_setzero_si512(), starts[h]));
+    }
+  }
+  // For vpermb: the words of each of two blocks, registers 0 to 7.
+  static consteval Places pair_order() {
+    Places places = {};
+    for (int k = 0; k < 64; ++k) {
+      places.from[k] = static_cast<uint8_t>(k / 32 * 32 + kForm.value_of_pair(k % 32 / 4, k % 4));
+    }
+    return places;
+  }
+
+  // Registers 0 to 3 to the first sums, the others to the last.
+  static void add_products(const __m512i q[8], const int8_t* x, __m512i sums[kStarts]) {
+    for (int r = 0; r < 8; ++r) {
+      __m512i& sum = sums[r / 4 * (kStarts - 1)];
+      sum = _mm512_dpbusd_epi32(sum, q[r], _mm512_load_si512(x + 64 * r));
+    }
+  }
+
+  template <typename Source>
+  void add_row(const Source& w, int r, float (&sums)[N][kTileRows][8]) const {
+    const int64_t rows_ahead = 1 + kBytesAhead / (Source::row_bytes(x_.cols) + 1);
+    __m256 totals[N];
+    for (int i = 0; i < N; ++i) totals[i] = _mm256_setzero_ps();
+    int64_t b = 0;
+    for (; b + kPairBlocks <= n_blocks_; b += kPairBlocks) {
+      w.prefetch(b / 8, rows_ahead);
+      w.prefetch(b / 8 + 1, rows_ahead);
+      add_pair<true>(w.pair_values(b / kPairBlocks, true), b, totals);
+    }
+    if (b < n_blocks_) {
+      w.prefetch(b / 8, rows_ahead);
+      add_pair<false>(w.pair_values(b / kPairBlocks, false), b, totals);
+    }
+    for (int i = 0; i < N; ++i) _mm256_store_ps(sums[i][r], totals[i]);
+  }
+
+  // 16 blocks from b on, or the first 8 of them where the row ends.
+  template <bool kIsWhole>
+  void add_pair(const UnpackedPair& w, int64_t b, __m256 (&totals)[N]) const {
+    for (int i = 0; i < N; ++i) {
+      __m512i sums[kStarts];
+      for (int h = 0; h < kStarts; ++h) {
+        sums[h] = _mm512_load_si512(starts_[i] + (b / kPairBlocks * kStarts + h) * 16);
+      }
+      add_products(w.q, q8_[i] + b * kActivationBlock, sums);
+      if constexpr (kForm.has_fine()) {
+        sums[0] = _mm512_add_epi32(_mm512_mullo_epi32(sums[0], w.fine[0]), _mm512_mullo_epi32(sums[1], w.fine[1]));
+      }
+      const __m512 sum = _mm512_cvtepi32_ps(sums[0]);
+      const float* scales = x_.scale + first_block_ + i * n_blocks_ + b;
+      if constexpr (kIsWhole) {
+        const __m512 scale = _mm512_mul_ps(w.scale, _mm512_loadu_ps(scales));
+        totals[i] = _mm256_fmadd_ps(_mm512_castps512_ps256(sum), _mm512_castps512_ps256(scale), totals[i]);
+        totals[i] = _mm256_fmadd_ps(_mm512_extractf32x8_ps(sum, 1), _mm512_extractf32x8_ps(scale, 1), totals[i]);
+      } else {
+        const __m256 scale = _mm256_mul_ps(_mm512_castps512_ps256(w.scale), _mm256_loadu_ps(scales));
+        totals[i] = _mm256_fmadd_ps(_mm512_castps512_ps256(sum), scale, totals[i]);
+      }
+    }
+  }
+
+  const Activations& x_;
+  int64_t first_block_, n_blocks_;
+  alignas(64) int8_t q8_[N][kMaxCols + kSuperblock];
+  alignas(64) int32_t starts_[N][(kMaxCols / kPair + 1) * kStarts * 16];
+};
+
+template <Form kForm, int N>
+requires(kForm.pairs != PairOrder::kNone) class MatvecRows<kForm, N> : public PairRows<kForm, N> {
+ public:
+  using PairRows<kForm, N>::PairRows;
+};
+
 }  // namespace flashmoe::avx512

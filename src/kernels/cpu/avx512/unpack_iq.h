@@ -2,7 +2,8 @@
 //
 // Codebooks of up to 1024 entries are looked up 64 bytes at a time in their stored form, by permutes over the whole
 // table: gathers are microcode on some machines and slowed down by mitigations on others, and entries loaded one by one
-// cost more to put together than the permutes. For IQ1's 2048 entries it is the other way round. Values stay in planes
+// cost more to put together than the permutes. For IQ1's 2048 entries it is the other way round,
+// unless 64 are looked up at once (unpack_codebooks.h). Values stay in planes
 // (Form), so nothing is moved to where it belongs.
 #pragma once
 
@@ -18,13 +19,25 @@
 
 namespace flashmoe::avx512 {
 
-constexpr Form form_of(const BlockIQ1_S*) { return {Kind::kPlain, 9}; }
-constexpr Form form_of(const BlockIQ1_M*) { return {Kind::kFine, 9}; }
-constexpr Form form_of(const BlockIQ2_XXS*) { return {Kind::kPlain, 128, Order::kPlanes}; }
-constexpr Form form_of(const BlockIQ2_XS*) { return {Kind::kFine, 128, Order::kPlanes}; }
-constexpr Form form_of(const BlockIQ2_S*) { return {Kind::kFine, 128, Order::kPlanes}; }
-constexpr Form form_of(const BlockIQ3_XXS*) { return {Kind::kPlain, 128, Order::kPlanes}; }
-constexpr Form form_of(const BlockIQ3_S*) { return {Kind::kPlain, 128, Order::kPlanes}; }
+constexpr Form with_pairs(PairOrder pairs, Form form) {
+  form.pairs = pairs;
+  return form;
+}
+constexpr Form form_of(const BlockIQ1_S*) { return with_pairs(PairOrder::kEights, {Kind::kPlain, 9}); }
+constexpr Form form_of(const BlockIQ1_M*) { return with_pairs(PairOrder::kEightsInHalves, {Kind::kFine, 9}); }
+constexpr Form form_of(const BlockIQ2_XXS*) {
+  return with_pairs(PairOrder::kEights, {Kind::kPlain, 128, Order::kPlanes});
+}
+constexpr Form form_of(const BlockIQ2_XS*) {
+  return with_pairs(PairOrder::kEightsInHalves, {Kind::kFine, 128, Order::kPlanes});
+}
+constexpr Form form_of(const BlockIQ2_S*) {
+  return with_pairs(PairOrder::kEightsInHalves, {Kind::kFine, 128, Order::kPlanes});
+}
+constexpr Form form_of(const BlockIQ3_XXS*) {
+  return with_pairs(PairOrder::kFours, {Kind::kPlain, 128, Order::kPlanes});
+}
+constexpr Form form_of(const BlockIQ3_S*) { return with_pairs(PairOrder::kFours, {Kind::kPlain, 128, Order::kPlanes}); }
 constexpr Form form_of(const BlockIQ4_XS*) { return {Kind::kPlain, 128, Order::kHalves}; }
 
 constexpr uint64_t kLowNibbles = 0x0f0f0f0f0f0f0f0f;
@@ -56,9 +69,9 @@ consteval ByteBook<kEntries> byte_book_of_fours(const uint16_t (&entries)[kEntri
   return book;
 }
 
-// Bits 7 and up of 64 indices, as masks.
+// Bits 7 to 10 of 64 indices, as masks.
 struct UpperBits {
-  __mmask64 bit7, bit8 = 0, bit9 = 0;
+  __mmask64 bit7, bit8 = 0, bit9 = 0, bit10 = 0;
 };
 // 64 bytes out of kBytes.
 template <size_t kBytes>
@@ -67,7 +80,10 @@ inline __m512i look_up(const uint8_t* bytes, __m512i index, UpperBits upper) {
     return _mm512_permutex2var_epi8(_mm512_load_si512(bytes), index, _mm512_load_si512(bytes + 64));
   } else {
     constexpr size_t kHalf = kBytes / 2;
-    const __mmask64 bit = kBytes == 256 ? upper.bit7 : kBytes == 512 ? upper.bit8 : upper.bit9;
+    const __mmask64 bit = kBytes == 256    ? upper.bit7
+                          : kBytes == 512  ? upper.bit8
+                          : kBytes == 1024 ? upper.bit9
+                                           : upper.bit10;
     return _mm512_mask_blend_epi8(bit, look_up<kHalf>(bytes, index, upper),
                                   look_up<kHalf>(bytes + kHalf, index, upper));
   }
@@ -97,7 +113,7 @@ inline __mmask64 bits_at(__m512i words, const Places& places) { return _mm512_bi
 struct Plane {
   int code_at, sign_at;
 };
-inline constexpr Plane kEights[4] = {{0, 2}, {2, 4}, {4, 0}, {4, 1}};  // the last of bytes moved by two bits
+inline constexpr Plane kEights[4] = {{0, 4}, {2, 5}, {2, 0}, {4, 1}};  // the last two of bytes moved by two bits
 inline constexpr Plane kFours[4] = {{0, 3}, {3, 0}, {0, 4}, {3, 1}};   // the last two of the book's high bytes
 
 // 128 + level, or 128 - level where the sign is set.
@@ -142,16 +158,34 @@ inline __m512i place_signs(__m512i bytes) {
   return _mm512_mask_gf2p8affine_epi64_epi8(signs, 0xaaaaaaaaaaaaaaaa, bytes, _mm512_set1_epi64(kSecond), 0);
 }
 
+// Tables for vpermb by codes of 8 values' planes and their signs.
+struct PlaneTables {
+  Places of[4];
+};
+template <size_t kLevels>
+consteval PlaneTables signed_planes(const int8_t (&levels)[kLevels]) {
+  return {{signed_levels(levels, kEights[0], 2), signed_levels(levels, kEights[1], 2),
+           signed_levels(levels, kEights[2], 2), signed_levels(levels, kEights[3], 2)}};
+}
+inline constexpr PlaneTables kIq2Planes = signed_planes(kIq2XxsLevels);
+static_assert(kIq2XsLevels[0] == kIq2XxsLevels[0] && kIq2SLevels[0] == kIq2XxsLevels[0] &&
+              kIq2XsLevels[1] == kIq2XxsLevels[1] && kIq2SLevels[1] == kIq2XxsLevels[1] &&
+              kIq2XsLevels[2] == kIq2XxsLevels[2] && kIq2SLevels[2] == kIq2XxsLevels[2]);
+// Six bits have the codes and the signs of two values.
+template <const auto& kTables>
+inline void levels_of_eights(__m512i codes, __m512i signs, __m512i q[4]) {
+  const __m512i first = _mm512_ternarylogic_epi32(_mm512_set1_epi8(0x0f), codes, signs, 0xca);
+  const __m512i last = _mm512_ternarylogic_epi32(_mm512_set1_epi8(0x3c), _mm512_srli_epi16(codes, 2), signs, 0xca);
+  for (int p = 0; p < 4; ++p) q[p] = _mm512_permutexvar_epi8(p < 2 ? first : last, kTables.of[p]);
+}
+
 // Entries of 8 values, looked up in their indices twice over; the plane of value p of each half.
-template <const auto& kLevels, size_t kEntries>
+template <size_t kEntries>
 inline void look_up_eights(const ByteBook<kEntries>& book, __m512i index_twice, UpperBits upper, __m512i signs,
                            __m512i q[4]) {
   const __m512i codes = _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaa, look_up<kEntries>(book.low, index_twice, upper),
                                                look_up<kEntries>(book.high, index_twice, upper));
-  q[0] = levels_of<kLevels, kEights[0], 2>(codes, signs);
-  q[1] = levels_of<kLevels, kEights[1], 2>(codes, signs);
-  q[2] = levels_of<kLevels, kEights[2], 2>(codes, signs);
-  q[3] = levels_of<kLevels, kEights[3], 2>(_mm512_srli_epi16(codes, 2), signs);
+  levels_of_eights<kIq2Planes>(codes, signs, q);
 }
 // Entries of 4 values.
 template <const auto& kLevels, size_t kEntries>
@@ -191,7 +225,7 @@ inline Unpacked unpack(const BlockIQ2_XXS* block) {
   to.scale = step_scales(_mm512_cvtepu64_ps(_mm512_srli_epi64(groups, 60)), 0.25f, 0.125f, half_everywhere(block->d));
   const __m512i index = _mm512_permutexvar_epi8(kIndices, groups);
   const __m512i signs = place_signs<kLowSeven, kEights>(sevens<32>(groups));
-  look_up_eights<kIq2XxsLevels>(kBook, index, {_mm512_movepi8_mask(index)}, signs, to.q);
+  look_up_eights(kBook, index, {_mm512_movepi8_mask(index)}, signs, to.q);
   return to;
 }
 
@@ -208,7 +242,7 @@ inline Unpacked unpack(const BlockIQ2_XS* block) {
     return _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(order));
   };
   const __m512i index = both(0), signs = place_signs<kHighSeven, kEights>(both(1));
-  look_up_eights<kIq2XsLevels>(kBook, index, {_mm512_movepi8_mask(index), bits_at(words, kBit8)}, signs, to.q);
+  look_up_eights(kBook, index, {_mm512_movepi8_mask(index), bits_at(words, kBit8)}, signs, to.q);
   return to;
 }
 
@@ -220,8 +254,7 @@ inline Unpacked unpack(const BlockIQ2_S* block) {
   to.scale = _mm256_mul_ps(half_everywhere(block->d), _mm256_set1_ps(0.125f));
   const __m512i index = twice(load32(block->q)), high = _mm512_cvtepu8_epi64(eight_bytes(long_at(block->high)));
   const __m512i signs = place_signs<kAllEight, kEights>(twice(load32(block->signs)));
-  look_up_eights<kIq2SLevels>(kBook, index, {_mm512_movepi8_mask(index), bits_at(high, kBit8), bits_at(high, kBit9)},
-                              signs, to.q);
+  look_up_eights(kBook, index, {_mm512_movepi8_mask(index), bits_at(high, kBit8), bits_at(high, kBit9)}, signs, to.q);
   return to;
 }
 
@@ -279,14 +312,22 @@ inline Unpacked unpack(const BlockIQ1_S* block) {
   return to;
 }
 
+struct Iq1Scales {
+  __m128i steps;  // [16] bytes
+  float scale;
+  explicit Iq1Scales(const BlockIQ1_M* block) {
+    constexpr uint64_t kThrees = 0x0707070707070707;
+    const uint64_t words = long_at(block->scales[0]), packed = _pext_u64(words, 0x0fff0fff0fff0fff);
+    steps = sixteen_bytes(_pdep_u64(packed, kThrees), _pdep_u64(packed >> 24, kThrees));
+    scale = _cvtsh_ss(static_cast<uint16_t>(_pext_u64(words, 0xf000f000f000f000))) * 0.125f;
+  }
+};
+
 inline Unpacked unpack(const BlockIQ1_M* block) {
   Unpacked to = {};
-  const uint64_t scales = long_at(block->scales[0]), steps = _pext_u64(scales, 0x0fff0fff0fff0fff);
-  constexpr uint64_t kThrees = 0x0707070707070707;
-  const __m128i bytes = sixteen_bytes(_pdep_u64(steps, kThrees), _pdep_u64(steps >> 24, kThrees));
-  const float d = _cvtsh_ss(static_cast<uint16_t>(_pext_u64(scales, 0xf000f000f000f000)));
-  to.fine = odd_factors(bytes);
-  to.scale = _mm256_set1_ps(d * 0.125f);
+  const Iq1Scales scales(block);
+  to.fine = odd_factors(scales.steps);
+  to.scale = _mm256_set1_ps(scales.scale);
   // Byte k / 2 of `high` in lane k.
   const __m512i wide = _mm512_cvtepu8_epi32(load16(block->high));
   const __m512i lanes = _mm512_or_si512(wide, _mm512_slli_epi32(wide, 16));

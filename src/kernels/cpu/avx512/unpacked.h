@@ -34,6 +34,15 @@ enum class Order {
   kDiagonals,  // kRuns with what is in word k of register g there in word g of the same lane, of register (k - g) mod 4
 };
 
+// Which values are in byte 4 b + j of register 4 h + p where 512 are unpacked at a time, as codebooks are: of block b
+// of 16 so that its sum comes to be in lane b. UnpackedPair.
+enum class PairOrder {
+  kNone,
+  kEights,          // 8 j + 4 h + p
+  kEightsInHalves,  // 16 h + 8 (j mod 2) + 4 (j / 2) + p: a sum of each 16, in two registers
+  kFours,           // 16 h + 4 j + p
+};
+
 struct Form {
   Kind kind = Kind::kPlain;
   int offset = 0;  // a weight is q - offset, 0..255
@@ -44,6 +53,7 @@ struct Form {
   // In a panel (int8_gemm.h) blocks 2 i and 2 i + 1 stay in the low and the high nibbles of the same bytes: half as
   // much to store and to load. The high ones count sixteenfold, as here.
   bool in_nibbles = false;
+  PairOrder pairs = PairOrder::kNone;
 
   constexpr bool has_minimum() const { return kind == Kind::kMinimum; }
   constexpr bool has_fine() const { return kind == Kind::kFine || kind == Kind::kFineMinimum; }
@@ -64,6 +74,13 @@ struct Form {
   constexpr int four_of_word(int g, int k) const {
     return is_in_order() ? g : order == Order::kDiagonals ? (g + k) % 4 : k % 4;
   }
+  // The value of its block of 32 in byte 4 b + j of register r of 8.
+  constexpr int value_of_pair(int r, int j) const {
+    const int h = r / 4, p = r % 4;
+    return p + (pairs == PairOrder::kEights  ? 8 * j + 4 * h
+                : pairs == PairOrder::kFours ? 16 * h + 4 * j
+                                             : 16 * h + j % 2 * 8 + j / 2 * 4);
+  }
   // The 16 values whose sum comes to be in lane k: block_sums.h.
   constexpr int piece_of_sum(int k) const { return is_in_order() ? k : piece(k % 4, k / 4); }
 };
@@ -75,6 +92,13 @@ struct Unpacked {
   __m256 min;        // [8]
   __m128i fine;      // [16] signed bytes
   __m128i fine_min;  // [16] bytes up to 127
+};
+
+// 512 weights, in the form's PairOrder: scale * (q - offset), or scale * fine[h] * (q - offset) of half h of a block.
+struct UnpackedPair {
+  __m512i q[8];     // [512] unsigned bytes
+  __m512 scale;     // [16]
+  __m512i fine[2];  // [16] of first and second halves
 };
 
 inline __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
