@@ -92,4 +92,8 @@ uint64_t free_bytes(const std::string& folder) {
   return static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
 }
 
+int why_not_writable(const std::string& folder) {
+  return ::access((folder + "/.").c_str(), W_OK | X_OK) == 0 ? 0 : errno;
+}
+
 }  // namespace flashmoe

@@ -39,5 +39,7 @@ class FolderLock {
 void write_durably(const std::string& path, const std::string& text);
 void sync_folder(const std::string& folder);
 uint64_t free_bytes(const std::string& folder);
+// The errno with which a file could not be made in it; 0: it could.
+int why_not_writable(const std::string& folder);
 
 }  // namespace flashmoe

@@ -74,11 +74,12 @@ class Packer {
   uint64_t room_needed(const std::string& place) const;
   std::vector<bool> layers_packed() const;
   void check_what_is_there();
-  bool is_whole(size_t layer) const;
+  bool is_whole(size_t layer, const std::function<void(uint64_t)>& on_bytes) const;
   void pack_trunk();
   void pack_layer(size_t layer);
   void remember();
   void report_progress(uint64_t written);
+  std::string how_to_go_on() const;
 
   const PackOptions& options_;
   Recipe recipe_;
@@ -182,6 +183,10 @@ PackPlan Packer::plan() const {
   plan.free_bytes = free_bytes(place.string());
   plan.memory_bytes = memory_bytes();
   plan.notes = source_.notes();
+  if (const int error = why_not_writable(place.string()); error != 0) {
+    plan.notes.push_back(fmt::format("will be refused: {}: cannot be written to: {}", place.string(),
+                                     std::generic_category().message(error)));
+  }
   if (plan.needed_bytes > plan.free_bytes) plan.notes.push_back("will be refused: there is not enough space");
   if (too_much_memory(plan)) plan.notes.push_back("will be refused: --ram is too small");
   if (shards_) {
@@ -204,9 +209,7 @@ void Packer::report_progress(uint64_t written) {
     options_.on_progress(
         {"packing", std::min(done_bytes_ + written, total_bytes_), total_bytes_, seconds_since(start_ns_)});
   }
-  if (options_.keep_going && !options_.keep_going()) {
-    fail(Fault::interrupted, "interrupted; give the same command again to go on with {}", options_.destination);
-  }
+  if (options_.keep_going && !options_.keep_going()) fail(Fault::interrupted, "{}", how_to_go_on());
 }
 
 void Packer::remember() {
@@ -214,7 +217,11 @@ void Packer::remember() {
   if (shards_) shards_->delete_unneeded(manifest_.trunk_bytes > 0, layers_packed());
 }
 
-bool Packer::is_whole(size_t layer) const {
+std::string Packer::how_to_go_on() const {
+  return fmt::format("interrupted; give the same command again to go on with {}", options_.destination);
+}
+
+bool Packer::is_whole(size_t layer, const std::function<void(uint64_t)>& on_bytes) const {
   std::error_code error;
   const PackedLayer& packed = manifest_.layers[layer];
   const std::string bank = path(manifest_.bank_name(layer));
@@ -222,20 +229,20 @@ bool Packer::is_whole(size_t layer) const {
   if (fs::file_size(bank, error) != bytes || error) return false;
   const auto file = open_file(bank);
   if (shards_) file->drop_page_cache();
-  return !first_difference(*file, packed, {});
+  return !first_difference(*file, packed, on_bytes);
 }
 
 // Nothing that a power cut or a bad disk left half done is built on.
 void Packer::check_what_is_there() {
   std::error_code error;
+  const auto note = verifying(options_, bytes_to_verify(manifest_), how_to_go_on());
   if (manifest_.trunk_bytes > 0) {
     const bool there = fs::exists(path(kTrunkName), error);
-    if (!there || damage_of_trunk(*open_file(path(kTrunkName)), manifest_, {})) manifest_.trunk_bytes = 0;
+    if (!there || damage_of_trunk(*open_file(path(kTrunkName)), manifest_, note)) manifest_.trunk_bytes = 0;
   }
   for (size_t i = 0; i < manifest_.layers.size(); ++i) {
     if (manifest_.layers[i].checksums.empty()) continue;
-    report_progress(0);
-    if (is_whole(i)) {
+    if (is_whole(i, note)) {
       ++n_kept_;
     } else {
       manifest_.layers[i].checksums.clear();
@@ -301,7 +308,7 @@ void Packer::pack_layer(size_t layer) {
   pipeline_->times().write_s += seconds_since(began_ns);
   pipeline_->times().total_s += seconds_since(began_ns);
   packed.checksums = std::move(checksums);
-  if (shards_ && !is_whole(layer)) {
+  if (shards_ && !is_whole(layer, {})) {
     fail(Fault::io, "{}: reads otherwise than it was written: is the disk sound?", path(manifest_.bank_name(layer)));
   }
 }
@@ -319,9 +326,10 @@ PackReport Packer::run() {
   fs::create_directories(options_.destination, error);
   if (error) fail(Fault::io, "{}: cannot make the folder: {}", options_.destination, error.message());
   const FolderLock lock(options_.destination);
-  start_ns_ = now_ns();
+  recall();  // of another pack, which may have been at work until now
   check_what_is_there();
   total_bytes_ = bytes_left();
+  start_ns_ = now_ns();
   pool_ = std::make_unique<ThreadPool>(options_.n_threads > 0 ? options_.n_threads : usable_cpus());
   pipeline_ = std::make_unique<Pipeline>(source_.checkpoint(), importance_, *pool_, options_.allow_nonfinite);
   if (manifest_.trunk_bytes == 0) {

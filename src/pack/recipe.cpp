@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <set>
 
 #include "base/bytes.h"
 #include "base/error.h"
@@ -44,6 +45,19 @@ void check_word(const std::string& word, const std::string& where, Fault fault) 
     if (can_encode(static_cast<Format>(i))) known += ", " + format_word(static_cast<Format>(i));
   }
   fail(fault, "{}: one of {} is expected, not {}", where, known, in_quotes(word));
+}
+
+// JSON keeps the last of values with one key; a recipe that says two things of a part is refused instead.
+Json parse(const std::string& text, const std::string& path) {
+  std::vector<std::set<std::string>> keys;  // of the objects around
+  const auto look = [&](int, Json::parse_event_t event, const Json& value) {
+    if (event == Json::parse_event_t::object_start) keys.emplace_back();
+    if (event == Json::parse_event_t::object_end) keys.pop_back();
+    if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)
+      fail(Fault::input, "{}: has {} twice", path, in_quotes(value.get<std::string>()));
+    return true;
+  };
+  return Json::parse(text, look, false);
 }
 
 // "3" or "0-7".
@@ -149,7 +163,7 @@ void Recipe::read(const std::string& name) {
     fail(Fault::input, "--recipe: {} is neither a file nor one of those that come with the program: {}",
          in_quotes(name), known.substr(0, known.size() - 2));
   }
-  read_json(Json::parse(read_text(*open_file(name), kMaxRecipeBytes), nullptr, false), name);
+  read_json(parse(read_text(*open_file(name), kMaxRecipeBytes), name), name);
 }
 
 void Recipe::read_json(const Json& json, const std::string& path) {

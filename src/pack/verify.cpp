@@ -16,6 +16,20 @@ namespace fs = std::filesystem;
 
 }  // namespace
 
+uint64_t bytes_to_verify(const Manifest& manifest) {
+  uint64_t total = manifest.trunk_bytes;
+  for (const PackedLayer& layer : manifest.layers) total += layer.record_bytes() * layer.checksums.size();
+  return total;
+}
+
+std::function<void(uint64_t)> verifying(const PackOptions& options, uint64_t total, const std::string& how_to_go_on) {
+  return [&options, total, how_to_go_on, done = uint64_t{0}, start_ns = now_ns()](uint64_t bytes) mutable {
+    done += bytes;
+    if (options.on_progress) options.on_progress({"verifying", done, total, seconds_since(start_ns)});
+    if (options.keep_going && !options.keep_going()) fail(Fault::interrupted, "{}", how_to_go_on);
+  };
+}
+
 uint64_t task_checksum(const File& file, const Task& task) {
   Checksum checksum;
   const auto parts = task.matrix.to.part_bytes();
@@ -52,14 +66,8 @@ uint64_t verify_pack(const PackOptions& options) {
     fail(Fault::usage, "{}: was packed in other formats than these options say; give those it was packed with",
          options.destination);
   }
-  uint64_t total = manifest.trunk_bytes, done = 0;
-  for (const PackedLayer& layer : manifest.layers) total += layer.record_bytes() * layer.checksums.size();
-  const uint64_t start_ns = now_ns();
-  const auto note = [&](uint64_t bytes) {
-    done += bytes;
-    if (options.on_progress) options.on_progress({"verifying", done, total, seconds_since(start_ns)});
-    if (options.keep_going && !options.keep_going()) fail(Fault::interrupted, "interrupted while verifying");
-  };
+  const uint64_t total = bytes_to_verify(manifest);
+  const auto note = verifying(options, total, "interrupted while verifying");
   const auto trunk = open_file((folder / kTrunkName).string());
   trunk->drop_page_cache();
   if (const auto damage = damage_of_trunk(*trunk, manifest, note)) {
@@ -73,7 +81,7 @@ uint64_t verify_pack(const PackOptions& options) {
            bank->path(), *expert, i);
     }
   }
-  return done;
+  return total;
 }
 
 }  // namespace flashmoe

@@ -161,6 +161,10 @@ class Refusals(PackCase):
         self.assertIn("refused: there is not enough space", nowhere.out)
         small = self.assert_done(flashmoe("pack", MODEL, self.folder / "new", "--ram", "1M", "--dry-run"))
         self.assertIn("refused: --ram is too small", small.out)
+        file = self.folder / "file"
+        file.write_text("no folder")
+        below = self.assert_done(flashmoe("pack", MODEL, file / "new", "--dry-run"))
+        self.assertIn(f"refused: {file}: cannot be written to: Not a directory", below.out)
 
 
 if __name__ == "__main__":

@@ -178,6 +178,31 @@ TEST_F(PackTest, ImportanceIsPartOfTheWork) {
   expect_error([&] { pack(options); }, Fault::usage, {"other options"});
 }
 
+TEST_F(PackTest, WhatIsThereIsVerifiedWithItsOwnProgress) {
+  PackOptions options = this->options("packed");
+  const fs::path packed = options.destination;
+  options.keep_going = [&] { return !fs::exists(packed / "experts-01.bank"); };
+  expect_error([&] { pack(options); }, Fault::interrupted, {"the same command again"});
+  const uint64_t there = fs::file_size(packed / "trunk.gguf");
+  std::vector<Progress> seen;
+  options.on_progress = [&](const Progress& step) { seen.push_back(step); };
+  options.keep_going = [&] { return seen.size() < 2; };
+  expect_error([&] { pack(options); }, Fault::interrupted, {"the same command again"});
+  ASSERT_EQ(seen.size(), 2);
+  EXPECT_STREQ(seen[1].what, "verifying");
+  EXPECT_GT(seen[1].done, seen[0].done);
+  EXPECT_GT(seen[1].total, there);
+  options.keep_going = {};
+  seen.clear();
+  const PackReport report = pack(options);
+  EXPECT_EQ(report.n_layers_kept, 2);
+  const auto packing = std::find_if(seen.begin(), seen.end(), [](const Progress& step) { return step.what[0] == 'p'; });
+  ASSERT_NE(packing, seen.end());
+  for (auto step = seen.begin(); step != packing; ++step) EXPECT_STREQ(step->what, "verifying");
+  EXPECT_LT(packing->total, seen.front().total + there);
+  EXPECT_EQ(seen.back().done, seen.back().total);
+}
+
 TEST_F(PackTest, OddImportanceFilesAreRefusedByName) {
   PackOptions options = this->options("packed");
   options.experts = "q4_k";

@@ -101,6 +101,8 @@ TEST(Recipe, EverythingElseIsRefusedByName) {
       {"{", "JSON object"},
       {R"({"expertz": "q4_k"})", "'expertz'"},
       {R"({"experts": 4})", "'experts'"},
+      {R"({"experts": "q4_k", "down": "q6_k", "experts": "q8_0"})", "'experts' twice"},
+      {R"({"layers": {"0": {"down": "q6_k"}, "0": {"up": "q6_k"}}})", "'0' twice"},
       {R"({"experts": "q9_k"})", "'q9_k'"},
       {R"({"experts": "iq2_xs"})", "'iq2_xs'"},
       {R"({"layers": []})", "'layers'"},
