@@ -55,8 +55,7 @@ std::string show_report(const PackReport& report) {
                   show_bytes(report.bytes_read), show_bytes(report.bytes_written), report.seconds,
                   report.seconds > 0 ? static_cast<double>(report.bytes_read) / report.seconds * 1e-9 : 0.0,
                   100 * report.share_of_slowest);
-  text += fmt::format("while busy: source read {:.2f} GB/s, quantiser {}, destination write {:.2f} GB/s\n",
-                      report.read_gb_per_s,
+  text += fmt::format("while busy: read {:.2f} GB/s, quantiser {}, write {:.2f} GB/s\n", report.read_gb_per_s,
                       report.encode_gb_per_s > 0 ? fmt::format("{:.2f} GB/s", report.encode_gb_per_s) : "not needed",
                       report.write_gb_per_s);
   if (report.n_layers_kept > 0) text += fmt::format("{} layers were there already, and whole\n", report.n_layers_kept);

@@ -25,6 +25,7 @@ namespace {
 
 constexpr uint64_t kRedrawNs = 100'000'000;
 constexpr double kLeastSeconds = 0.5;  // before the time left is told
+constexpr double kMostSeconds = 1e6;   // left: nobody waits for what stands still
 constexpr int kGlanceMs = 100;         // between two looks at whether a reader is to be given up
 
 bool (*give_up)() = [] { return false; };
@@ -36,10 +37,11 @@ uint64_t clock_ns() {
 }
 
 // "  12 s left", once the rate means something.
-std::string time_left(const Progress& progress) {
-  if (progress.seconds < kLeastSeconds || progress.done == 0 || progress.done >= progress.total) return "";
-  const double share = static_cast<double>(progress.done) / static_cast<double>(progress.total);
-  const auto seconds = static_cast<uint64_t>(std::ceil(progress.seconds * (1 - share) / share));
+std::string time_left(const Progress& progress, double rate) {
+  if (progress.seconds < kLeastSeconds || progress.done >= progress.total) return "";
+  const double left = std::ceil(static_cast<double>(progress.total - progress.done) / rate);
+  if (!(left < kMostSeconds)) return "";
+  const auto seconds = static_cast<uint64_t>(left);
   return seconds < 120 ? fmt::format("  {} s left", seconds) : fmt::format("  {} min left", (seconds + 59) / 60);
 }
 
@@ -51,17 +53,16 @@ bool is_among(const char* what, std::span<const char* const> names) {
 }
 
 // "loading  1.20 GB of 3.40 GB  1.90 GB/s", "reading prompt  128 of 512 tokens  105 tok/s"
-std::string progress_text(const Progress& progress) {
+std::string progress_text(const Progress& progress, double rate) {
   if (progress.total == 0) return progress.what;
-  const double rate = progress.seconds > 0 ? static_cast<double>(progress.done) / progress.seconds : 0;
   if (is_among(progress.what, kCountedInBytes)) {
     return fmt::format("{}  {} of {}  {}/s{}", progress.what, show_bytes(progress.done), show_bytes(progress.total),
-                       show_bytes(static_cast<uint64_t>(rate)), time_left(progress));
+                       show_bytes(static_cast<uint64_t>(rate)), time_left(progress, rate));
   }
   const bool steps = is_among(progress.what, kCountedInSteps);
   return fmt::format("{}  {} of {} {}  {:.{}f} {}/s{}", progress.what, show_count(progress.done),
                      show_count(progress.total), steps ? "steps" : "tokens", rate, rate < 10 ? 1 : 0,
-                     steps ? "steps" : "tok", time_left(progress));
+                     steps ? "steps" : "tok", time_left(progress, rate));
 }
 
 }  // namespace
@@ -159,7 +160,7 @@ void ProgressLine::show(const Progress& progress) {
   if (now - shown_ns_ < kRedrawNs) return;
   shown_ns_ = now;
   visible_ = true;
-  std::string line = progress_text(progress);
+  std::string line = progress_text(progress, pace_.of(progress));
   line.resize(std::min(line.size(), static_cast<size_t>(terminal_columns(STDERR_FILENO) - 1)));
   write_error("\r" + line + "\033[K");
 }

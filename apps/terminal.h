@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "flashmoe/options.h"
+#include "pace.h"
 
 namespace flashmoe {
 
@@ -54,6 +55,7 @@ class ProgressLine {
   bool terminal_;
   bool visible_ = false;
   uint64_t shown_ns_ = 0;
+  Pace pace_;
 };
 
 }  // namespace flashmoe
