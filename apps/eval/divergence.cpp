@@ -95,7 +95,8 @@ nlohmann::ordered_json evaluate_divergence(const EvalOptions& given) {
   }
   auto windows = make_windows(ids.size(), static_cast<size_t>(options.engine.context_tokens));
   if (options.limit > 0) windows.resize(std::min(windows.size(), static_cast<size_t>(options.limit)));
-  if (windows.empty()) throw Error(Fault::input, options.text_file + ": there is nothing to score: it is too short");
+  if (windows.empty())
+    throw Error(Fault::input, shown_path(options.text_file) + ": there is nothing to score: it is too short");
   reference->load(options.engine.context_tokens);
   model->load(options.engine.context_tokens);
   run.each("divergence: window", windows.size(), [&](size_t i) {

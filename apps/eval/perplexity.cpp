@@ -23,9 +23,11 @@ void add_scores(EvalRun& run, const char* key, int64_t n, double nats) {
   sums["nats"] = sums["nats"].get<double>() + nats;
 }
 
-nlohmann::ordered_json summary(const nlohmann::json& sums) {
+// Throws Error{input} that names the file where it left nothing to score.
+nlohmann::ordered_json summary(const nlohmann::json& sums, const std::string& file, const char* reason) {
   const auto tokens = sums.is_null() ? 0 : sums["tokens"].get<int64_t>();
-  if (tokens == 0) throw Error(Fault::input, "there is nothing to score: the text is too short");
+  if (tokens == 0)
+    throw Error(Fault::input, fmt::format("{}: there is nothing to score: {}", shown_path(file), reason));
   const double nats = sums["nats"].get<double>() / static_cast<double>(tokens);
   return {{"tokens", tokens}, {"nats_per_token", nats}, {"perplexity", std::exp(nats)}};
 }
@@ -125,7 +127,8 @@ nlohmann::ordered_json evaluate_perplexity(const EvalOptions& given) {
     score_text(options, run, *engine, text);
   }
   nlohmann::ordered_json result = {{"model", model}, {"exact", options.engine.exact}};
-  result[turns ? "assistant_turns" : "text"] = summary(run.found()[turns ? "turns" : "text"]);
+  result[turns ? "assistant_turns" : "text"] =
+      summary(run.found()[turns ? "turns" : "text"], file, turns ? "no turn of the assistant" : "it is too short");
   return result;
 }
 

@@ -112,6 +112,8 @@ class EvalTest(Case):
     def test_complaints(self):
         short = self.folder / "short.txt"
         short.write_text("a")
+        asked = self.folder / "asked.jsonl"
+        asked.write_text('{"messages": [{"role": "user", "content": "Hello?"}]}\n')
         broken = self.folder / "cases.jsonl"
         broken.write_text('{"messages": []}\nnonsense\n')
         for code, parts, arguments in [
@@ -121,7 +123,8 @@ class EvalTest(Case):
                 (2, ["--reference"], ["kld", "--text", TEXT]),
                 (2, ["does not take"], ["tools", "--cases", CASES, "--text", TEXT]),
                 (2, ["--cases or --json-cases"], ["tools"]),
-                (1, ["nothing to score"], ["ppl", "--text", short]),
+                (1, ["short.txt: there is nothing to score: it is too short"], ["ppl", "--text", short]),
+                (1, ["asked.jsonl: there is nothing to score: no turn of the assistant"], ["ppl", "--conversations", asked]),
                 (2, ["--ctx 1"], ["ppl", "--text", TEXT, "--ctx", "1"]),
                 (2, ["--ctx 1"], ["kld", "--text", TEXT, "--reference", MODEL, "--ctx", "1"]),
                 (2, ["--max-tokens"], ["ppl", "--text", TEXT, "--max-tokens", "3"]),
