@@ -13,6 +13,11 @@
 #include "base/error.h"
 
 namespace flashmoe {
+namespace {
+
+constexpr off_t kMostUnderWay = 64 << 20;  // bytes on their way to the disk
+
+}  // namespace
 
 DurableFile::DurableFile(std::string path, uint64_t bytes) : path_(std::move(path)), partial_(path_ + ".partial") {
   fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -51,8 +56,16 @@ void DurableFile::write(uint64_t offset, std::span<const std::byte> bytes) {
     offset += static_cast<uint64_t>(n);
     bytes = bytes.subspan(static_cast<size_t>(n));
   }
-  // Sends it on its way to the disk, which commit() would else wait for at the end. A hint: failures show up there.
+  // Sends it on its way to the disk, and waits for what was sent long before: what is still under way at the end is
+  // what commit() waits for, while nothing is read. A failure is told once, here or to commit().
   ::sync_file_range(fd_, begin, n_bytes, SYNC_FILE_RANGE_WRITE);
+  const off_t arrived = static_cast<off_t>(offset) - kMostUnderWay;
+  if (arrived < arrived_ + kMostUnderWay / 2) return;
+  constexpr unsigned kWait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  if (::sync_file_range(fd_, arrived_, arrived - arrived_, kWait) != 0 && errno != ENOSYS && errno != EINVAL) {
+    complain("writing to it", errno);
+  }
+  arrived_ = arrived;
 }
 
 void DurableFile::commit() {

@@ -22,6 +22,7 @@ class DurableFile {
   [[noreturn]] void complain(const char* what, int error) const;
   std::string path_, partial_;
   int fd_ = -1;
+  int64_t arrived_ = 0;  // bytes up to here have been waited for
 };
 
 // Keeps other packers out of a folder while it lives.
