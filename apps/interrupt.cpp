@@ -1,7 +1,7 @@
 #include "interrupt.h"
 
+#include <array>
 #include <csignal>
-#include <initializer_list>
 
 #include "terminal.h"
 
@@ -10,10 +10,20 @@ namespace {
 
 volatile std::sig_atomic_t interrupt_seen = 0;
 
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};
+
+bool is_ignored(int signal) {
+  struct sigaction action = {};
+  sigaction(signal, nullptr, &action);
+  return action.sa_handler == SIG_IGN;
+}
+
+// What is ignored, as under nohup, stays so.
 extern "C" void note_interrupt(int) {
   interrupt_seen = 1;
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
+  for (const int signal : kSignals) {
+    if (!is_ignored(signal)) std::signal(signal, SIG_DFL);
+  }
 }
 
 }  // namespace
@@ -24,10 +34,8 @@ void catch_interrupts() {
   action.sa_flags = SA_RESTART;  // reads and writes under way go on
   sigemptyset(&action.sa_mask);
   give_up_writing_when(interrupted);
-  for (const int signal : {SIGINT, SIGTERM}) {
-    struct sigaction before = {};
-    sigaction(signal, nullptr, &before);
-    if (before.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);  // under nohup it stays ignored
+  for (const int signal : kSignals) {
+    if (!is_ignored(signal)) sigaction(signal, &action, nullptr);
   }
 }
 

@@ -237,7 +237,7 @@ class Outputs(Case):
 
 class Signals(Case):
     def test_interrupt_in_mid_answer(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             path = self.folder / "stats.json"
             process = start("run", "-p", "Tell me a story.", "--temp", 3, "--stats-json", path, *SLOW)
             first = process.stdout.read(1)
