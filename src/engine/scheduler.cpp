@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/error.h"
 #include "engine/peak_memory.h"
@@ -10,6 +11,8 @@ namespace flashmoe {
 namespace {
 
 constexpr int64_t kLatelySeconds = 5;
+// A prompt whose experts are streamed takes seconds, and those that come in one moment share what is read for it.
+constexpr std::chrono::milliseconds kOneMoment{5};
 constexpr int kMostBeginnings = 8;  // of one answer, on a drive that fails again and again
 
 std::unique_ptr<SessionFolder> open_folder(const EngineParts& parts, const ServiceOptions& options) {
@@ -148,7 +151,18 @@ void Scheduler::drop_cancelled() {
   stats_.n_running = static_cast<int>(running_.size());
 }
 
+// What comes first to a service that has nothing to do waits a moment for others.
+void Scheduler::gather() {
+  const ModelConfig& config = parts_.session.forward.config();
+  if (!running_.empty() || parts_.session.experts.max_picks() == config.n_layers * config.n_experts) return;
+  std::unique_lock lock(mutex_);
+  if (waiting_.empty()) return;
+  changed_.wait_for(lock, kOneMoment,
+                    [&] { return stopping_ || waiting_.size() >= static_cast<size_t>(options_.n_parallel); });
+}
+
 void Scheduler::admit() {
+  gather();
   while (running_.size() < static_cast<size_t>(options_.n_parallel)) {
     std::unique_ptr<RunningAnswer> answer;
     {

@@ -35,6 +35,7 @@ class Scheduler {
   bool idle_work();
   bool settle();
   bool save_one();
+  void gather();
   void admit();
   std::unique_ptr<Sequence> empty_sequence();
   void remember(Reader& reader);

@@ -60,14 +60,26 @@ Told read_all(Answer& answer) {
 
 class ServiceTest : public testing::Test {
  protected:
-  std::unique_ptr<Service> start(const ServiceOptions& options = {}, std::function<bool()> keep_going = {}) {
+  std::unique_ptr<Service> start(const ServiceOptions& options = {}, std::function<bool()> keep_going = {},
+                                 uint64_t ram_bytes = 0) {
     EngineOptions engine;
+    engine.ram_bytes = ram_bytes;
     engine.keep_going = std::move(keep_going);
     engine.model_path = FLASHMOE_SOURCE_DIR "/models/spark/spark.gguf";
     engine.n_threads = 2;
     engine.context_tokens = 4096;
     engine.learn = false;
     return Service::start(Engine::open(engine), options);
+  }
+  // With hardly more memory than it needs, so that experts are streamed.
+  std::unique_ptr<Service> start_streamed(const std::function<bool()>& keep_going) {
+    for (uint64_t ram_bytes = 16 << 20;; ram_bytes += 4 << 20) {
+      try {
+        return start({}, keep_going, ram_bytes);
+      } catch (const Error& error) {
+        if (error.fault() != Fault::memory_floor) throw;
+      }
+    }
   }
   static Request chat(const std::string& text, int max_tokens = 40, const std::string& more = "") {
     Request request;
@@ -152,6 +164,31 @@ TEST_F(ServiceTest, PromptsThatWaitTogetherAreReadInOneStep) {
   const int of_one_step = layers_of(1);
   EXPECT_GT(of_one_step, 0);
   EXPECT_LE(layers_of(4), 2 * of_one_step);
+}
+
+// A prompt that comes a moment after the first is read with it, where experts are streamed.
+TEST_F(ServiceTest, PromptsThatComeInOneMomentShareAStep) {
+  std::atomic<int> n_layers = 0;  // begun
+  const auto service = start_streamed([&] { return ++n_layers > 0; });
+  ASSERT_FALSE(service->engine().memory_plan().experts_resident);
+  const auto layers_of = [&](int n_prompts) {
+    const int before = n_layers;
+    std::vector<std::unique_ptr<Answer>> answers;
+    for (int i = 0; i < n_prompts; ++i) {
+      if (i > 0) std::this_thread::sleep_for(milliseconds(1));
+      Request request;
+      request.ids.assign(static_cast<size_t>(5 + i), 100 + i);
+      request.generate.max_tokens = 1;
+      answers.push_back(service->submit(request));
+    }
+    for (const auto& answer : answers) read_all(*answer);
+    return n_layers - before;
+  };
+  const int of_one_step = layers_of(1);
+  ASSERT_GT(of_one_step, 0);
+  int fewest = layers_of(2);  // a busy machine may take longer than a moment
+  for (int i = 0; i < 20 && fewest > of_one_step; ++i) fewest = std::min(fewest, layers_of(2));
+  EXPECT_EQ(fewest, of_one_step);
 }
 
 TEST_F(ServiceTest, CallsATool) {
