@@ -114,6 +114,7 @@ def main():
                 for rate in RATES:
                     ratios[rate].append(rounds[True][1][rate] / rounds[False][1][rate])
                 print("at once / in turn: " + "; ".join(f"{rate} {ratios[rate][-1]:.2f}" for rate in RATES), flush=True)
+                print("read ahead: " + json.loads(server.get("/props"))["read_ahead"], flush=True)
     finally:
         server.stop()
     print(f"medians of {arguments.rounds} rounds: " + "; ".join(f"{rate} {statistics.median(ratios[rate]):.2f}" for rate in RATES) + "; all answers the same")

@@ -130,6 +130,7 @@ Json props(const Service& service, const Served& served, const ServeLimits& limi
           {"kernels", stats.engine.kernels},
           {"threads", stats.engine.n_threads},
           {"io_mode", stats.engine.io.mode},
+          {"read_ahead", stats.engine.io.read_ahead.verdict},
           {"live",
            {{"running", stats.n_running},
             {"waiting", stats.n_waiting},

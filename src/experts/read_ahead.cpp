@@ -32,17 +32,25 @@ void ReadAhead::Trial::note(uint64_t step_ns) {
   }
   const auto i = static_cast<size_t>(n_tried / (2 * kTokensPerTurn) * kTokensPerTurn + n_tried % kTokensPerTurn);
   (turn_is_on() ? with : without)[i] = step_ns;
-  if (++n_tried == kTokensPerTrial) judge();
+  if (++n_tried % (2 * kTokensPerTurn) != 0) return;
+  judge();
+  if (n_tried >= kFewestTried && is_clear()) n_tried = kTokensPerTrial;
 }
 
 void ReadAhead::Trial::judge() {
-  const auto median_ms = [](Times& times) {
-    std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
-    return static_cast<double>(times[times.size() / 2]) * 1e-6;
+  const auto median_ms = [this](Times times) {
+    const auto end = times.begin() + n_tried / 2, median = times.begin() + n_tried / 4;
+    std::nth_element(times.begin(), median, end);
+    return static_cast<double>(*median) * 1e-6;
   };
   with_ms = median_ms(with);
   without_ms = median_ms(without);
   pays = with_ms < without_ms * (1 - kLeastGain);
+}
+
+// Steps in the slower way cost more than they would still tell.
+bool ReadAhead::Trial::is_clear() const {
+  return std::min(with_ms, without_ms) < std::max(with_ms, without_ms) * (1 - kClearGain);
 }
 
 std::string ReadAhead::verdict() const {

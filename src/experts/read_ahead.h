@@ -11,8 +11,9 @@
 namespace flashmoe {
 
 // Automatically, tokens are decoded with and without read-ahead in turns, and the faster way is kept for a while. A
-// trial is kTurns turns of kTokensPerTurn each; alternating, so that a cache that fills meanwhile favours neither.
-// Steps that decode one sequence are compared among each other, and so are those that decode two, and so on.
+// trial is kTurns turns of kTokensPerTurn each, or fewer where one way is much faster; alternating, so that a cache
+// that fills meanwhile favours neither. Steps that decode one sequence are compared among each other, and so are those
+// that decode two, and so on.
 class ReadAhead {
  public:
   static constexpr int kTokensPerTurn = 4;
@@ -21,6 +22,9 @@ class ReadAhead {
   static constexpr int kFirstKept = kTokensPerTurn * kTurns;
   static constexpr int kTokensKept = 1000;
   static constexpr double kLeastGain = 0.01;
+  // What ends a trial early, and after how many tokens at least.
+  static constexpr double kClearGain = 0.1;
+  static constexpr int kFewestTried = 4 * kTokensPerTurn;
 
   explicit ReadAhead(ReadAheadChoice choice) : choice_(choice) {}
 
@@ -39,13 +43,14 @@ class ReadAhead {
     bool on() const { return n_tried < kTokensPerTrial ? turn_is_on() : pays; }
     void note(uint64_t step_ns);
     void judge();
+    bool is_clear() const;
 
     bool pays = true;
     int n_tried = 0;          // steps of this trial
     int n_kept = 0;           // steps since it ended
     int n_keep = kFirstKept;  // until the next one
     Times with{}, without{};
-    double with_ms = 0, without_ms = 0;  // medians of the last trial
+    double with_ms = 0, without_ms = 0;  // medians of this trial so far, or of the last
   };
 
   ReadAheadChoice choice_;

@@ -264,7 +264,7 @@ class Status(Served):
     def test_pages(self):
         self.assertEqual(self.server.get("/health")[1]["status"], "ok")
         status, props = self.server.get("/props")
-        self.assertEqual((status, props["model"]["family"], props["parallel"]), (200, "qwen3_5_moe", 4))
+        self.assertEqual((status, props["model"]["family"], props["parallel"], props["read_ahead"][:4]), (200, "qwen3_5_moe", 4, "off:"))
         model = self.server.get("/v1/models")[1]["data"][0]
         self.assertEqual(model["id"], "spark")
         self.assertEqual(self.server.get("/v1/models/spark")[1], model)

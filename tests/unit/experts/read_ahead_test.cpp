@@ -24,19 +24,30 @@ TEST(ReadAhead, TriesBothWaysAndKeepsTheFaster) {
   ReadAhead gains(ReadAheadChoice::automatic), loses(ReadAheadChoice::automatic);
   uint64_t now = 1000;
   EXPECT_EQ(gains.verdict(), "tried");
-  decode(gains, kTrial + 1, now, 80, 100);
-  EXPECT_EQ(decode(gains, kKept, now, 80, 100), kKept);
-  EXPECT_EQ(gains.verdict(), "on: 80.0 ms a token with it, 100.0 without");
-  decode(loses, kTrial + 1, now, 100, 80);
-  EXPECT_EQ(decode(loses, kKept, now, 100, 80), 0);
-  EXPECT_EQ(loses.verdict(), "off: 100.0 ms a token with it, 80.0 without");
+  decode(gains, kTrial + 1, now, 95, 100);
+  EXPECT_EQ(decode(gains, kKept, now, 95, 100), kKept);
+  EXPECT_EQ(gains.verdict(), "on: 95.0 ms a token with it, 100.0 without");
+  decode(loses, kTrial + 1, now, 100, 95);
+  EXPECT_EQ(decode(loses, kKept, now, 100, 95), 0);
+  EXPECT_EQ(loses.verdict(), "off: 100.0 ms a token with it, 95.0 without");
 }
 
 TEST(ReadAhead, HalfOfATrialIsOn) {
   ReadAhead ahead(ReadAheadChoice::automatic);
   uint64_t now = 1000;
-  const int n_on = decode(ahead, kTrial, now, 80, 100);
+  const int n_on = decode(ahead, kTrial, now, 95, 100);
   EXPECT_NEAR(n_on, kTrial / 2, 1);
+}
+
+TEST(ReadAhead, ATrialEndsWhenItIsClear) {
+  ReadAhead gains(ReadAheadChoice::automatic), loses(ReadAheadChoice::automatic);
+  uint64_t now = 1000;
+  EXPECT_EQ(decode(gains, ReadAhead::kFewestTried, now, 80, 100), ReadAhead::kFewestTried / 2);
+  EXPECT_EQ(decode(gains, ReadAhead::kFirstKept, now, 80, 100), ReadAhead::kFirstKept);
+  EXPECT_EQ(gains.verdict(), "on: 80.0 ms a token with it, 100.0 without");
+  EXPECT_EQ(decode(gains, ReadAhead::kFewestTried, now, 80, 100), ReadAhead::kFewestTried / 2);  // the next one
+  decode(loses, ReadAhead::kFewestTried, now, 100, 80);
+  EXPECT_EQ(decode(loses, ReadAhead::kFirstKept, now, 100, 80), 0);
 }
 
 TEST(ReadAhead, NoGainIsNotWorthIt) {
@@ -49,18 +60,18 @@ TEST(ReadAhead, NoGainIsNotWorthIt) {
 TEST(ReadAhead, TriesAgainLater) {
   ReadAhead ahead(ReadAheadChoice::automatic);
   uint64_t now = 1000;
-  decode(ahead, kTrial + 1, now, 100, 80);
+  decode(ahead, kTrial + 1, now, 100, 95);
   ASSERT_FALSE(ahead.on());
-  decode(ahead, ReadAhead::kFirstKept, now, 50, 80);
-  decode(ahead, kTrial, now, 50, 80);
+  decode(ahead, ReadAhead::kFirstKept, now, 90, 95);
+  decode(ahead, kTrial, now, 90, 95);
   EXPECT_TRUE(ahead.on());
 }
 
 TEST(ReadAhead, TriesMoreRarelyInTime) {
   ReadAhead ahead(ReadAheadChoice::automatic);
   uint64_t now = 1000;
-  decode(ahead, 20'000, now, 50, 80);
-  EXPECT_GE(decode(ahead, 20'000, now, 50, 80), 20'000 - 20 * kTrial / 2);
+  decode(ahead, 20'000, now, 95, 100);
+  EXPECT_GE(decode(ahead, 20'000, now, 95, 100), 20'000 - 20 * kTrial / 2);
 }
 
 // A step of four takes longer than one of one, whatever is read ahead.
@@ -69,12 +80,12 @@ TEST(ReadAhead, StepsOfEachNumberOfSequencesAreComparedAmongEachOther) {
   uint64_t now = 1000;
   for (int turn = 0; turn < 2 * ReadAhead::kTurns; ++turn) {
     const bool one = turn % 2 == 0;
-    decode(ahead, ReadAhead::kTokensPerTurn, now, one ? 80 : 400, one ? 100 : 300, one ? 1 : 4);
+    decode(ahead, ReadAhead::kTokensPerTurn, now, one ? 95 : 400, one ? 100 : 380, one ? 1 : 4);
   }
-  decode(ahead, 1, now, 80, 100);
-  EXPECT_EQ(ahead.verdict(), "off: 400.0 ms a step of 4 with it, 300.0 without");
+  decode(ahead, 1, now, 95, 100);
+  EXPECT_EQ(ahead.verdict(), "off: 400.0 ms a step of 4 with it, 380.0 without");
   EXPECT_TRUE(ahead.on());
-  decode(ahead, 1, now, 400, 300, 4);
+  decode(ahead, 1, now, 400, 380, 4);
   EXPECT_FALSE(ahead.on());
 }
 
