@@ -1,17 +1,15 @@
 #include "experts/use_record.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "base/check.h"
+#include "base/small_file.h"
 
 namespace flashmoe {
 namespace {
@@ -71,10 +69,10 @@ std::vector<ExpertId> most_used_first(int n_layers, int n_experts, std::span<con
 }
 
 UseRates load_use_rates(const std::string& path, int n_layers, int n_experts, std::string& note) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return {};
-  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  std::error_code error;
+  if (!fs::exists(path, error)) return {};
   const size_t n = static_cast<size_t>(n_layers) * static_cast<size_t>(n_experts);
+  const std::string bytes = read_small_file(path, sizeof(Header) + n * sizeof(float)).value_or("");
   Header header, expected;
   UseRates use;
   if (bytes.size() == sizeof(Header) + n * sizeof(float)) {
@@ -111,17 +109,7 @@ bool save_use_rates(const std::string& path, const UseRates& use) {
   std::memcpy(bytes.data() + sizeof(Header), use.rates.data(), use.rates.size() * sizeof(float));
   header.checksum = checksum(bytes.data() + kUnchecked, bytes.size() - kUnchecked);
   std::memcpy(bytes.data(), &header, sizeof(Header));
-
-  std::error_code error;
-  fs::create_directories(fs::path(path).parent_path(), error);
-  const std::string partial = fmt::format("{}.{}.new", path, getpid());
-  std::ofstream file(partial, std::ios::binary);
-  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  file.close();
-  if (file) fs::rename(partial, path, error);
-  if (file && !error) return true;
-  fs::remove(partial, error);
-  return false;
+  return write_small_file(path, bytes);
 }
 
 }  // namespace flashmoe

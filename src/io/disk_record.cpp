@@ -4,18 +4,16 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
-#include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
-#include <filesystem>
 #include <fstream>
-#include <iterator>
+
+#include "base/small_file.h"
 
 namespace flashmoe {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr int kVersion = 1;
 constexpr long kMostSeconds = 24L * 3600;  // a trial may have met a slow moment
@@ -79,11 +77,9 @@ std::optional<DiskChoice> load_disk_choice(const std::string& folder, const std:
   const std::string path = record_path(folder, key);
   struct stat status = {};
   if (folder.empty() || ::stat(path.c_str(), &status) != 0) return std::nullopt;
-  if (std::time(nullptr) - status.st_mtime > kMostSeconds || static_cast<size_t>(status.st_size) > kMostBytes) {
-    return std::nullopt;
-  }
-  std::ifstream in(path, std::ios::binary);
-  const std::string text(std::istreambuf_iterator<char>(in), {});
+  // Of tomorrow it is where a clock was wrong, and would be believed for as long.
+  if (std::abs(std::time(nullptr) - status.st_mtime) > kMostSeconds) return std::nullopt;
+  const std::string text = read_small_file(path, kMostBytes).value_or("");
   char engine[16] = {};
   int depth = 0, direct = 0;
   unsigned long long chunk = 0;
@@ -102,21 +98,7 @@ std::optional<DiskChoice> load_disk_choice(const std::string& folder, const std:
 }
 
 void save_disk_choice(const std::string& folder, const std::string& key, const DiskChoice& choice) noexcept {
-  if (folder.empty()) return;
-  try {
-    fs::create_directories(folder);
-    const std::string path = record_path(folder, key);
-    const std::string partial = fmt::format("{}.{}", path, ::getpid());
-    bool written = false;
-    {
-      std::ofstream out(partial, std::ios::binary);
-      out << record_text(key, choice);
-      written = static_cast<bool>(out.flush());
-    }
-    if (!written || std::rename(partial.c_str(), path.c_str()) != 0) ::unlink(partial.c_str());
-  } catch (const std::exception&) {
-    return;  // the next start measures again
-  }
+  if (!folder.empty()) write_small_file(record_path(folder, key), record_text(key, choice));
 }
 
 }  // namespace flashmoe

@@ -66,6 +66,12 @@ TEST_F(UseRecord, RatesThatCannotBeAreNotBelieved) {
   }
 }
 
+TEST_F(UseRecord, AFolderInItsPlaceIsDamageToo) {
+  std::filesystem::create_directories(path_);
+  EXPECT_TRUE(load_use_rates(path_, 2, 3, note_).rates.empty());
+  EXPECT_NE(note_.find(path_), std::string::npos);
+}
+
 TEST_F(UseRecord, AFolderThatCannotBeMadeIsNoError) {
   write(dir_.path() + "/sub", "a file");
   EXPECT_FALSE(save_use_rates(path_, use_));

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <utime.h>
 
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -137,6 +139,13 @@ TEST_F(DiskChoiceTest, ADamagedRecordIsNone) {
   utimbuf long_ago = {1000, 1000};
   ASSERT_EQ(utime(path.c_str(), &long_ago), 0);
   EXPECT_FALSE(load_disk_choice(cache, key)) << "too old";
+  const time_t next_year = std::time(nullptr) + 365L * 24 * 3600;
+  utimbuf ahead = {next_year, next_year};
+  ASSERT_EQ(utime(path.c_str(), &ahead), 0);
+  EXPECT_FALSE(load_disk_choice(cache, key)) << "of a clock that was wrong";
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  ASSERT_EQ(mkdir(path.c_str(), 0700), 0);
+  EXPECT_FALSE(load_disk_choice(cache, key)) << "a folder in its place";
 }
 
 TEST_F(DiskChoiceTest, AFolderThatCannotBeWrittenIsNoError) {
