@@ -126,6 +126,7 @@ std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions
   result.load_s = engine->load_seconds();
   std::vector<Repetition> all;
   for (int i = 0; i <= bench.n_repetitions; ++i) {
+    if (i > 0) forget_peak_resident_set();  // that of the look at the machine
     all.push_back(repeat(*engine, bench, static_cast<uint64_t>(i)));
     all.back().roofs = roofs.around();
   }
@@ -139,6 +140,8 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
   BenchResult result;
   const std::vector<Repetition> all = measure(options, bench, result);
   result.stats = all.back().after_decode;
+  for (const Repetition& r : all)
+    result.stats.peak_bytes = std::max(result.stats.peak_bytes, r.after_decode.peak_bytes);
   result.roofs = typical_roofs(all);
   result.prefill = summarise(all, bench.prompt_tokens, false);
   result.decode = summarise(all, bench.gen_tokens, true);
@@ -154,11 +157,13 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
     const double bytes_per_s = r.after_decode.decode.tok_per_s() * static_cast<double>(result.bytes_per_token);
     return bytes_per_s / (r.roofs.ram_gb_per_s * 1e9);
   });
-  if (bench.remember && !result.plan.experts_resident) {
+  if (bench.remember) {
+    const auto compute_s = [](const BenchPhase& phase) { return 1 / phase.tok_per_s - phase.disk_wait_s; };
     HitRates(user_cache_folder(), result.model.files, result.model.file_bytes)
         .remember({.share = result.plan.cached_share(),
                    .hit_rate = result.decode.hit_rate,
-                   .compute_s = 1 / result.decode.tok_per_s - result.decode.disk_wait_s,
+                   .compute_s = compute_s(result.decode),
+                   .prefill_compute_s = bench.prompt_tokens >= kLeastPrefill ? compute_s(result.prefill) : 0,
                    .machine = machine_of(result.stats.n_threads, result.stats.kernels, result.stats.exact)});
   }
   if (result.decode.bytes_missed > 0 && result.roofs.disk_gb_per_s > 0) {

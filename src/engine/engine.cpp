@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/cpu_features.h"
 #include "base/error.h"
 #include "checkpoint/contents.h"
 #include "engine/calibration.h"
@@ -106,6 +107,10 @@ CheckpointEngine::CheckpointEngine(const EngineOptions& options)
     fail(Fault::input, "{}: the tokenizer has {} tokens, but the model only {}", report_.path, tokenizer_->size(),
          report_.vocab_size);
   }
+  if (options.verify_reads == VerifyChoice::always && !model_.experts.at(0, 0).checksum) {
+    fail(Fault::usage, "--verify-reads always: {} has no checksums; a folder that flashmoe pack wrote has",
+         report_.path);
+  }
   collect_notes();
   load_seconds_ = seconds_since(start_ns_);
 }
@@ -151,6 +156,9 @@ Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens
   const ModelConfig& config = model_.family->config();
   const int64_t prefill_rows = std::min(placement.prefill_chunk, prompt_tokens);
   const double position = static_cast<double>(prompt_tokens) + static_cast<double>(answer_tokens) / 2;
+  if (hit_rate >= 0 && placement.plan.experts_resident) {
+    fail(Fault::usage, "--hit-rate: all experts have a place in memory, so none would be missed; leave it away");
+  }
   Forecast f;
   f.plan = placement.plan;
   f.context_tokens = placement.context_tokens;
@@ -158,17 +166,20 @@ Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens
   f.speeds = probe_.speeds(reading, placement, prefill_rows, position);
   f.cache_share = f.plan.cached_share();
   const HitRates seen(user_cache_folder(), report_.files, report_.file_bytes);
-  f.measured_compute_s = seen.compute_s(
-      machine_of(choose_threads(options_.n_threads), choose_kernels(options_.kernels).name, options_.exact));
+  const std::string machine =
+      machine_of(choose_threads(options_.n_threads), choose_kernels(options_.kernels).name, options_.exact);
+  f.measured_compute_s = seen.compute_s(machine);
   if (!f.plan.experts_resident) {
     f.hit_rate = hit_rate >= 0 ? hit_rate : expected_hit_rate(seen.points(), f.cache_share);
-    f.hit_rate_source = hit_rate >= 0           ? "as given"
-                        : seen.points().empty() ? "usual for this share of experts"
-                                                : "from benchmarks of this model";
+    f.hit_rate_source = hit_rate >= 0      ? "as given"
+                        : seen.know_hits() ? "from benchmarks of this model"
+                                           : "usual for this share of experts";
   }
   const double record_bytes = static_cast<double>(experts.bytes()) / static_cast<double>(experts.records.size());
   const double shared = static_cast<double>(config.d_ff_shared) / static_cast<double>(config.d_ff_expert);
-  complete(f, {experts.n_layers, experts.n_experts, experts.n_used, record_bytes, shared * f.speeds.expert_s},
+  complete(f,
+           {experts.n_layers, experts.n_experts, experts.n_used, record_bytes, shared * f.speeds.expert_s,
+            prefill_rows >= kLeastPrefill ? seen.prefill_compute_s(machine).value_or(0) : 0},
            static_cast<double>(prefill_rows));
   return f;
 }
@@ -237,10 +248,17 @@ void CheckpointEngine::collect_notes() {
     notes_.push_back(fmt::format("{} tensor{} in the file {} not used (first: {}); see flashmoe inspect", n,
                                  n == 1 ? "" : "s", n == 1 ? "is" : "are", printable(report_.unused_tensors.front())));
   }
+  if (options_.n_threads > usable_cpus()) {
+    notes_.push_back(fmt::format("--threads {} is more than the {} CPUs this process may use, which is slow",
+                                 options_.n_threads, usable_cpus()));
+  }
 }
 
 const Tokenizer& CheckpointEngine::tokenizer() const {
-  if (tokenizer_ == nullptr) fail(Fault::unsupported, "{}: the checkpoint has no tokenizer", report_.path);
+  if (tokenizer_ == nullptr) {
+    fail(Fault::unsupported,
+         "{}: has no tokenizer, so it cannot read or write text; fetch tokenizer.json into its folder", report_.path);
+  }
   return *tokenizer_;
 }
 

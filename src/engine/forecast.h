@@ -9,6 +9,8 @@ struct ForecastModel {
   int n_layers = 0, n_experts = 0, n_used = 0;
   double bytes_per_expert = 0;
   double shared_expert_s = 0;  // part of trunk_s that runs while experts are read
+  double prefill_compute_s =
+      0;  // of a token of a prompt, all but waiting for reads, as benchmarks had it; 0: not known
 };
 
 // Hit rate of the expert cache in decode when it holds `share` of all experts, for a model of which nothing is known:
@@ -19,7 +21,8 @@ double usual_hit_rate(double share);
 // others do. What arrived last is computed after its arrival.
 double disk_wait_of_layer(const ForecastModel& model, const Speeds& speeds, double hit_rate);
 
-// Experts that n tokens pick at least once in a layer, on average, if all are picked equally often.
+// Experts that n tokens of text pick at least once in a layer, on average: as many as n^0.7 tokens would that pick
+// evenly and whatever the others do (docs/experiments/0028).
 double distinct_experts(const ForecastModel& model, double n_tokens);
 
 // The first, with the lower of both times for each kind of matrix.

@@ -6,9 +6,10 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/bytes.h"
+#include "base/small_file.h"
 #include "engine/forecast.h"
 #include "flashmoe/version.h"
 
@@ -17,6 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr size_t kMostBytes = 64 * kKiB;  // of a file; a hundred points, one for each percent, have a fifth of that
 constexpr double kSameShare = 0.01;
 constexpr double kLeastMisses = 1e-3;  // a run is too short to tell fewer from none
 constexpr double kLeastExponent = 0.1, kMostExponent = 10;
@@ -29,15 +31,25 @@ double exponent_of(const HitRatePoint& point) {
   return std::clamp(std::log(misses(point.hit_rate)) / std::log(usual), kLeastExponent, kMostExponent);
 }
 
+std::optional<double> latest(const std::vector<HitRatePoint>& points, const std::string& machine,
+                             double HitRatePoint::*seconds) {
+  for (auto point = points.rbegin(); point != points.rend(); ++point) {
+    if (point->machine == machine && (*point).*seconds > 0) return (*point).*seconds;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 double expected_hit_rate(std::span<const HitRatePoint> seen, double share) {
   if (seen.empty() || share <= 0 || share >= 1) return usual_hit_rate(share);
   const HitRatePoint *below = nullptr, *above = nullptr;
   for (const HitRatePoint& point : seen) {
+    if (point.share >= 1) continue;
     if (point.share <= share && (below == nullptr || point.share > below->share)) below = &point;
     if (point.share >= share && (above == nullptr || point.share < above->share)) above = &point;
   }
+  if (below == nullptr && above == nullptr) return usual_hit_rate(share);
   if (below == nullptr) below = above;
   if (above == nullptr) above = below;
   const double way = above->share > below->share ? (share - below->share) / (above->share - below->share) : 0;
@@ -63,12 +75,10 @@ std::string model_record_path(const std::string& folder, const std::vector<std::
   return fmt::format("{}/{}-{}-{}", folder, first.filename().string(), error ? 0 : first_bytes, file_bytes);
 }
 
-HitRates::HitRates(std::string folder, const std::vector<std::string>& files, uint64_t file_bytes)
-    : folder_(std::move(folder)) {
-  if (folder_.empty() || files.empty()) return;
-  path_ = model_record_path(folder_, files, file_bytes) + ".hit_rates.json";
-  std::ifstream file(path_);
-  const auto json = nlohmann::json::parse(file, nullptr, false);
+HitRates::HitRates(const std::string& folder, const std::vector<std::string>& files, uint64_t file_bytes) {
+  if (folder.empty() || files.empty()) return;
+  path_ = model_record_path(folder, files, file_bytes) + ".hit_rates.json";
+  const auto json = nlohmann::json::parse(read_small_file(path_, kMostBytes).value_or(""), nullptr, false);
   if (!json.is_array()) return;
   for (const auto& entry : json) {
     if (!entry.is_object()) continue;
@@ -79,16 +89,23 @@ HitRates::HitRates(std::string folder, const std::vector<std::string>& files, ui
     if (compute != entry.end() && machine != entry.end() && compute->is_number() && machine->is_string()) {
       point.compute_s = compute->get<double>();
       point.machine = machine->get<std::string>();
+      const auto prefill = entry.find("prefill_compute_s");
+      if (prefill != entry.end() && prefill->is_number()) point.prefill_compute_s = prefill->get<double>();
     }
-    if (point.share > 0 && point.share < 1 && point.hit_rate >= 0 && point.hit_rate <= 1) points_.push_back(point);
+    if (point.share > 0 && point.share <= 1 && point.hit_rate >= 0 && point.hit_rate <= 1) points_.push_back(point);
   }
 }
 
+bool HitRates::know_hits() const {
+  return std::any_of(points_.begin(), points_.end(), [](const HitRatePoint& point) { return point.share < 1; });
+}
+
 std::optional<double> HitRates::compute_s(const std::string& machine) const {
-  for (auto point = points_.rbegin(); point != points_.rend(); ++point) {
-    if (point->machine == machine && point->compute_s > 0) return point->compute_s;
-  }
-  return std::nullopt;
+  return latest(points_, machine, &HitRatePoint::compute_s);
+}
+
+std::optional<double> HitRates::prefill_compute_s(const std::string& machine) const {
+  return latest(points_, machine, &HitRatePoint::prefill_compute_s);
 }
 
 bool HitRates::remember(const HitRatePoint& point) {
@@ -97,17 +114,13 @@ bool HitRates::remember(const HitRatePoint& point) {
   points_.push_back(point);
   auto json = nlohmann::json::array();
   for (const HitRatePoint& p : points_) {
-    json.push_back({{"share", p.share}, {"hit_rate", p.hit_rate}, {"compute_s", p.compute_s}, {"machine", p.machine}});
+    json.push_back({{"share", p.share},
+                    {"hit_rate", p.hit_rate},
+                    {"compute_s", p.compute_s},
+                    {"prefill_compute_s", p.prefill_compute_s},
+                    {"machine", p.machine}});
   }
-  std::error_code error;
-  fs::create_directories(folder_, error);
-  const std::string partial = path_ + ".new";  // moved into place whole
-  std::ofstream file(partial);
-  file << json.dump() << "\n";
-  file.close();
-  if (!file) return false;
-  fs::rename(partial, path_, error);
-  return !error;
+  return write_small_file(path_, json.dump() + "\n");
 }
 
 }  // namespace flashmoe

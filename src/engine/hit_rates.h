@@ -11,11 +11,14 @@
 namespace flashmoe {
 
 struct HitRatePoint {
-  double share = 0;          // of all experts, in the cache
-  double hit_rate = 0;       // of decode, warm
-  double compute_s = 0;      // of a decoded token, all but waiting for reads; 0: not known
-  std::string machine = {};  // threads and kernels of the run, which compute_s holds for
+  double share = 0;              // of all experts, in the cache; 1: all in memory, where hits tell nothing
+  double hit_rate = 0;           // of decode, warm
+  double compute_s = 0;          // of a decoded token, all but waiting for reads; 0: not known
+  double prefill_compute_s = 0;  // the same of a prompt's token, in steps of kLeastPrefill or more; 0: not known
+  std::string machine = {};      // threads and kernels of the run, which these hold for
 };
+
+inline constexpr int64_t kLeastPrefill = 256;  // shorter steps take longer for each token
 
 // Hit rate at `share`, from points seen at others (any order) and the shape of usual_hit_rate between and beyond them:
 // misses go as a power of the usual misses, and the exponent is interpolated. Without points, usual_hit_rate itself.
@@ -35,16 +38,18 @@ std::string model_record_path(const std::string& folder, const std::vector<std::
 class HitRates {
  public:
   // Reads what is there; a file that cannot be read or parsed counts as empty.
-  HitRates(std::string folder, const std::vector<std::string>& files, uint64_t file_bytes);
+  HitRates(const std::string& folder, const std::vector<std::string>& files, uint64_t file_bytes);
 
   const std::vector<HitRatePoint>& points() const { return points_; }
-  // compute_s of the latest run with these threads and kernels, if there was one.
+  bool know_hits() const;  // of a cache that did not hold all
+  // compute_s and prefill_compute_s of the latest run with these threads and kernels, if there was one.
   std::optional<double> compute_s(const std::string& machine) const;
+  std::optional<double> prefill_compute_s(const std::string& machine) const;
   // Takes the place of a point within a hundredth of the share, and is written at once. False where that fails.
   bool remember(const HitRatePoint& point);
 
  private:
-  std::string folder_, path_;
+  std::string path_;
   std::vector<HitRatePoint> points_;
 };
 

@@ -40,7 +40,7 @@ void measure_model(const BoundModel& model, MatmulProbe& probe, int64_t prefill_
   speeds.trunk_s = trunk_seconds(model, probe, 1, true) + (state_bytes + kv_bytes) / (speeds.roofs.ram_gb_per_s * 1e9);
   speeds.expert_s = expert_seconds(model, probe, 1);
   const ExpertTable& experts = model.experts;
-  const ForecastModel table{experts.n_layers, experts.n_experts, experts.n_used, 0, 0};
+  const ForecastModel table{experts.n_layers, experts.n_experts, experts.n_used, 0, 0, 0};
   const double picks = static_cast<double>(prefill_rows) * experts.n_used;
   const auto rows_each = static_cast<int64_t>(picks / distinct_experts(table, static_cast<double>(prefill_rows)) + 0.5);
   speeds.prefill_trunk_s = trunk_seconds(model, probe, prefill_rows, false);

@@ -65,6 +65,23 @@ TEST(HitRates, TheLatestTimeOfTheSameThreadsAndKernelsCounts) {
   EXPECT_FALSE(HitRates(dir.path(), files, 5).compute_s(machine_of(2, "avx2", true)));
 }
 
+TEST(HitRates, OfAllExpertsInMemoryTellTimesAndNoHits) {
+  const TempDir dir;
+  const std::vector<std::string> files = {dir.path() + "/m.gguf"};
+  std::ofstream(files.front()) << "model";
+  const std::string two = machine_of(2, "avx2", false);
+  HitRates(dir.path(), files, 5)
+      .remember({.share = 1, .hit_rate = 1, .compute_s = 0.07, .prefill_compute_s = 0.002, .machine = two});
+  const HitRates rates(dir.path(), files, 5);
+  EXPECT_EQ(rates.compute_s(two), 0.07);
+  EXPECT_EQ(rates.prefill_compute_s(two), 0.002);
+  EXPECT_FALSE(rates.know_hits());
+  EXPECT_EQ(expected_hit_rate(rates.points(), 0.2), usual_hit_rate(0.2));
+  HitRates(dir.path(), files, 5).remember(point(0.2, 0.9));
+  EXPECT_TRUE(HitRates(dir.path(), files, 5).know_hits());
+  EXPECT_NEAR(expected_hit_rate(HitRates(dir.path(), files, 5).points(), 0.2), 0.9, 1e-9);
+}
+
 TEST(HitRates, AreNotThereWhereTheyCannotBe) {
   EXPECT_FALSE(HitRates("", {"m.gguf"}, 5).remember(point(0.2, 0.5)));
   EXPECT_FALSE(HitRates("/proc/nowhere", {"m.gguf"}, 5).remember(point(0.2, 0.5)));
@@ -85,6 +102,9 @@ TEST(HitRates, NonsenseInTheFileCountsAsNothing) {
     std::ofstream(path) << text;
     EXPECT_TRUE(HitRates(dir.path(), files, 5).points().empty()) << text;
   }
+  std::filesystem::remove(path);
+  std::filesystem::create_directory(path);
+  EXPECT_TRUE(HitRates(dir.path(), files, 5).points().empty());
 }
 
 }  // namespace
