@@ -33,10 +33,11 @@ void describe_run(const BenchResult& r, int n_repetitions, Rows& rows) {
            fmt::format("{} repetition{} after one to warm up", n_repetitions, n_repetitions == 1 ? "" : "s"));
 }
 
-void describe_phase(const char* name, const BenchPhase& phase, Rows& rows) {
-  rows.line(fmt::format("{:<16}{:>8}{:>12.2f}{:>9.1f} %{:>12.2f}{:>10.1f} %{:>9}", name,
-                        show_count(static_cast<uint64_t>(phase.tokens)), phase.tok_per_s, percent(phase.spread),
-                        phase.warm_up, percent(phase.hit_rate),
+void describe_phase(const char* name, const BenchPhase& phase, int n_repetitions, Rows& rows) {
+  const std::string spread = n_repetitions > 1 ? fmt::format("{:.1f} %", percent(phase.spread)) : "-";
+  rows.line(fmt::format("{:<16}{:>8}{:>12.2f}{:>11}{:>12.2f}{:>10.1f} %{:>9}", name,
+                        show_count(static_cast<uint64_t>(phase.tokens)), phase.tok_per_s, spread, phase.warm_up,
+                        percent(phase.hit_rate),
                         phase.bytes_missed > 0 ? show_bytes(static_cast<uint64_t>(phase.bytes_missed)) : "-"));
 }
 
@@ -62,8 +63,8 @@ std::string bench_text(const BenchResult& r, int n_repetitions) {
   rows.line("");
   rows.line(fmt::format("{:<16}{:>8}{:>12}{:>11}{:>12}{:>12}{:>9}", "", "tokens", "tok/s", "spread", "warm-up",
                         "hit rate", "missed"));
-  describe_phase("prefill", r.prefill, rows);
-  describe_phase("decode", r.decode, rows);
+  describe_phase("prefill", r.prefill, n_repetitions, rows);
+  describe_phase("decode", r.decode, n_repetitions, rows);
   rows.line("");
   rows.row("a token reads",
            fmt::format("{} of memory{}", show_bytes(r.bytes_per_token),

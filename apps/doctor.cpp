@@ -13,6 +13,7 @@
 #include "interrupt.h"
 #include "model_options.h"
 #include "option_values.h"
+#include "run_description.h"
 #include "terminal.h"
 
 namespace flashmoe {
@@ -50,7 +51,7 @@ std::string page(const Examination& examination) {
   std::string out;
   for (const Finding& f : examination.findings) {
     const char* verdict = kVerdictNames[static_cast<size_t>(f.verdict)];
-    out += wrapped(fmt::format("{:<8} {:<15}", verdict, f.what), f.found);
+    out += wrapped(fmt::format("{:<8} {:<15}", verdict, f.what), without_controls(f.found));
     if (!f.mend.empty()) out += wrapped(fmt::format("{:>23}", "mend:"), f.mend);
   }
   return out;

@@ -12,6 +12,7 @@
 #include "model_options.h"
 #include "option_values.h"
 #include "quantities.h"
+#include "run_description.h"
 #include "terminal.h"
 
 namespace flashmoe {
@@ -21,7 +22,9 @@ constexpr size_t kUnusedShown = 10;
 
 class Page {
  public:
-  void row(const char* name, const std::string& value) { text_ += fmt::format("{:<18}  {}\n", name, value); }
+  void row(const char* name, const std::string& value) {
+    text_ += fmt::format("{:<18}  {}\n", name, without_controls(value));
+  }
   void line(const std::string& value) { text_ += value + "\n"; }
   const std::string& text() const { return text_; }
 
@@ -29,7 +32,7 @@ class Page {
   std::string text_;
 };
 
-void describe_model(const ModelReport& model, Page& page) {
+void describe_shape(const ModelReport& model, Page& page) {
   page.row("model", model.name.empty() ? model.path : fmt::format("{} ({})", model.name, model.path));
   page.row("container", fmt::format("{}, {}", model.container, show_bytes(model.file_bytes)));
   page.row("family", model.family);
@@ -125,7 +128,7 @@ std::string report_json(const ModelReport& model) {
 int inspect(const std::string& path, bool as_json) {
   const ModelReport model = Engine::inspect(model_or_builtin(path));
   Page page;
-  describe_model(model, page);
+  describe_shape(model, page);
   describe_sizes(model, page);
   describe_tensors(model, page);
   StandardOutput().write(as_json ? report_json(model) : page.text());

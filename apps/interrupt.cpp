@@ -8,9 +8,9 @@
 namespace flashmoe {
 namespace {
 
-volatile std::sig_atomic_t interrupt_seen = 0;
+constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};  // Ctrl-C, a service manager, a terminal that was closed
 
-constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};
+volatile std::sig_atomic_t interrupt_seen = 0;
 
 bool is_ignored(int signal) {
   struct sigaction action = {};

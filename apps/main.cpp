@@ -54,6 +54,13 @@ std::string help_command(const CLI::App& cli) {
   return chosen.empty() ? "flashmoe" : "flashmoe " + chosen.front()->get_name();
 }
 
+// "--ram: 1 required TEXT missing" says less than it could.
+std::string in_our_words(const std::string& complaint) {
+  const size_t at = complaint.find(": 1 required ");
+  const bool missing = at != std::string::npos && complaint.ends_with(" missing");
+  return missing ? complaint.substr(0, at) + ": a value is missing" : complaint;
+}
+
 int dispatch(int argc, char** argv) {
   CLI::App cli("flashmoe runs Mixture-of-Experts language models that are larger than memory.", "flashmoe");
   cli.formatter(std::make_shared<HelpFormatter>());
@@ -82,7 +89,7 @@ int dispatch(int argc, char** argv) {
     StandardOutput().write(text.str());
     return kExitOk;
   } catch (const CLI::ParseError& error) {
-    return complain(std::string(error.what()) + "; see '" + help_command(cli) + " --help'", kExitUsage);
+    return complain(in_our_words(error.what()) + "; see '" + help_command(cli) + " --help'", kExitUsage);
   }
   for (const Command& command : commands) {
     if (command.options->parsed()) return command.run();

@@ -15,9 +15,22 @@ constexpr size_t kColumns = 80;
 
 }  // namespace
 
+std::string without_controls(std::string_view text) {
+  std::string shown;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    shown += byte < 0x20 || byte == 0x7F ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  }
+  return shown;
+}
+
 void Rows::row(const char* name, const std::string& value) {
-  std::string line = fmt::format("{:<{}}{}", name, kNameColumns, value);
-  if (line.size() > kColumns) line = line.substr(0, kColumns - 3) + "...";
+  std::string line = fmt::format("{:<{}}{}", name, kNameColumns, without_controls(value));
+  if (line.size() > kColumns) {
+    size_t end = kColumns - 3;
+    while (end > 0 && (line[end] & 0xC0) == 0x80) --end;  // between two characters of UTF-8
+    line = line.substr(0, end) + "...";
+  }
   text_ += line + "\n";
 }
 

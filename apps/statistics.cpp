@@ -20,7 +20,13 @@ bool belongs(size_t kind, size_t stage) {
 }
 
 std::string tokens(const PhaseStats& phase) {
-  return fmt::format("{} tokens, {:.1f} tok/s", show_count(phase.tokens), phase.tok_per_s());
+  return show_count(phase.tokens) + (phase.tokens == 1 ? " token" : " tokens") +
+         (phase.timed_tokens > 0 ? fmt::format(", {:.1f} tok/s", phase.tok_per_s()) : "");
+}
+
+nlohmann::ordered_json phase_json(const PhaseStats& phase) {
+  return {{"tokens", phase.tokens},
+          {"tok_per_s", phase.timed_tokens > 0 ? nlohmann::ordered_json(phase.tok_per_s()) : nullptr}};
 }
 
 nlohmann::ordered_json stages_json(const StageTimes& stages) {
@@ -70,7 +76,7 @@ const char* show_reason(StopReason reason) {
 
 std::string statistics_text(const Stats& stats, StopReason reason) {
   return "\nstatistics\n" + row("load", fmt::format("{:.2f} s", stats.load_s)) + row("prompt", tokens(stats.prompt)) +
-         row("first token", fmt::format("{:.3f} s", stats.ttft_s)) +
+         (stats.ttft_s > 0 ? row("first token", fmt::format("{:.3f} s", stats.ttft_s)) : "") +
          row("decode", fmt::format("{}; {}", tokens(stats.decode), show_reason(reason))) + engine_text(stats);
 }
 
@@ -126,9 +132,9 @@ std::string timing_table(const StageTimes& stages) {
 std::string statistics_json(const Stats& stats, StopReason reason, bool with_stages) {
   nlohmann::ordered_json json;
   json["load_s"] = stats.load_s;
-  json["ttft_s"] = stats.ttft_s;
-  json["prompt"] = {{"tokens", stats.prompt.tokens}, {"tok_per_s", stats.prompt.tok_per_s()}};
-  json["decode"] = {{"tokens", stats.decode.tokens}, {"tok_per_s", stats.decode.tok_per_s()}};
+  json["ttft_s"] = stats.ttft_s > 0 ? nlohmann::ordered_json(stats.ttft_s) : nullptr;
+  json["prompt"] = phase_json(stats.prompt);
+  json["decode"] = phase_json(stats.decode);
   json["cache"] = {{"hits", stats.cache.hits},
                    {"misses", stats.cache.misses},
                    {"hit_rate", stats.cache.hit_rate()},

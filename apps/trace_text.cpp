@@ -3,13 +3,14 @@
 #include <fmt/format.h>
 
 #include "quantities.h"
+#include "run_description.h"
 
 namespace flashmoe {
 
 std::string trace_summary_text(const TraceSummary& s) {
   std::string out;
   const auto row = [&out](const char* name, const std::string& value) {
-    out += fmt::format("  {:<14} {}\n", name, value);
+    out += fmt::format("  {:<14} {}\n", name, without_controls(value));
   };
   row("model", fmt::format("{}: {} layers of {} experts, {} used", s.model, s.n_layers, s.n_experts, s.n_used));
   row("tokens", fmt::format("{}, {} of them decoded{}{}", show_count(s.n_tokens), show_count(s.n_decoded),

@@ -8,6 +8,7 @@
 #include "flashmoe/error.h"
 #include "flashmoe/service.h"
 #include "quantities.h"
+#include "run_description.h"
 #include "statistics.h"
 #include "terminal.h"
 
@@ -29,7 +30,7 @@ class LocalBackend : public Backend {
     const ModelReport& report = service_->engine().report();
     const size_t slash = report.path.find_last_not_of('/');
     const std::string path = report.path.substr(0, slash + 1);
-    return path.substr(path.rfind('/') + 1);
+    return without_controls(path.substr(path.rfind('/') + 1));
   }
 
   std::optional<Stats> stats() override { return service_->stats().engine; }

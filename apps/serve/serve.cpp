@@ -17,6 +17,7 @@
 #include "model_options.h"
 #include "option_values.h"
 #include "quantities.h"
+#include "run_description.h"
 #include "serve/http_server.h"
 #include "serve/listener.h"
 #include "serve/origin.h"
@@ -104,8 +105,8 @@ std::string shown_host(const std::string& host) {
 
 void tell_start(const Listener& listener, const Service& service, const Served& served, const std::string& host) {
   const MemoryPlan& plan = service.engine().memory_plan();
-  write_error(
-      fmt::format("flashmoe: {} is served on http://{}:{}/\n", served.model_name, shown_host(host), listener.port()));
+  write_error(fmt::format("flashmoe: {} is served on http://{}:{}/\n", without_controls(served.model_name),
+                          shown_host(host), listener.port()));
   write_error(fmt::format(
       "flashmoe: {} of {} planned ({}), experts {}; {} tokens of context, {} answers at once, {} may wait\n",
       show_bytes(plan.budget_bytes()), show_bytes(plan.limit_bytes), plan.limit_source,

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "flashmoe/error.h"
 #include "flashmoe/forecast.h"
 #include "flashmoe/options.h"
 
@@ -38,7 +39,7 @@ Finding check_huge_pages(const std::string& root);
 Finding check_swap(const std::string& root);
 // Partial downloads in the folder of a model, or nothing.
 std::optional<Finding> check_downloads(const std::string& model_path);
-// One line of an Error as a finding: what comes after the last "; " is the mend.
-Finding finding_of(const std::string& what, const std::string& message);
+// An Error as a finding: what comes after the last "; " is the mend, else what usually mends such a fault.
+Finding finding_of(const std::string& what, const Error& error);
 
 }  // namespace flashmoe

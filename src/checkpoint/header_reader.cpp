@@ -57,7 +57,7 @@ std::string HeaderReader::string(std::string_view what, uint64_t max_bytes) {
 void HeaderReader::expect_room(uint64_t n_items, uint64_t item_bytes, std::string_view what) const {
   if (n_items <= remaining() / item_bytes) return;
   fail(Fault::input,
-       "{}: the file ends inside {} (offset {} of {}, {} x {} bytes wanted): truncated or damaged, fetch it again",
+       "{}: the file ends inside {} (offset {} of {}, {} x {} bytes wanted): truncated or damaged; fetch it again",
        file_.path(), what, position_, file_.size(), n_items, item_bytes);
 }
 

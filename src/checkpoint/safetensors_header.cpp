@@ -64,7 +64,7 @@ class StrictEvents : public nlohmann::json_sax<json> {
   bool start_array(size_t) override { refuse("an array"); }
   bool end_array() override { return true; }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception&) override {
-    fail(Fault::input, "{}: not valid JSON at byte {}: truncated or damaged, fetch it again", file_.path(), position);
+    fail(Fault::input, "{}: not valid JSON at byte {}: truncated or damaged; fetch it again", file_.path(), position);
   }
 
  protected:

@@ -37,7 +37,8 @@ Finding check_cpu() {
   const int usable = usable_cpus();
   const auto there = static_cast<int>(std::thread::hardware_concurrency());
   const std::string name = best_kernels().name;
-  Finding f{"cpu", Verdict::good, fmt::format("{}, {} CPUs usable, {} kernels", cpu_name(), usable, name), ""};
+  Finding f{"cpu", Verdict::good,
+            fmt::format("{}, {} CPU{} usable, {} kernels", cpu_name(), usable, usable == 1 ? "" : "s", name), ""};
   if (name == "scalar") {
     f.verdict = Verdict::problem;
     f.mend = "needs a CPU with AVX2 to be fast; in a virtual machine, pass the host's CPU features through";
@@ -114,7 +115,7 @@ Finding check_direct(const std::string& path) {
     const uint32_t alignment = probe_direct_alignment(*open_file(path));
     if (alignment > 0) return {"O_DIRECT", Verdict::good, fmt::format("works, {} bytes aligned", alignment), ""};
   } catch (const Error& error) {
-    return finding_of("O_DIRECT", error.what());
+    return finding_of("O_DIRECT", error);
   }
   return {"O_DIRECT", Verdict::problem, path + ": its file system refuses direct reads",
           "put the model on ext4, xfs or btrfs; tmpfs, overlays and network mounts read through the page cache"};
@@ -184,7 +185,7 @@ void check_model(const EngineOptions& options, Examination& result) {
     findings.push_back(error.fault() == Fault::memory_floor
                            ? Finding{"memory plan", Verdict::problem, "below what this model needs at least",
                                      "flashmoe plan shows how much; raise --ram or shorten --ctx"}
-                           : finding_of("model", error.what()));
+                           : finding_of("model", error));
   }
 }
 

@@ -28,6 +28,19 @@ void collect_partial(const fs::path& folder, std::vector<std::string>& found) {
   }
 }
 
+const char* usual_mend(Fault fault) {
+  switch (fault) {
+    case Fault::usage:
+      return "change or leave away that option";
+    case Fault::unsupported:
+      return "take another file of the model";
+    case Fault::io:
+      return "see to it that this path can be read: its permissions, its drive";
+    default:
+      return "fetch the model again";
+  }
+}
+
 }  // namespace
 
 std::optional<Finding> check_downloads(const std::string& model_path) {
@@ -46,9 +59,10 @@ std::optional<Finding> check_downloads(const std::string& model_path) {
                  "finish the download, or delete what is left of it"};
 }
 
-Finding finding_of(const std::string& what, const std::string& message) {
+Finding finding_of(const std::string& what, const Error& error) {
+  const std::string message = error.what();
   const size_t semicolon = message.rfind("; ");
-  if (semicolon == std::string::npos) return {what, Verdict::problem, message, "fetch the model again"};
+  if (semicolon == std::string::npos) return {what, Verdict::problem, message, usual_mend(error.fault())};
   return {what, Verdict::problem, message.substr(0, semicolon), message.substr(semicolon + 2)};
 }
 

@@ -84,8 +84,8 @@ std::shared_ptr<File> open_file(const std::string& path) {
   if (stat_error != 0 || !S_ISREG(status.st_mode)) {
     ::close(fd);
     if (stat_error != 0) fail(Fault::io, "{}: cannot read its size: {}", path, reason(stat_error));
-    if (S_ISDIR(status.st_mode)) fail(Fault::io, "{}: is a folder, a file was expected", path);
-    fail(Fault::io, "{}: is a device, pipe or socket, a regular file was expected", path);
+    if (S_ISDIR(status.st_mode)) fail(Fault::io, "{}: is a folder; give the path of a file", path);
+    fail(Fault::io, "{}: is a device, pipe or socket; give the path of a regular file", path);
   }
   const int direct = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
   return std::make_shared<PosixFile>(path, status, fd, direct);

@@ -26,6 +26,14 @@ void compare(const File& file, const File& copy, uint64_t offset, uint64_t bytes
        file.path(), offset + static_cast<uint64_t>(at - expected.begin()));
 }
 
+std::shared_ptr<File> open_copy(const std::string& path, const std::string& folder) {
+  try {
+    return open_file(path);
+  } catch (const Error& error) {
+    fail(error.fault(), "--mirror {}: {}; copy the model's files there", folder, error.what());
+  }
+}
+
 }  // namespace
 
 std::vector<std::shared_ptr<File>> open_mirror(const std::vector<std::shared_ptr<File>>& files,
@@ -33,7 +41,11 @@ std::vector<std::shared_ptr<File>> open_mirror(const std::vector<std::shared_ptr
   std::vector<std::shared_ptr<File>> copies;
   for (const auto& file : files) {
     const std::string name = std::filesystem::path(file->path()).filename();
-    const auto copy = open_file((std::filesystem::path(folder) / name).string());
+    const auto copy = open_copy((std::filesystem::path(folder) / name).string(), folder);
+    std::error_code error;
+    if (std::filesystem::equivalent(file->path(), copy->path(), error)) {
+      fail(Fault::usage, "--mirror {}: holds the model's own files, not copies of them; leave it away", folder);
+    }
     if (copy->size() != file->size()) {
       fail(Fault::input, "--mirror {}: {} has {} bytes, but {} has {}; copy it again", folder, copy->path(),
            copy->size(), file->path(), file->size());

@@ -40,6 +40,26 @@ ExpertMatrix slice(const TensorInfo& tensor, int64_t index, int64_t stack_rows, 
   return matrix;
 }
 
+// Of "name: reason", the names with the same reason together: hundreds of tensors may lack the same thing.
+std::vector<std::string> merged(const std::vector<std::string>& complaints) {
+  std::vector<std::pair<std::string, std::string>> groups;  // names, and what is wrong with them
+  for (const std::string& complaint : complaints) {
+    const size_t colon = complaint.find(": ");
+    const std::string name = complaint.substr(0, colon);
+    const std::string reason = colon == std::string::npos ? "" : complaint.substr(colon);
+    const auto same = std::find_if(groups.begin(), groups.end(),
+                                   [&](const auto& group) { return !reason.empty() && group.second == reason; });
+    if (same == groups.end()) {
+      groups.emplace_back(name, reason);
+    } else {
+      same->first += ", " + name;
+    }
+  }
+  std::vector<std::string> lines;
+  for (const auto& [names, reason] : groups) lines.push_back(names + reason);
+  return lines;
+}
+
 }  // namespace
 
 const UnsupportedTensor* Binder::find_unsupported(std::string_view name) const {
@@ -57,7 +77,7 @@ const TensorInfo* Binder::require(const std::string& name, std::initializer_list
       complaints_.push_back(fmt::format("{} is missing", name));
     } else {
       complaints_.push_back(found->reason.empty()
-                                ? fmt::format("{} has format {}, which this version does not run", name, found->format)
+                                ? fmt::format("{}: of format {}, which this version does not run", name, found->format)
                                 : fmt::format("{}: {}", name, found->reason));
       unsupported_ = true;
     }
@@ -159,7 +179,7 @@ void Binder::ignore(std::string_view prefix) { ignored_prefixes_.emplace_back(pr
 void Binder::throw_if_incomplete() const {
   if (complaints_.empty()) return;
   throw Error(unsupported_ ? Fault::unsupported : Fault::input,
-              fmt::format("{}: {}", checkpoint_.path(), fmt::join(complaints_, "; ")));
+              fmt::format("{}: {}", checkpoint_.path(), fmt::join(merged(complaints_), "; ")));
 }
 
 std::vector<std::string> Binder::unused() const {

@@ -37,6 +37,7 @@ class Bench(Case):
         self.assertEqual(report["experts"], "streamed")
         self.assertIn("depth", report["io_mode"])
         self.assertLess(decode["hit_rate"], 1)
+        self.assertLess(report["memory"]["peak_bytes"], report["memory"]["budget_bytes"])  # looks at the disk left out
         share = decode["tok_per_s"] * decode["bytes_missed_per_token"] / report["roofs"]["disk_gb_per_s"] / 1e9
         self.assertAlmostEqual(decode["disk_roof_share"], share, delta=share / 2)
 
@@ -46,6 +47,10 @@ class Bench(Case):
             self.assertLessEqual(max(map(len, page.splitlines())), 80, page)
             for part in ("prefill", "decode", "warm-up", "RAM", "int8", "spark.gguf"):
                 self.assertIn(part, page)
+
+    def test_one_repetition_has_no_spread(self):
+        page = self.assert_done(flashmoe("bench", "--prompt-tokens", 8, "--gen-tokens", 4, "--repeat", 1)).out
+        self.assertRegex(page, r"prefill +\d+ +[\d.]+ +- ")
 
     def test_a_context_that_is_too_small(self):
         self.assert_fails(flashmoe("bench", *SHORT, "--ctx", 75), 2, "70", "75", "--ctx")

@@ -67,14 +67,18 @@ class Models(Case):
         path = self.broken(lambda model: model.replace(b"qwen35moe", b"qwen99moe"))
         self.assert_refused(path, "qwen99moe")
 
-    def test_unsupported_format_is_named(self):
-        name = b"blk.0.ffn_down_exps.weight"
+    def test_unsupported_format_is_named_once(self):
+        names = [f"blk.{layer}.ffn_down_exps.weight".encode() for layer in range(8)]
         def retype(model):
-            at = model.index(name) + len(name)
-            n_dimensions = struct.unpack_from("<I", model, at)[0]
-            at += 4 + 8 * n_dimensions
-            return model[:at] + struct.pack("<I", 34) + model[at + 4:]  # TQ1_0
-        self.assert_fails(flashmoe("run", *ASK, "-m", self.broken(retype)), 1, "TQ1_0")
+            for name in names:
+                at = model.index(name) + len(name)
+                n_dimensions = struct.unpack_from("<I", model, at)[0]
+                at += 4 + 8 * n_dimensions
+                model = model[:at] + struct.pack("<I", 34) + model[at + 4:]  # TQ1_0
+            return model
+        run = flashmoe("run", *ASK, "-m", self.broken(retype))
+        self.assert_fails(run, 1, "TQ1_0", *(name.decode() for name in names))
+        self.assertEqual(run.err.count("TQ1_0"), 1)
 
     def test_bytes_of_a_file_do_not_steer_the_terminal(self):
         family = b"qwen35moe"
@@ -83,6 +87,17 @@ class Models(Case):
         self.assertEqual(run.code, 1, run.err)
         self.assertNotIn("\x1b", run.err)
         self.assertIn("\\x1b[2J\\x00", run.err)
+
+    def test_names_on_standard_output_do_not_steer_it_either(self):
+        name = b"flashmoe-spark"
+        path = self.folder / "na\x1b[31mme\n.gguf"
+        path.write_bytes(MODEL.read_bytes().replace(name, b"fl\x1b[2J\x07\nabcdef", 1))
+        for command in (["inspect", path], ["bench", "--repeat", 1, "--prompt-tokens", 2, "--gen-tokens", 2, "-m", path],
+                        ["chat", "--no-save", "--no-sessions", "-m", path]):
+            run = self.assert_done(flashmoe(*command))
+            self.assertNotIn("\x1b", run.out + run.err, command)
+            self.assertNotIn("\x07", run.out, command)
+        self.assertIn("fl\\x1b[2J\\x07\\x0aabcdef", flashmoe("inspect", path).out)
 
     def test_requests_nested_without_end(self):
         request = self.folder / "deep.json"
@@ -250,6 +265,23 @@ class Signals(Case):
             self.assertNotIn(b"flashmoe: ", err)
             self.assertEqual(json.loads(path.read_text())["stop"], "interrupted")
 
+    def test_a_terminal_that_is_closed_leaves_no_partial_file(self):
+        out = self.folder / "logits.safetensors"
+        process = subprocess.Popen([BINARY, "logits", "--ids", "-", "--out", str(out), *SLOW], stdin=subprocess.PIPE,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process.stdin.write(b"7 " * 4000)
+        process.stdin.close()
+        deadline = time.monotonic() + PATIENCE
+        while not list(self.folder.iterdir()):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        process.send_signal(signal.SIGHUP)
+        err = process.stderr.read()
+        self.assertEqual(process.wait(PATIENCE), 1, err)
+        process.stderr.close()
+        self.assertIn(b"interrupted", err)
+        self.assertEqual(list(self.folder.iterdir()), [])
+
     def test_interrupt_in_mid_prompt(self):
         process = start("run", "--raw", "-p", "The sun is a star and the moon is not. " * 500, *SLOW)
         time.sleep(1.5)
@@ -258,6 +290,7 @@ class Signals(Case):
         self.assertEqual(process.returncode, 0, err)
         self.assertEqual(out, b"")
         self.assertIn(b"interrupted", err)
+        self.assertNotIn(b"first token", err)  # there was none
 
     def test_interrupt_while_nobody_reads(self):
         """One is enough, though what was written has nowhere to go."""

@@ -220,6 +220,12 @@ class Engine(Case):
 class Statistics(Case):
     ARGUMENTS = ["-p", QUESTION, "-n", 30]
 
+    def test_a_single_token_has_no_rate(self):
+        _, stats = self.statistics("-p", QUESTION, "-n", 1)
+        self.assertEqual(stats["decode"], {"tokens": 1, "tok_per_s": None})
+        run = self.assert_done(flashmoe("run", "-p", QUESTION, "-n", 1))
+        self.assertRegex(run.err, r"decode +1 token; token limit")
+
     def test_json_names_and_values(self):
         _, stats = self.statistics("--ram", "1G", "--timing", *self.ARGUMENTS)
         self.assertGreater(stats["load_s"], 0)

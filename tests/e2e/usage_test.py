@@ -1,8 +1,9 @@
 """The command line itself: help, versions, wrong usage."""
+import os
 import re
 import unittest
 
-from flashmoe_cli import SOURCE_DIR, Case, flashmoe
+from flashmoe_cli import MODEL, SOURCE_DIR, Case, flashmoe
 
 
 class Help(Case):
@@ -74,6 +75,17 @@ class WrongUsage(Case):
     def test_what_would_be_ignored(self):
         self.assert_usage("--sessions", "serve", "--sessions-size", "1G")
         self.assert_usage("--cors", "serve", "--cors", "example.org")
+
+        self.assert_usage("--verify-reads", "run", "-p", "x", "--verify-reads", "always")  # nothing to compare with
+        self.assert_usage("--hit-rate", "plan", "--hit-rate", 50)  # everything is in memory
+        self.assert_usage("--mirror", "run", "-p", "x", "--mirror", MODEL.parent)  # the model itself
+
+    def test_missing_values(self):
+        self.assert_usage("--ram: a value is missing", "run", "-p", "x", "--ram")
+
+    def test_more_threads_than_cpus_are_noted(self):
+        run = self.assert_done(flashmoe("run", "--quiet", "-n", 1, "-p", "x", "--threads", len(os.sched_getaffinity(0)) + 1))
+        self.assertRegex(run.err, "note: --threads .* CPUs")
 
     def test_given_twice(self):
         self.assert_usage("--tokens", "run", "-p", "x", "-n", "1", "-n", "2")

@@ -63,10 +63,15 @@ TEST_F(DoctorTest, Swap) {
 }
 
 TEST_F(DoctorTest, AnErrorIsSplitAtItsMend) {
-  const Finding f = finding_of("model", "a.gguf: a git-lfs pointer; not the weights; run 'git lfs pull'");
+  const Finding f =
+      finding_of("model", Error(Fault::input, "a.gguf: a git-lfs pointer; not the weights; run 'git lfs pull'"));
   EXPECT_EQ(f.found, "a.gguf: a git-lfs pointer; not the weights");
   EXPECT_EQ(f.mend, "run 'git lfs pull'");
-  EXPECT_FALSE(finding_of("model", "something else").mend.empty());
+  const auto mend = [](Fault fault) { return finding_of("model", Error(fault, "something else")).mend; };
+  EXPECT_EQ(mend(Fault::input), "fetch the model again");
+  // Neither a wrong option nor a file that may not be read gets better by that.
+  EXPECT_NE(mend(Fault::usage).find("option"), std::string::npos);
+  EXPECT_NE(mend(Fault::io).find("permissions"), std::string::npos);
 }
 
 TEST_F(DoctorTest, UnfinishedDownloads) {
