@@ -46,6 +46,7 @@ struct DriveState {
   int error = 0;       // why it is not in use
   uint64_t in_flight_bytes = 0, total_bytes = 0;
   uint64_t window_bytes = 0, window_busy_ns = 0, busy_since_ns = 0;
+  std::vector<uint64_t> looked_at;  // [n_files] the batch of completions behind which each was looked at
 };
 
 class SpreadQueue final : public ReadQueue {
@@ -58,7 +59,7 @@ class SpreadQueue final : public ReadQueue {
     for (Drive& drive : drives) {
       total_depth += drive.depth;
       CHECK(drive.depth > 0 && drive.gb_per_s > 0 && drive.files.size() == n_files);
-      drives_.push_back({.drive = std::move(drive)});
+      drives_.push_back({.drive = std::move(drive), .looked_at = std::vector<uint64_t>(n_files)});
     }
     requests_.reserve(static_cast<size_t>(total_depth));
     last_look_ns_ = now_ns();
@@ -76,7 +77,9 @@ class SpreadQueue final : public ReadQueue {
     handed_.reserve(static_cast<size_t>(pending_));
     look_for_changes();
     do {
-      for (const ReadDone& part : inner_->wait(block)) take(part);
+      const auto batch = inner_->wait(block);
+      ++batch_;
+      for (const ReadDone& part : batch) take(part);
       start_parts();
     } while (block && done_.empty() && pending_ > 0);
     std::swap(handed_, done_);
@@ -189,6 +192,7 @@ class SpreadQueue final : public ReadQueue {
     --state.n_in_flight;
     state.in_flight_bytes -= part.bytes;
     const bool watched = reads_[part.read].file >= 0;
+    if (watched && done.error == 0) look_at(state, static_cast<size_t>(reads_[part.read].file));
     // A changed file may have given anything.
     const int error = done.error == 0 && watched && !state.in_use && state.error == ESTALE ? ESTALE : done.error;
     if (error == 0) {
@@ -230,6 +234,14 @@ class SpreadQueue final : public ReadQueue {
     idle_reads_.push_back(part.read);
   }
 
+  // Behind the reads: what a file gave is its own if it has not changed until then.
+  void look_at(DriveState& state, size_t file) {
+    if (!state.in_use || state.looked_at[file] == batch_) return;
+    state.looked_at[file] = batch_;
+    if (state.drive.files[file]->has_changed()) stop_using(state, ESTALE);
+  }
+
+  // Also at files that nothing is read from, so that all of a drive's are of one time.
   void look_for_changes() {
     const uint64_t now = now_ns();
     if (now - last_look_ns_ < options_.watch_ns) return;
@@ -261,6 +273,7 @@ class SpreadQueue final : public ReadQueue {
   std::vector<ReadDone> handed_;       // what wait() returned last
   int pending_ = 0;
   uint64_t last_look_ns_ = 0;
+  uint64_t batch_ = 0;  // of completions
   mutable std::string name_;
   std::unique_ptr<ReadQueue> inner_;  // last: its destructor waits for reads in flight
 };

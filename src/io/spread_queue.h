@@ -21,7 +21,7 @@ struct Drive {
 
 struct SpreadOptions {
   uint64_t chunk_bytes = 0;           // longer reads are cut into about equal parts; 0: never
-  uint64_t watch_ns = 1'000'000'000;  // how often files are looked at for changes
+  uint64_t watch_ns = 1'000'000'000;  // how often all files are looked at for changes; the one that was read, always
   std::string remark = {};            // ends name(): why this queue and no better one
 };
 

@@ -172,10 +172,10 @@ class ChangingFiles : public testing::Test {
       drives_.push_back({.name = drive, .files = {open_file(path)}, .depth = 2});
     }
   }
-  std::unique_ptr<ReadQueue> queue(size_t n_drives) {
+  std::unique_ptr<ReadQueue> queue(size_t n_drives, uint64_t watch_ns = 0) {
     drives_.resize(n_drives);
     fd_ = drives_[0].files[0]->buffered_fd();
-    return make_spread_queue(make_pread_queue(2), drives_, {.chunk_bytes = 0, .watch_ns = 0});
+    return make_spread_queue(make_pread_queue(2), drives_, {.chunk_bytes = 0, .watch_ns = watch_ns});
   }
   int read(ReadQueue& queue) {
     std::vector<std::byte> memory(20'000);
@@ -209,6 +209,16 @@ TEST_F(ChangingFiles, AFileWrittenToIsAnError) {
   ASSERT_EQ(pwrite(fd, "y", 1, 3), 1);
   close(fd);
   EXPECT_EQ(read(*one), ESTALE);
+  EXPECT_EQ(read(*one), ESTALE);
+}
+
+TEST_F(ChangingFiles, WhatWasReadBehindAWriteIsNeverHandedOut) {
+  const auto one = queue(1, 3'600'000'000'000);
+  EXPECT_EQ(read(*one), 0);
+  const int fd = open((folder_ / "a/model").c_str(), O_WRONLY);
+  usleep(20'000);  // file systems stamp in steps of a tick
+  ASSERT_EQ(pwrite(fd, "y", 1, 3), 1);
+  close(fd);
   EXPECT_EQ(read(*one), ESTALE);
 }
 
