@@ -18,6 +18,12 @@ bool shallow(int depth, Json::parse_event_t, const Json&) {
 
 std::string dump(const Json& json, int indent) { return json.dump(indent, ' ', false, Json::error_handler_t::replace); }
 
-Json parse_json(std::string_view text) { return Json::parse(text, shallow); }
+Json parse_json(std::string_view text) {
+  try {
+    return Json::parse(text, shallow);
+  } catch (const Json::out_of_range&) {  // 1e999
+    throw Error(Fault::input, "has a number that is too large to be read");
+  }
+}
 
 }  // namespace flashmoe

@@ -12,8 +12,8 @@ using Json = nlohmann::ordered_json;  // tools and schemas keep their order of k
 // Whatever bytes are in its texts: what is not UTF-8 becomes U+FFFD. Compact unless there is an indent.
 std::string dump(const Json& json, int indent = -1);
 
-// Whoever writes JSON out again recurses: what is nested more than 100 levels deep is refused with Error{input}, whose
-// message goes on behind the name of what was read. Throws Json::parse_error.
+// Whoever writes JSON out again recurses: what is nested more than 100 levels deep, or has a number beyond a double, is
+// refused with Error{input}, whose message goes on behind the name of what was read. Throws Json::parse_error.
 Json parse_json(std::string_view text);
 
 }  // namespace flashmoe

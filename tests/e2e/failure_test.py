@@ -104,6 +104,11 @@ class Models(Case):
         request.write_text('{"messages": [{"role": "user", "content": "x"}], "tools": ' + "[" * 100000 + "]" * 100000 + "}")
         self.assert_fails(flashmoe("run", "--chat", request), 1, "nested")
 
+    def test_requests_with_numbers_beyond_all_bounds(self):
+        request = self.folder / "huge.json"
+        request.write_text('{"messages": [{"role": "user", "content": "x"}], "temperature": 1e999}')
+        self.assert_fails(flashmoe("run", "--chat", request), 1, "huge.json", "number")
+
     def test_tokenising_loads_no_weights(self):
         limit = 100 << 20
         run = flashmoe("tokenize", "hello", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
