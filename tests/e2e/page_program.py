@@ -43,8 +43,13 @@ def editing(page, seen):
     seen["edited"] = page.input_value("#text")
     seen["turns after edit"] = page.locator(".turn").count()
     page.fill("#text", "Count to a thousand, please, and slowly.")
+    # The answer may be done before anybody looks: the page itself notes that it could be stopped.
+    page.evaluate("""() => {
+      const stop = document.querySelector("#stop");
+      new MutationObserver(() => { window.couldStop ||= !stop.hidden; }).observe(stop, {attributes: true});
+    }""")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#stop:visible")
+    page.wait_for_function("window.couldStop")
     page.wait_for_selector(".turn.assistant:last-child .body > *")
     page.keyboard.press("Escape")
     page.wait_for_selector("#stop", state="hidden")
