@@ -9,8 +9,8 @@ struct ForecastModel {
   int n_layers = 0, n_experts = 0, n_used = 0;
   double bytes_per_expert = 0;
   double shared_expert_s = 0;  // part of trunk_s that runs while experts are read
-  double prefill_compute_s =
-      0;  // of a token of a prompt, all but waiting for reads, as benchmarks had it; 0: not known
+  // Of a token of a prompt, all but waiting for reads, as benchmarks had it; 0: not known.
+  double prefill_compute_s = 0;
 };
 
 // Hit rate of the expert cache in decode when it holds `share` of all experts, for a model of which nothing is known:

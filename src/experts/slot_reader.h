@@ -45,9 +45,8 @@ class SlotReader {
     bool direct = false;
     uint32_t alignment = 1;  // of direct reads, 1 when buffered
     VerifyChoice verify = VerifyChoice::first;
-    bool drop_behind = false;  // what has arrived in a slot is dropped from the page cache
-    const KernelTable* interleave_for =
-        nullptr;  // what has arrived is rearranged as this table wants it; null: it is not
+    bool drop_behind = false;                     // what has arrived in a slot is dropped from the page cache
+    const KernelTable* interleave_for = nullptr;  // whose way of rearranging is applied to what has arrived; null: none
   };
   // `data` [n_slots]: where each slot begins. The table must outlive this object.
   SlotReader(const ExpertTable& table, std::vector<std::shared_ptr<File>> files, std::unique_ptr<ReadQueue> queue,

@@ -187,6 +187,12 @@ class ChangingFiles : public testing::Test {
     }
     return error;
   }
+  void write_to_the_first() {
+    const int fd = open((folder_ / "a/model").c_str(), O_WRONLY);
+    usleep(20'000);  // file systems stamp in steps of a tick
+    ASSERT_EQ(pwrite(fd, "y", 1, 3), 1);
+    close(fd);
+  }
 
   TempDir folder_;
   std::vector<Drive> drives_;
@@ -204,10 +210,7 @@ TEST_F(ChangingFiles, AnErrorFoundWhileSubmittingIsHandedOut) {
 TEST_F(ChangingFiles, AFileWrittenToIsAnError) {
   const auto one = queue(1);
   EXPECT_EQ(read(*one), 0);
-  const int fd = open((folder_ / "a/model").c_str(), O_WRONLY);
-  usleep(20'000);  // file systems stamp in steps of a tick
-  ASSERT_EQ(pwrite(fd, "y", 1, 3), 1);
-  close(fd);
+  write_to_the_first();
   EXPECT_EQ(read(*one), ESTALE);
   EXPECT_EQ(read(*one), ESTALE);
 }
@@ -215,10 +218,7 @@ TEST_F(ChangingFiles, AFileWrittenToIsAnError) {
 TEST_F(ChangingFiles, WhatWasReadBehindAWriteIsNeverHandedOut) {
   const auto one = queue(1, 3'600'000'000'000);
   EXPECT_EQ(read(*one), 0);
-  const int fd = open((folder_ / "a/model").c_str(), O_WRONLY);
-  usleep(20'000);  // file systems stamp in steps of a tick
-  ASSERT_EQ(pwrite(fd, "y", 1, 3), 1);
-  close(fd);
+  write_to_the_first();
   EXPECT_EQ(read(*one), ESTALE);
 }
 

@@ -54,6 +54,16 @@ inline __m512 add_in_order(const float (&sums)[kTileRows][8]) {
   return total;
 }
 
+// Weight rows [row, row + n), at most kTileRows of them, into y[i * y_stride + r]; add_row(w, r, sums) makes the eight
+// sums of one weight row, sums[i][r], with each row of activations.
+template <typename Source, int N, typename AddRow>
+inline void multiply_each(const MatrixView& w, int64_t row, int n, float* y, int64_t y_stride, const AddRow& add_row) {
+  alignas(64) float sums[N][kTileRows][8] = {};
+  for (int r = 0; r < n; ++r) add_row(Source(w, row + r), r, sums);
+  const auto there = static_cast<__mmask16>((1 << n) - 1);
+  for (int i = 0; i < N; ++i) _mm512_mask_storeu_ps(y + i * y_stride, there, add_in_order(sums[i]));
+}
+
 // Rows [first, first + N) of the activations, with what is needed beside them.
 template <Form kForm, int N>
 class MatvecRows {
@@ -78,17 +88,13 @@ class MatvecRows {
     }
   }
 
-  // Weight rows [row, row + n), at most kTileRows of them, into y[i * y_stride + r].
   template <typename Source>
   void multiply(const MatrixView& w, int64_t row, int n, float* y, int64_t y_stride) const {
-    alignas(64) float sums[N][kTileRows][8] = {};
-    for (int r = 0; r < n; ++r) add_row(Source(w, row + r), r, sums);
-    const auto there = static_cast<__mmask16>((1 << n) - 1);
-    for (int i = 0; i < N; ++i) _mm512_mask_storeu_ps(y + i * y_stride, there, add_in_order(sums[i]));
+    multiply_each<Source, N>(w, row, n, y, y_stride,
+                             [&](const Source& of, int r, auto& sums) { add_row(of, r, sums); });
   }
 
  private:
-  // The eight sums of one weight row, sums[i][r], with each row of activations.
   template <typename Source>
   void add_row(const Source& w, int r, float (&sums)[N][kTileRows][8]) const {
     const int64_t rows_ahead = 1 + kBytesAhead / (Source::row_bytes(x_.cols) + 1);
@@ -139,10 +145,8 @@ class PairRows {
 
   template <typename Source>
   void multiply(const MatrixView& w, int64_t row, int n, float* y, int64_t y_stride) const {
-    alignas(64) float sums[N][kTileRows][8] = {};
-    for (int r = 0; r < n; ++r) add_row(Source(w, row + r), r, sums);
-    const auto there = static_cast<__mmask16>((1 << n) - 1);
-    for (int i = 0; i < N; ++i) _mm512_mask_storeu_ps(y + i * y_stride, there, add_in_order(sums[i]));
+    multiply_each<Source, N>(w, row, n, y, y_stride,
+                             [&](const Source& of, int r, auto& sums) { add_row(of, r, sums); });
   }
 
  private:

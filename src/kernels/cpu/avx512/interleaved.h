@@ -22,6 +22,10 @@ struct WordPlaces {
   constexpr void add(size_t first_byte, size_t end_byte) {
     for (size_t byte = first_byte; byte < end_byte; byte += 4) add(byte);
   }
+  // 32 bytes from each of two places.
+  constexpr void add_in_turn(size_t a, size_t b) {
+    for (size_t byte = 0; byte < 32; byte += 4) add(a + byte), add(b + byte);
+  }
 };
 template <typename Block>
 consteval WordPlaces word_places() {
@@ -34,7 +38,7 @@ consteval WordPlaces word_places<BlockQ5_K>() {
   using Q = BlockQ5_K;
   WordPlaces places;
   places.add(0, offsetof(Q, high));
-  for (size_t byte = 0; byte < 32; byte += 4) places.add(offsetof(Q, high) + byte), places.add(offsetof(Q, q) + byte);
+  places.add_in_turn(offsetof(Q, high), offsetof(Q, q));
   places.add(offsetof(Q, q) + 32, offsetof(Q, q) + 128);
   return places;
 }
@@ -45,7 +49,7 @@ consteval WordPlaces word_places<BlockQ6_K>() {
   places.add(offsetof(Q, scales), offsetof(Q, scales) + 16);
   for (size_t half = 0; half < 2; ++half) {
     const size_t high = offsetof(Q, high) + 32 * half, low = offsetof(Q, low) + 64 * half;
-    for (size_t byte = 0; byte < 32; byte += 4) places.add(high + byte), places.add(low + byte);
+    places.add_in_turn(high, low);
     places.add(low + 32, low + 64);
   }
   return places;
@@ -55,7 +59,7 @@ consteval WordPlaces word_places<BlockQ3_K>() {
   using Q = BlockQ3_K;
   WordPlaces places;
   places.add(offsetof(Q, scales), offsetof(Q, scales) + 12);
-  for (size_t byte = 0; byte < 32; byte += 4) places.add(offsetof(Q, high) + byte), places.add(offsetof(Q, q) + byte);
+  places.add_in_turn(offsetof(Q, high), offsetof(Q, q));
   places.add(offsetof(Q, q) + 32, offsetof(Q, q) + 64);
   return places;
 }

@@ -27,39 +27,40 @@ struct InterleavedValues<BlockQ8_0> {
   __m512 scale(int b) const { return _mm512_cvtph_ps(of.halves(at(b) + offsetof(BlockQ8_0, d))); }
 };
 
-template <>
-struct InterleavedValues<BlockQ4_K> {
-  using Columns = InterleavedColumns<BlockQ4_K>;
+// Q4_K and Q5_K: blocks 2 s and 2 s + 1 in the low and the high nibbles of the same words.
+template <typename Block>
+struct NibblePairs {
+  using Columns = InterleavedColumns<Block>;
   static constexpr int kTogether = 2;
   const Columns& of;
   SixBitScales scales;
 
-  explicit InterleavedValues(const Columns& columns) : of(columns), scales(columns, 0.0625f) {}
+  NibblePairs(const Columns& columns, float of_odd) : of(columns), scales(columns, of_odd) {}
   static constexpr int block(int step, int i) { return 2 * step + i; }
-  void fours(int step, int k, __m512i to[2]) const {
-    const __m512i nibbles = of.word(offsetof(BlockQ4_K, q) + static_cast<size_t>(32 * step + 4 * k));
-    to[0] = _mm512_and_si512(nibbles, every(15));
-    to[1] = _mm512_and_si512(nibbles, every(0xf0));
+  __m512i nibbles(int step, int k) const {
+    return of.word(offsetof(Block, q) + static_cast<size_t>(32 * step + 4 * k));
   }
   __m512 scale(int b) const { return scales.scale(b); }
   __m512 min(int b) const { return scales.min(b); }
 };
 
 template <>
-struct InterleavedValues<BlockQ5_K> {
-  using Columns = InterleavedColumns<BlockQ5_K>;
-  static constexpr int kTogether = 2;
-  const Columns& of;
-  SixBitScales scales;
-
-  explicit InterleavedValues(const Columns& columns) : of(columns), scales(columns, 1) {}
-  static constexpr int block(int step, int i) { return 2 * step + i; }
+struct InterleavedValues<BlockQ4_K> : NibblePairs<BlockQ4_K> {
+  explicit InterleavedValues(const Columns& columns) : NibblePairs(columns, 0.0625f) {}
   void fours(int step, int k, __m512i to[2]) const {
-    const __m512i nibbles = of.word(offsetof(BlockQ5_K, q) + static_cast<size_t>(32 * step + 4 * k));
-    fours_q5_k(nibbles, of.word(offsetof(BlockQ5_K, high) + static_cast<size_t>(4 * k)), 2 * step, to);
+    const __m512i both = nibbles(step, k);
+    to[0] = _mm512_and_si512(both, every(15));
+    to[1] = _mm512_and_si512(both, every(0xf0));
   }
-  __m512 scale(int b) const { return scales.scale(b); }
-  __m512 min(int b) const { return scales.min(b); }
+};
+
+template <>
+struct InterleavedValues<BlockQ5_K> : NibblePairs<BlockQ5_K> {
+  explicit InterleavedValues(const Columns& columns) : NibblePairs(columns, 1) {}
+  void fours(int step, int k, __m512i to[2]) const {
+    const __m512i high = of.word(offsetof(BlockQ5_K, high) + static_cast<size_t>(4 * k));
+    fours_q5_k(nibbles(step, k), high, 2 * step, to);
+  }
 };
 
 template <>
@@ -116,13 +117,14 @@ struct InterleavedValues<BlockQ2_K> {
   static constexpr int kTogether = 4;
   const Columns& of;
   __m512 d, dmin;
-  __m512i packed[4];
+  __m512i packed[4], factors[4];
 
   explicit InterleavedValues(const Columns& columns)
       : of(columns),
         d(_mm512_cvtph_ps(columns.halves(offsetof(BlockQ2_K, d))) * _mm512_set1_ps(0.015625f)),
         dmin(_mm512_cvtph_ps(columns.halves(offsetof(BlockQ2_K, dmin)))) {
     columns.words(offsetof(BlockQ2_K, scales), packed);
+    for (int j = 0; j < 4; ++j) factors[j] = _mm512_and_si512(packed[j], every(15));
   }
   static constexpr int block(int step, int i) { return 4 * step + i; }
   void fours(int step, int k, __m512i to[4]) const {
@@ -133,10 +135,7 @@ struct InterleavedValues<BlockQ2_K> {
   __m512 scale(int /*b*/) const { return d; }
   __m512 min(int /*b*/) const { return dmin; }
   __m512i fine(int b, int part) const {
-    const __m512i low = _mm512_and_si512(packed[b / 2], every(15));
-    const auto to_bottom = static_cast<unsigned>(8 * (b % 2 * 2 + part));
-    const __m512i factor = _mm512_and_si512(_mm512_srli_epi32(low, to_bottom), _mm512_set1_epi32(255));
-    return _mm512_slli_epi32(factor, static_cast<unsigned>(6 - 2 * (b % 4)));
+    return fine_factor<form_of(static_cast<const BlockQ2_K*>(nullptr))>(factors, b, part);
   }
   __m512i fine_min(int b) const { return fine_min_q2_k(packed, b); }
 };
