@@ -1,4 +1,6 @@
 // flashmoe: picks the subcommand, and turns whatever goes wrong into one line and an exit code.
+#include <pthread.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
@@ -7,6 +9,8 @@
 #include <new>
 #include <sstream>
 #include <string>
+#include <system_error>
+#include <thread>
 
 #include "commands.h"
 #include "flashmoe/error.h"
@@ -97,15 +101,7 @@ int dispatch(int argc, char** argv) {
   return complain("a subcommand is missing; see 'flashmoe --help'", kExitUsage);
 }
 
-}  // namespace
-}  // namespace flashmoe
-
-int main(int argc, char** argv) {
-  using namespace flashmoe;
-  hold_standard_descriptors();
-  // A closed pipe and a file size limit are seen where they are written to.
-  std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);
+int run(int argc, char** argv) {
   try {
     return dispatch(argc, argv);
   } catch (const Error& error) {
@@ -115,4 +111,32 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     return complain(std::string("internal error: ") + error.what(), kExitFailed);
   }
+}
+
+// The first thread has what stack `ulimit -s` leaves it, and its kernels want more than some shells do.
+int run_on_own_stack(int argc, char** argv) {
+  constexpr size_t kStackBytes = size_t{8} << 20;
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, kStackBytes);
+  pthread_setattr_default_np(&attributes);
+  pthread_attr_destroy(&attributes);
+  int code = kExitFailed;
+  try {
+    std::thread([&] { code = run(argc, argv); }).join();
+  } catch (const std::system_error& error) {
+    return complain(std::string("cannot start a thread: ") + error.what(), kExitFailed);
+  }
+  return code;
+}
+
+}  // namespace
+}  // namespace flashmoe
+
+int main(int argc, char** argv) {
+  flashmoe::hold_standard_descriptors();
+  // A closed pipe and a file size limit are seen where they are written to.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  return flashmoe::run_on_own_stack(argc, argv);
 }

@@ -22,7 +22,7 @@ struct Generation {
 };
 
 // After any Error but usage and input (a failed read, an interruption) the sequence is lost: only n_tokens and stats
-// may be called, everything else throws Error{usage}.
+// may be called, everything else throws Error{usage}. The caller's thread computes, and needs 1 MiB of stack.
 class Session {
  public:
   virtual ~Session() = default;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -12,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/thread.h"
 
 namespace flashmoe {
 namespace {
@@ -47,7 +47,7 @@ struct ThreadPool::Team {
   int64_t n = 0;
   int64_t grain = 1;
   const Body* body = nullptr;
-  std::vector<std::thread> workers;
+  std::vector<Thread> workers;
 
   void take_pieces() {
     for (;;) {
@@ -88,7 +88,7 @@ struct ThreadPool::Team {
     quit.store(true, std::memory_order_relaxed);
     wake.fetch_add(1, std::memory_order_release);
     wake.notify_all();
-    for (std::thread& worker : workers) worker.join();
+    for (Thread& worker : workers) worker.join();
   }
 
   void start_loop() {
@@ -114,11 +114,10 @@ ThreadPool::ThreadPool(int n_threads) : team_(std::make_unique<Team>()) {
   team_->workers.reserve(static_cast<size_t>(n_threads));
   try {
     for (int i = 1; i < n_threads; ++i) team_->workers.emplace_back([team = team_.get()] { team->work(); });
-  } catch (const std::system_error& error) {
+  } catch (const Error& error) {
     const size_t n_started = team_->workers.size() + 1;
     team_->stop();
-    fail(Fault::io, "cannot start thread {} of {}: {}; ask for fewer with --threads", n_started + 1, n_threads,
-         error.code().message());
+    fail(Fault::io, "{}, number {} of {}; ask for fewer with --threads", error.what(), n_started + 1, n_threads);
   }
 }
 

@@ -1,10 +1,10 @@
 #include "flashmoe/service.h"
 
 #include <cmath>
-#include <thread>
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/thread.h"
 #include "engine/grammars.h"
 #include "engine/scheduler.h"
 
@@ -85,7 +85,7 @@ class EngineService final : public Service {
   const EngineParts parts_;
   Grammars grammars_;
   std::shared_ptr<Scheduler> scheduler_;
-  std::thread thread_;
+  Thread thread_;
 };
 
 }  // namespace

@@ -6,12 +6,12 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
-#include <thread>
 #include <utility>
 
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/thread.h"
 #include "experts/cache.h"
 #include "experts/cache_size.h"
 #include "experts/lease_table.h"
@@ -61,7 +61,7 @@ class StreamedExperts final : public ExpertSource {
     count_slots();
     if (!options.rates.empty()) cache_.expect(options.rates);
     warms_up_ = options.warm_up && unasked_.warms_up();
-    if (warms_up_) idle_thread_ = std::thread([this] { fill_while_idle(); });
+    if (warms_up_) idle_thread_ = Thread([this] { fill_while_idle(); });
   }
 
   ~StreamedExperts() override {
@@ -140,7 +140,7 @@ class StreamedExperts final : public ExpertSource {
   std::condition_variable wake_;
   uint64_t n_calls_ = 0;
   bool stopping_ = false;
-  std::thread idle_thread_;
+  Thread idle_thread_;
 };
 
 void StreamedExperts::count_slots() {

@@ -4,12 +4,12 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/thread.h"
 #include "io/read_queue.h"
 #include "io/read_queue_progress.h"
 
@@ -22,10 +22,9 @@ class PreadQueue final : public ReadQueue {
     threads_.reserve(static_cast<size_t>(n_threads));
     try {
       for (int i = 0; i < n_threads; ++i) threads_.emplace_back([this] { serve(); });
-    } catch (const std::system_error& error) {
+    } catch (const Error& error) {
       stop();
-      fail(Fault::io, "cannot start thread {} of {} that read the disk: {}", threads_.size() + 1, n_threads,
-           error.code().message());
+      fail(Fault::io, "{}, number {} of {} that read the disk", error.what(), threads_.size() + 1, n_threads);
     }
   }
 
@@ -68,7 +67,7 @@ class PreadQueue final : public ReadQueue {
       stopping_ = true;
     }
     work_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
+    for (Thread& thread : threads_) thread.join();
   }
 
   void serve() {
@@ -104,7 +103,7 @@ class PreadQueue final : public ReadQueue {
 
   std::vector<ReadDone> handed_;  // the caller's thread alone, as pending_
   int pending_ = 0;
-  std::vector<std::thread> threads_;
+  std::vector<Thread> threads_;
 };
 
 }  // namespace

@@ -3,9 +3,9 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <system_error>
 
 #include "base/bytes.h"
+#include "base/error.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -21,14 +21,14 @@ constexpr uint64_t kPiece = 2 * kMiB;  // a huge page
 Prefault::Prefault(std::span<std::byte> memory, int n_threads) {
   try {
     for (int i = 0; i < n_threads; ++i) threads_.emplace_back([this, memory] { work(memory); });
-  } catch (const std::system_error&) {
+  } catch (const Error&) {
     // Then whoever touches the memory first pays for it.
   }
 }
 
 Prefault::~Prefault() {
   stop_ = true;
-  for (std::thread& thread : threads_) thread.join();
+  for (Thread& thread : threads_) thread.join();
 }
 
 void Prefault::work(std::span<std::byte> memory) {

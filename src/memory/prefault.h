@@ -5,8 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <thread>
 #include <vector>
+
+#include "base/thread.h"
 
 namespace flashmoe {
 
@@ -26,7 +27,7 @@ class Prefault {
 
   std::atomic<uint64_t> next_{0};
   std::atomic<bool> stop_{false};
-  std::vector<std::thread> threads_;
+  std::vector<Thread> threads_;
 };
 
 }  // namespace flashmoe

@@ -8,12 +8,12 @@
 #include <deque>
 #include <limits>
 #include <mutex>
-#include <thread>
 
 #include "base/check.h"
 #include "base/checksum.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/thread.h"
 #include "pack/nonfinite.h"
 #include "quant/encode.h"
 
@@ -292,11 +292,17 @@ std::vector<uint64_t> Pipeline::run(const std::function<Chunk()>& next, DurableF
   Stages stages;
   const uint64_t start_ns = now_ns();
   for (int i = 0; i < kChunksInFlight; ++i) stages.free.push_back(std::make_unique<Item>());
-  std::thread reader([&] { read_all(stages, next); });
-  std::thread writer([&] { write_all(stages, out); });
+  Thread reader, writer;
+  try {
+    reader = Thread([&] { read_all(stages, next); });
+    writer = Thread([&] { write_all(stages, out); });
+  } catch (...) {
+    stages.stop(std::current_exception());
+  }
   std::vector<uint64_t> checksums = encode_all(stages, on_done);
-  reader.join();
-  writer.join();
+  for (Thread* thread : {&reader, &writer}) {
+    if (thread->joinable()) thread->join();
+  }
   if (stages.error) std::rethrow_exception(stages.error);
   times_.read_s += stages.read_s;
   times_.write_s += stages.write_s;

@@ -114,6 +114,16 @@ class Models(Case):
         run = flashmoe("tokenize", "hello", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
         self.assert_done(run)
 
+    def test_a_stack_limit_of_the_shell_does_not_matter(self):
+        limit = 256 << 10
+        small = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_STACK, (limit, limit))}
+        prompt = "The sun is a star and the moon is not. " * 60  # rows enough for panels, on threads and on the caller
+        command = ["run", "--quiet", "--raw", "-n", 4, "-p", prompt]
+        for more in ([], ["--threads", 1], ["--experts", "streamed", "--ram", f"{smallest_ram()}M", "--io", "pread"]):
+            self.assertEqual(self.assert_done(flashmoe(*command, *more, **small)).out, flashmoe(*command, *more).out)
+        self.assert_done(flashmoe("chat", "--no-save", "--no-sessions", stdin=f"{prompt}\n".encode(), **small))
+        self.assert_done(flashmoe("pack", MODEL, self.folder / "packed", "--experts", "q4_k", **small))
+
     def test_threads_the_system_refuses(self):
         limit = 400 << 20
         run = flashmoe("run", *ASK, "--threads", 200,

@@ -1,6 +1,7 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <chrono>
@@ -74,6 +75,34 @@ TEST(ThreadPool, OnePieceStaysOnTheCaller) {
   std::thread::id where;
   pool.parallel_for(10, 10, [&](int64_t, int64_t) { where = std::this_thread::get_id(); });
   EXPECT_EQ(where, std::this_thread::get_id());
+}
+
+// As where a shell has set `ulimit -s 256`.
+TEST(ThreadPool, HasRoomForKernelsWhateverStackThreadsUsuallyGet) {
+  pthread_attr_t usual, small;
+  ASSERT_EQ(pthread_getattr_default_np(&usual), 0);
+  pthread_attr_init(&small);
+  pthread_attr_setstacksize(&small, size_t{256} << 10);
+  ASSERT_EQ(pthread_setattr_default_np(&small), 0);
+  ThreadPool pool(2);
+  pthread_setattr_default_np(&usual);
+  pthread_attr_destroy(&small);
+  pthread_attr_destroy(&usual);
+  std::atomic<size_t> least{SIZE_MAX};
+  std::atomic<int> inside{0};
+  const auto caller = std::this_thread::get_id();
+  pool.parallel_for(2, 1, [&](int64_t, int64_t) {
+    for (++inside; inside.load() < 2;) std::this_thread::yield();  // so that the worker takes one
+    if (std::this_thread::get_id() == caller) return;
+    pthread_attr_t own;
+    size_t bytes = 0;
+    pthread_getattr_np(pthread_self(), &own);
+    pthread_attr_getstacksize(&own, &bytes);
+    pthread_attr_destroy(&own);
+    least = bytes;
+  });
+  EXPECT_GE(least.load(), size_t{1} << 20);
+  EXPECT_LT(least.load(), SIZE_MAX);
 }
 
 TEST(ThreadPool, StopsWithoutHavingWorked) {
