@@ -140,7 +140,7 @@ Roofs measure_memory(const EngineOptions& options) {
   constexpr uint64_t kWorkingSet = 512 * kMiB;
   ThreadPool pool(options.n_threads > 0 ? options.n_threads : usable_cpus());
   Roofs roofs;
-  roofs.ram_gb_per_s = measure_ram(pool, std::min(kWorkingSet, detect_memory_limit().bytes / 4));
+  roofs.ram_gb_per_s = measure_ram(pool, std::min(kWorkingSet, detect_memory_limit().bytes / 4), options.keep_going);
   return roofs;
 }
 

@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "base/clock.h"
-#include "base/error.h"
+#include "base/keep_going.h"
 #include "flashmoe/options.h"
 
 namespace flashmoe {
@@ -17,7 +17,7 @@ class LoadProgress {
     return [this, before = done_bytes_](uint64_t bytes) {
       done_bytes_ = std::min(before + bytes, total_bytes_);
       if (options_.on_progress) options_.on_progress({"loading", done_bytes_, total_bytes_, seconds_since(start_ns_)});
-      if (options_.keep_going && !options_.keep_going()) fail(Fault::interrupted, "interrupted while loading");
+      stop_if_asked(options_.keep_going, "loading");
     };
   }
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "base/bytes.h"
-#include "base/error.h"
 #include "engine/compute_choice.h"
 #include "engine/forecast.h"
 #include "engine/model_speeds.h"
@@ -20,10 +19,6 @@ constexpr uint64_t kLimitShare = 4;  // at most this part of the limit
 constexpr double kBurstSeconds = 2;
 
 }  // namespace
-
-void MachineProbe::stop_if_asked() const {
-  if (options_.keep_going && !options_.keep_going()) fail(Fault::interrupted, "interrupted while measuring");
-}
 
 uint64_t MachineProbe::working_set_bytes() const {
   const uint64_t limit_bytes = options_.ram_bytes > 0 ? options_.ram_bytes : detect_memory_limit().bytes;
@@ -43,16 +38,15 @@ std::unique_ptr<ReadQueue> MachineProbe::queue(Reading& reading) const {
 }
 
 double MachineProbe::ram(ThreadPool& pool, std::span<const std::byte> loaded) const {
-  if (loaded.empty()) return measure_ram(pool, working_set_bytes());
-  return loaded.size() >= kLeastLoadedBytes ? measure_ram(pool, loaded) : 0;
+  if (loaded.empty()) return measure_ram(pool, working_set_bytes(), options_.keep_going);
+  return loaded.size() >= kLeastLoadedBytes ? measure_ram(pool, loaded, options_.keep_going) : 0;
 }
 
 Roofs MachineProbe::roofs(const RoofsWanted& wanted, std::span<const std::byte> loaded) const {
-  stop_if_asked();
   Roofs roofs;
   ThreadPool pool(choose_threads(options_.n_threads));
   if (wanted.ram) roofs.ram_gb_per_s = ram(pool, loaded);
-  if (wanted.int8) roofs.int8_tops = measure_int8(pool, choose_kernels(options_.kernels));
+  if (wanted.int8) roofs.int8_tops = measure_int8(pool, choose_kernels(options_.kernels), options_.keep_going);
   if (!wanted.disk) return roofs;
   Reading reading(*model_.checkpoint, options_);
   const auto reads = queue(reading);
@@ -68,8 +62,7 @@ Speeds MachineProbe::speeds(Reading& reading, const Placement& placement, int64_
   ThreadPool pool(choose_threads(options_.n_threads));
   const auto kv_bytes = static_cast<double>(placement.plan.kv_bytes_per_token);
   const auto measure = [&](Speeds& speeds) {
-    stop_if_asked();
-    MatmulProbe probe(pool, choose_kernels(options_.kernels), options_.exact, working_set_bytes());
+    MatmulProbe probe(pool, choose_kernels(options_.kernels), options_.exact, working_set_bytes(), options_.keep_going);
     measure_model(model_, probe, prefill_rows, position * kv_bytes, speeds);
   };
   Speeds first, second;
@@ -77,7 +70,6 @@ Speeds MachineProbe::speeds(Reading& reading, const Placement& placement, int64_
   measure(first);
   if (streamed) first.burst_s = measure_bursts(disk_probe(reading, kBurstSeconds), *queue(reading));
   measure(second);  // what disturbs one measurement seldom lasts until the next
-  stop_if_asked();
   return with_faster_matrices(first, second);
 }
 

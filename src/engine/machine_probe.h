@@ -32,7 +32,6 @@ class MachineProbe {
   Speeds speeds(Reading& reading, const Placement& placement, int64_t prefill_rows, double position) const;
 
  private:
-  void stop_if_asked() const;
   double ram(ThreadPool& pool, std::span<const std::byte> loaded) const;
   DiskProbe disk_probe(const Reading& reading, double seconds) const;
   std::unique_ptr<ReadQueue> queue(Reading& reading) const;

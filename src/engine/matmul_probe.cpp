@@ -1,10 +1,12 @@
 #include "engine/matmul_probe.h"
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/keep_going.h"
+#include "engine/roof_probe.h"
 
 namespace flashmoe {
 namespace {
@@ -31,11 +33,12 @@ struct SomeActivations {
 
 }  // namespace
 
-MatmulProbe::MatmulProbe(ThreadPool& pool, const KernelTable& kernels, bool exact, uint64_t working_set_bytes)
-    : pool_(pool), kernels_(kernels), exact_(exact) {
+MatmulProbe::MatmulProbe(ThreadPool& pool, const KernelTable& kernels, bool exact, uint64_t working_set_bytes,
+                         std::function<bool()> keep_going)
+    : pool_(pool), kernels_(kernels), exact_(exact), keep_going_(std::move(keep_going)) {
   budget_.allot(Allotted::workspace, working_set_bytes);
   memory_ = Buffer(budget_, Allotted::workspace, working_set_bytes);
-  std::memset(memory_.data(), 1, memory_.size());  // valid blocks of every format: small scales, no NaN
+  write_pages(memory_.span(), keep_going_);  // valid blocks of every format: small scales, no NaN
 }
 
 double MatmulProbe::seconds(const MatmulShape& shape, int64_t n_rows) {
@@ -63,6 +66,7 @@ double MatmulProbe::measure(const MatmulShape& shape, int64_t n_rows) {
   std::vector<double> tries;
   const uint64_t start = now_ns();
   while (tries.size() < kLeastTries || (tries.size() < kMostTries && seconds_since(start) < kEnoughSeconds)) {
+    stop_if_asked(keep_going_, "measuring the model's matrices");
     MatrixView w{nullptr, shape.rows, shape.cols, shape.format, shape.grid};
     if (at_ + static_cast<uint64_t>(w.bytes()) > memory_.size()) at_ = 0;
     w.data = memory_.data() + at_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -21,8 +22,10 @@ struct MatmulShape {
 // Keeps what it measured: a shape costs some milliseconds once.
 class MatmulProbe {
  public:
-  // Allocates `working_set_bytes`, which should be far more than the caches hold.
-  MatmulProbe(ThreadPool& pool, const KernelTable& kernels, bool exact, uint64_t working_set_bytes);
+  // Allocates `working_set_bytes`, which should be far more than the caches hold. Here and in seconds(),
+  // Error{interrupted} when `keep_going`, which may be empty, says so.
+  MatmulProbe(ThreadPool& pool, const KernelTable& kernels, bool exact, uint64_t working_set_bytes,
+              std::function<bool()> keep_going);
 
   // Seconds for y = w x with `n_rows` rows of activations, w read from memory: the median of several.
   double seconds(const MatmulShape& shape, int64_t n_rows);
@@ -38,6 +41,7 @@ class MatmulProbe {
   ThreadPool& pool_;
   const KernelTable& kernels_;
   bool exact_;
+  std::function<bool()> keep_going_;
   Budget budget_;
   Buffer memory_;
   uint64_t at_ = 0;

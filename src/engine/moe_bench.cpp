@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/keep_going.h"
 #include "base/random.h"
 #include "engine/compute_choice.h"
 #include "engine/machine_probe.h"
@@ -140,9 +141,7 @@ class ExpertsAlone {
       fail(Fault::usage, "--k {}: a layer of this model has {} experts", n_used_, table_.n_experts);
     }
   }
-  void stop_if_asked() const {
-    if (options_.keep_going && !options_.keep_going()) fail(Fault::interrupted, "interrupted while measuring");
-  }
+  void stop_if_asked() const { flashmoe::stop_if_asked(options_.keep_going, "measuring the experts"); }
   uint64_t pass(const TraceStep& picked);
 
   const EngineOptions& options_;

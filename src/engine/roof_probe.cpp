@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/keep_going.h"
 #include "memory/buffer.h"
 
 namespace flashmoe {
@@ -18,6 +19,8 @@ constexpr int kInt8Passes = 20;
 constexpr uint64_t kPassBytes = 256 * kMiB;  // some 6 ms; a token of a 35B model reads for 40 ms
 constexpr int64_t kGrainBytes = 1 << 20;
 constexpr double kInt8PassSeconds = 2e-3;
+constexpr uint64_t kPieceBytes = 32 * kMiB;  // written between two looks at whether to go on
+constexpr const char* kMeasuring = "measuring the machine";
 
 // A word of each cache line brings all of it.
 uint64_t read_lines(const std::byte* from, int64_t begin, int64_t end) {
@@ -45,12 +48,20 @@ double int8_pass(ThreadPool& pool, const KernelTable& kernels, int64_t n_rounds)
 
 }  // namespace
 
-double measure_ram(ThreadPool& pool, std::span<const std::byte> memory) {
+void write_pages(std::span<std::byte> memory, const std::function<bool()>& keep_going) {
+  for (uint64_t at = 0; at < memory.size(); at += kPieceBytes) {
+    stop_if_asked(keep_going, kMeasuring);
+    std::memset(memory.data() + at, 1, std::min(kPieceBytes, memory.size() - at));
+  }
+}
+
+double measure_ram(ThreadPool& pool, std::span<const std::byte> memory, const std::function<bool()>& keep_going) {
   const uint64_t pass_bytes = std::min<uint64_t>(memory.size(), kPassBytes);
   std::atomic<uint64_t> total = 0;  // keeps the reads alive
   std::array<double, kRamPasses> rates;
   for (uint64_t pass = 0, at = 0; pass < kRamPasses; ++pass, at += pass_bytes) {
     if (at + pass_bytes > memory.size()) at = 0;
+    stop_if_asked(keep_going, kMeasuring);
     const std::byte* from = memory.data() + at;
     const uint64_t start = now_ns();
     pool.parallel_for(static_cast<int64_t>(pass_bytes), kGrainBytes,
@@ -62,16 +73,16 @@ double measure_ram(ThreadPool& pool, std::span<const std::byte> memory) {
   return *(rates.end() - kFastest) * 1e-9;
 }
 
-double measure_ram(ThreadPool& pool, uint64_t working_set_bytes) {
+double measure_ram(ThreadPool& pool, uint64_t working_set_bytes, const std::function<bool()>& keep_going) {
   Budget budget;
   const uint64_t bytes = round_up(working_set_bytes, kGrainBytes);
   budget.allot(Allotted::workspace, bytes);
   const Buffer memory(budget, Allotted::workspace, bytes);
-  std::memset(memory.data(), 1, bytes);  // a page that was never written need not be in memory at all
-  return measure_ram(pool, memory.span());
+  write_pages(memory.span(), keep_going);
+  return measure_ram(pool, memory.span(), keep_going);
 }
 
-double measure_int8(ThreadPool& pool, const KernelTable& kernels) {
+double measure_int8(ThreadPool& pool, const KernelTable& kernels, const std::function<bool()>& keep_going) {
   // Rounds of one pass: enough that starting the threads does not count.
   int64_t n_rounds = 1024;
   for (double seconds = 0; seconds < kInt8PassSeconds; n_rounds *= 2) {
@@ -80,7 +91,10 @@ double measure_int8(ThreadPool& pool, const KernelTable& kernels) {
     seconds = seconds_since(start);
   }
   double best = 0;
-  for (int pass = 0; pass < kInt8Passes; ++pass) best = std::max(best, int8_pass(pool, kernels, n_rounds));
+  for (int pass = 0; pass < kInt8Passes; ++pass) {
+    stop_if_asked(keep_going, kMeasuring);
+    best = std::max(best, int8_pass(pool, kernels, n_rounds));
+  }
   return best * 1e-12;
 }
 

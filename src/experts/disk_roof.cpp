@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/keep_going.h"
 #include "experts/slot_layout.h"
 #include "memory/buffer.h"
 
@@ -71,7 +72,7 @@ class ExpertReads {
  private:
   // At least one transfer; idle_ gets the slots whose records are complete by it.
   void wait_for_some() {
-    if (probe_.keep_going && !probe_.keep_going()) fail(Fault::interrupted, "interrupted while measuring the disk");
+    stop_if_asked(probe_.keep_going, "measuring the disk");
     idle_.clear();
     for (const ReadDone& done : queue_.wait(true)) {
       if (done.error != 0) fail(Fault::io, "measuring the disk: a read failed: {}", std::strerror(done.error));

@@ -43,6 +43,16 @@ class DoctorTest : public testing::Test {
   Examination result_;
 };
 
+// The machine alone is measured for half a second or more.
+TEST_F(DoctorTest, EndsWhenAskedToWithoutAModelAsWell) {
+  int n_looks = 0;
+  EngineOptions options;
+  options.n_threads = 1;
+  options.keep_going = [&] { return ++n_looks < 20; };
+  expect_error([&] { examine(options); }, Fault::interrupted, {"interrupted"});
+  EXPECT_EQ(n_looks, 20);
+}
+
 TEST_F(DoctorTest, HugePages) {
   const std::string root = dir_.path() + "/";
   EXPECT_EQ(check_huge_pages(root).verdict, Verdict::problem);
