@@ -9,7 +9,7 @@ class App;
 
 namespace flashmoe {
 
-// What the shell sees.
+// What the shell sees, beside interrupted_exit_code().
 enum ExitCode { kExitOk = 0, kExitFailed = 1, kExitUsage = 2, kExitMemoryFloor = 3 };
 
 struct Command {

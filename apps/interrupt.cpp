@@ -11,6 +11,7 @@ namespace {
 constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};  // Ctrl-C, a service manager, a terminal that was closed
 
 volatile std::sig_atomic_t interrupt_seen = 0;
+volatile std::sig_atomic_t ending_signal = SIGINT;
 
 bool is_ignored(int signal) {
   struct sigaction action = {};
@@ -19,8 +20,9 @@ bool is_ignored(int signal) {
 }
 
 // What is ignored, as under nohup, stays so.
-extern "C" void note_interrupt(int) {
+extern "C" void note_interrupt(int number) {
   interrupt_seen = 1;
+  ending_signal = number;
   for (const int signal : kSignals) {
     if (!is_ignored(signal)) std::signal(signal, SIG_DFL);
   }
@@ -40,5 +42,9 @@ void catch_interrupts() {
 }
 
 bool interrupted() { return interrupt_seen != 0; }
+
+int interrupted_exit_code() { return 128 + ending_signal; }
+
+void note_ending_signal(int signal) { ending_signal = signal; }
 
 }  // namespace flashmoe

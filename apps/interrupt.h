@@ -7,4 +7,9 @@ namespace flashmoe {
 void catch_interrupts();
 bool interrupted();
 
+// What the shell sees of a command that a signal ended before its work was done: 128 and the signal's number, as of one
+// that it killed.
+int interrupted_exit_code();
+void note_ending_signal(int signal);  // for handlers of others
+
 }  // namespace flashmoe

@@ -16,6 +16,7 @@
 #include "flashmoe/error.h"
 #include "flashmoe/version.h"
 #include "help.h"
+#include "interrupt.h"
 #include "terminal.h"
 
 namespace flashmoe {
@@ -29,7 +30,8 @@ constexpr const char* kFooter =
     "  flashmoe inspect model.gguf                     what is in it, what it needs\n"
     "\n"
     "flashmoe SUBCOMMAND --help lists the options of each.\n"
-    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too little memory.";
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too little memory,\n"
+    "130 ended by Ctrl-C (128 and the number of any other signal).";
 
 int exit_code(Fault fault) {
   switch (fault) {
@@ -37,6 +39,8 @@ int exit_code(Fault fault) {
       return kExitUsage;
     case Fault::memory_floor:
       return kExitMemoryFloor;
+    case Fault::interrupted:
+      return interrupted_exit_code();
     default:
       return kExitFailed;
   }

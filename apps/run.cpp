@@ -182,7 +182,7 @@ int run_model(RunOptions& run) {
       static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(tokenise_time).count());
   report(run, stats, reason);
   engine->end_trace();
-  return kExitOk;
+  return reason == StopReason::interrupted && interrupted() ? interrupted_exit_code() : kExitOk;
 }
 
 }  // namespace

@@ -24,6 +24,7 @@
 #include "commands.h"
 #include "flashmoe/error.h"
 #include "flashmoe/version.h"
+#include "interrupt.h"
 #include "model_options.h"
 #include "session_options.h"
 #include "terminal.h"
@@ -144,7 +145,7 @@ int run_piped(ChatOptions& chat, Backend& backend, const ToolBox& tools, const T
     first = false;
     if (!program.take(*line)) break;
   }
-  return kExitOk;
+  return interrupt_pending() ? interrupted_exit_code() : kExitOk;
 }
 
 // Beside the chats.
@@ -180,7 +181,7 @@ int run_interactive(ChatOptions& chat, Backend& backend, const ToolBox& tools, c
     }
     face.end_turn();
   }
-  return kExitOk;
+  return termination_seen() ? interrupted_exit_code() : kExitOk;
 }
 
 int run_chat(const CLI::App& cli, ChatOptions& chat) {

@@ -5,6 +5,7 @@
 
 #include <csignal>
 
+#include "interrupt.h"
 #include "terminal.h"
 
 namespace flashmoe {
@@ -25,7 +26,10 @@ void die(int signal) {
 extern "C" void note_chat_signal(int signal) {
   if (signal == SIGWINCH) {
     resized = 1;
-  } else if (signal == SIGINT) {
+    return;
+  }
+  note_ending_signal(signal);
+  if (signal == SIGINT) {
     n_interrupts = n_interrupts + 1;
     if (n_interrupts >= 3) die(signal);
   } else {

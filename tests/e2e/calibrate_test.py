@@ -77,7 +77,7 @@ class CalibrateTest(Case):
         except Exception:  # still at it
             slow.send_signal(signal.SIGINT)
         _, err = slow.communicate(timeout=PATIENCE)
-        self.assertEqual(slow.returncode, 1)
+        self.assertEqual(slow.returncode, 130)
         self.assertIn(b"was not written", err)
         self.assertEqual(list(self.folder.iterdir()), [])
 

@@ -72,12 +72,12 @@ class Case(unittest.TestCase):
             self.assertIn(str(part), lines[0])
 
     def assert_interrupted(self, process, after):
-        """Ctrl-C after so many seconds: says so, exits with 1 and leaves standard output empty."""
+        """Ctrl-C after so many seconds: says so, exits with 130 and leaves standard output empty."""
         self.addCleanup(process.kill)
         time.sleep(after)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
-        self.assertEqual((process.returncode, out), (1, b""))
+        self.assertEqual((process.returncode, out), (130, b""))
         self.assertIn(b"interrupted", err)
 
     def ask(self, *arguments):
