@@ -14,9 +14,9 @@
 
 #include "commands.h"
 #include "flashmoe/error.h"
-#include "flashmoe/version.h"
 #include "help.h"
 #include "interrupt.h"
+#include "run_description.h"
 #include "terminal.h"
 
 namespace flashmoe {
@@ -72,7 +72,7 @@ std::string in_our_words(const std::string& complaint) {
 int dispatch(int argc, char** argv) {
   CLI::App cli("flashmoe runs Mixture-of-Experts language models that are larger than memory.", "flashmoe");
   cli.formatter(std::make_shared<HelpFormatter>());
-  cli.set_version_flag("--version", std::string("flashmoe ") + kVersion, "Print the version");
+  cli.set_version_flag("--version", "flashmoe " + describe_version(), "Print the version");
   cli.set_help_flag("-h,--help", "Print this help");
   cli.footer(kFooter);
   cli.require_subcommand(0, 1);  // further words belong to the one that was named

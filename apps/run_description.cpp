@@ -50,6 +50,4 @@ std::string describe_version() {
   return commit.empty() ? kVersion : fmt::format("{} ({})", kVersion, commit);
 }
 
-const char* source_commit() { return FLASHMOE_COMMIT; }
-
 }  // namespace flashmoe

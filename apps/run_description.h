@@ -26,7 +26,7 @@ class Rows {
 
 std::string describe_model(const ModelReport& model);  // "35b.gguf, 19.6 GB, mostly Q4_K"
 std::string describe_machine(int n_threads, const std::string& kernels, bool exact);
-std::string describe_version();  // "0.1.0 (3935891)"
-const char* source_commit();     // that the program was built from; may be empty
+std::string describe_version();  // "0.1.0 (393589150a1c)"
+const char* source_commit();     // that was built, with "-dirty" behind it if files differed; may be empty
 
 }  // namespace flashmoe

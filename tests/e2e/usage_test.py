@@ -1,6 +1,7 @@
 """The command line itself: help, versions, wrong usage."""
 import os
 import re
+import subprocess
 import unittest
 
 from flashmoe_cli import MODEL, SOURCE_DIR, Case, flashmoe
@@ -9,7 +10,32 @@ from flashmoe_cli import MODEL, SOURCE_DIR, Case, flashmoe
 class Help(Case):
     def test_version(self):
         header = (SOURCE_DIR / "include/flashmoe/version.h").read_text(encoding="utf-8")
-        self.assertEqual(flashmoe("--version").out, f"flashmoe {re.search(chr(34) + '(.*)' + chr(34), header).group(1)}\n")
+        version = re.escape(re.search('"(.*)"', header).group(1))
+        self.assertRegex(flashmoe("--version").out, rf"\Aflashmoe {version}( \([0-9a-f]{{12}}(-dirty)?\))?\n\Z")
+
+    def test_every_build_looks_up_the_commit(self):
+        source = self.folder / "source"
+        (source / "part").mkdir(parents=True)
+        output = self.folder / "commit.cpp"
+        def git(*arguments):
+            return subprocess.run(["git", "-C", source, "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True,
+                                  capture_output=True, text=True).stdout.strip()
+        def built(folder):
+            subprocess.run(["cmake", f"-DFOLDER={folder}", f"-DOUTPUT={output}", "-P", SOURCE_DIR / "cmake/commit.cmake"], check=True)
+            return re.search('return "(.*)"', output.read_text(encoding="utf-8")).group(1)
+        self.assertEqual(built(source), "")
+        git("init", "-q")
+        (source / "part" / "file").write_text("1")
+        git("add", ".")
+        for message in ("first", "second"):
+            git("commit", "-q", "--allow-empty", "-m", message)
+            self.assertEqual(built(source), git("rev-parse", "--short=12", "HEAD"))
+        written = output.stat().st_mtime_ns
+        built(source)
+        self.assertEqual(output.stat().st_mtime_ns, written)  # nothing is compiled again
+        (source / "part" / "file").write_text("2")
+        self.assertEqual(built(source), git("rev-parse", "--short=12", "HEAD") + "-dirty")
+        self.assertEqual(built(source / "part"), "")  # somebody else's repository
 
     def test_pages_fit_and_have_examples(self):
         for arguments in ([], ["run"], ["bench"], ["plan"], ["doctor"], ["logits"], ["inspect"], ["tokenize"]):
