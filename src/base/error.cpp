@@ -3,11 +3,11 @@
 namespace flashmoe {
 namespace {
 
-std::string without_controls(const std::string& text) {
+std::string without_controls(const std::string& text, bool has_lines) {
   std::string shown;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool control = (byte < 0x20 && c != '\n') || byte == 0x7F;
+    const bool control = (byte < 0x20 && !(c == '\n' && has_lines)) || byte == 0x7F;
     shown += control ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
   }
   return shown;
@@ -15,6 +15,7 @@ std::string without_controls(const std::string& text) {
 
 }  // namespace
 
-Error::Error(Fault fault, const std::string& message) : std::runtime_error(without_controls(message)), fault_(fault) {}
+Error::Error(Fault fault, const std::string& message)
+    : std::runtime_error(without_controls(message, fault == Fault::memory_floor)), fault_(fault) {}
 
 }  // namespace flashmoe
