@@ -75,9 +75,12 @@ std::vector<SlotClass> slots_of(const TraceHeader& header, const WhatIf& setting
   const uint64_t cache_bytes = setting.cache_bytes > 0   ? setting.cache_bytes
                                : setting.cache_share > 0 ? static_cast<uint64_t>(share_bytes)
                                                          : header.cache_bytes + setting.more_cache_bytes;
-  if (cache_bytes < slots_bytes(classes)) {
-    fail(Fault::usage, "a cache of {:.3g} % of the experts is too small for a token's {} picks of one layer",
-         100 * static_cast<double>(cache_bytes) / full_bytes, header.n_used);
+  if (const uint64_t least_bytes = slots_bytes(classes); cache_bytes < least_bytes) {
+    const auto percent = [&](uint64_t part) { return 100 * static_cast<double>(part) / full_bytes; };
+    fail(Fault::usage,
+         "--cache or --cache-share: {:.3g} % of the experts is too small for a token's {} picks of one layer, which are "
+         "{:.3g} %",
+         percent(cache_bytes), header.n_used, percent(least_bytes));
   }
   share_out(classes, cache_bytes);
   return classes;

@@ -204,7 +204,7 @@ TEST_F(TraceTest, RefusesSettingsThatCannotBe) {
   };
   refused(picks, {}, "--cache");
   refused(picks, {.cache_bytes = 1 << 20}, "--expert-size");
-  refused(picks, {.cache_share = 0.01}, "too small");
+  refused(picks, {.cache_share = 0.01}, "--cache");
   refused(picks, {.cache_share = 0.5, .format = "q4_k"}, "--expert-size");
   const std::string whole = made_up_trace(dir_ / "whole.trace", 20);
   refused(whole, {.format = "q9_z"}, "q4_k");
