@@ -20,12 +20,20 @@ CLI::Option* add_session_options(CLI::App& cli, ServiceOptions& service, const s
   return folder;
 }
 
-std::string user_data_folder(const std::string& name) {
+std::string user_data_folder_if_any(const std::string& name) {
   const char* data = std::getenv("XDG_DATA_HOME");
   if (data != nullptr && data[0] == '/') return std::string(data) + "/flashmoe/" + name;
   const char* home = std::getenv("HOME");
   if (home != nullptr && home[0] == '/') return std::string(home) + "/.local/share/flashmoe/" + name;
-  throw Error(Fault::usage, "neither HOME nor XDG_DATA_HOME says where your own files are");
+  return "";
+}
+
+std::string user_data_folder(const std::string& name) {
+  std::string folder = user_data_folder_if_any(name);
+  if (folder.empty()) {
+    throw Error(Fault::usage, "neither HOME nor XDG_DATA_HOME says where chats are kept; set one, or give --no-save");
+  }
+  return folder;
 }
 
 }  // namespace flashmoe

@@ -13,5 +13,6 @@ CLI::Option* add_session_options(CLI::App& cli, ServiceOptions& service, const s
 
 // $XDG_DATA_HOME/flashmoe/`name`, or ~/.local/share/flashmoe/`name`. Throws Error{usage} where neither is known.
 std::string user_data_folder(const std::string& name);
+std::string user_data_folder_if_any(const std::string& name);  // empty where neither is known
 
 }  // namespace flashmoe

@@ -190,10 +190,11 @@ int run_chat(const CLI::App& cli, ChatOptions& chat) {
   ToolBox tools(chat.tools_dir, chat.tool_limits);
   if (chat.tools) tools.add_own();
   if (!chat.tools_file.empty()) tools.add_file(chat.tools_file);
-  const TranscriptStore store(user_data_folder("chats"));
+  const bool keeps = is_kept(chat, interactive);
+  const TranscriptStore store(keeps ? user_data_folder("chats") : user_data_folder_if_any("chats"));
   remember_terminal();
   catch_chat_signals();
-  choose_sessions(chat, is_kept(chat, interactive));
+  choose_sessions(chat, keeps);
   const std::unique_ptr<Backend> backend = start_backend(chat);
   return interactive ? run_interactive(chat, *backend, tools, store) : run_piped(chat, *backend, tools, store);
 }

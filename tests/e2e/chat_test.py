@@ -143,6 +143,11 @@ class Pipes(ChatCase):
         self.assertEqual(run.out, self.ask("-p", QUESTION, *NO_THINK))
         self.assertNotIn("\x1b", run.out + run.err)
 
+    def test_what_keeps_nothing_needs_no_home(self):
+        homeless = {name: value for name, value in self.environment.items() if name not in ("HOME", "XDG_DATA_HOME")}
+        self.assertNotEqual(self.assert_done(flashmoe("chat", "-n", 4, *NO_THINK, stdin=b"Hello\n", env=homeless)).out, "")
+        self.assert_fails(flashmoe("chat", "--resume", "last", stdin=b"Hello\n", env=homeless), 2, "HOME", "--no-save")
+
     def test_commands_and_nothing_kept(self):
         run = flashmoe("chat", "-n", 4, *NO_THINK, stdin=b"/help\nHello\n/new\nHello\n/quit\nnever\n",
                        env={**self.environment, "PATH": "/usr/bin:/bin"})
