@@ -1,88 +1,22 @@
 // Thousands of damaged headers: each opens or is refused with an Error, quickly and in little memory.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "checkpoint_input.h"
 #include "live_bytes.h"
+#include "support/mutation.h"
 #include "support/random.h"
 #include "support/temp_dir.h"
 
 namespace flashmoe {
 namespace {
 
-constexpr int kHeaders = 100'000, kOpened = 300;
+const int kHeaders = fuzz_count(100'000), kOpened = fuzz_count(300);
 constexpr size_t kMaxExtraBytes = 64 * kMiB;
 constexpr double kMaxSeconds = 10;  // a hang, not a busy machine
-
-void flip(std::string& bytes, Random& random) {
-  for (uint64_t n = 1 + random.below(8); n > 0; --n) {
-    bytes[random.below(bytes.size())] = static_cast<char>(random.below(256));
-  }
-}
-
-void truncate(std::string& bytes, Random& random) { bytes.resize(random.below(bytes.size())); }
-
-// Overwrites 4 or 8 bytes with a number that lies at an edge.
-void blow_up(std::string& bytes, Random& random) {
-  constexpr uint64_t kEdges[] = {0,
-                                 1,
-                                 0x7fffffff,
-                                 0x80000000,
-                                 0xffffffff,
-                                 uint64_t{1} << 32,
-                                 INT64_MAX,
-                                 uint64_t{1} << 63,
-                                 UINT64_MAX,
-                                 UINT64_MAX - 31,
-                                 uint64_t{1} << 61};
-  const uint64_t value = kEdges[random.below(std::size(kEdges))];
-  const size_t width = random.below(2) == 0 ? 4 : 8;
-  if (bytes.size() < width) return;
-  std::memcpy(bytes.data() + random.below(bytes.size() - width + 1), &value, width);
-}
-
-// Text headers break elsewhere: digits grow, pieces repeat or vanish.
-void edit(std::string& bytes, Random& random) {
-  const size_t at = random.below(bytes.size()), n = std::min<size_t>(1 + random.below(40), bytes.size() - at);
-  switch (random.below(4)) {
-    case 0:
-      bytes.insert(at, bytes.substr(at, n));
-      break;
-    case 1:
-      bytes.erase(at, n);
-      break;
-    case 2:
-      bytes.insert(at, std::string(n, "[{\"0-,9}]"[random.below(9)]));
-      break;
-    default:
-      bytes.insert(at, "99999999999999999999", 1 + random.below(20));
-  }
-}
-
-std::string mutated(std::string bytes, Random& random) {
-  for (uint64_t rounds = 1 + random.below(3); rounds > 0 && bytes.size() > 1; --rounds) {
-    switch (random.below(8)) {
-      case 0:
-        truncate(bytes, random);
-        break;
-      case 1:
-      case 2:
-        flip(bytes, random);
-        break;
-      case 3:
-      case 4:
-        edit(bytes, random);
-        break;
-      default:
-        blow_up(bytes, random);
-    }
-  }
-  return bytes;
-}
 
 // A safetensors file whose length field follows the mutated header, so that the JSON inside is reached.
 std::string mutated_safetensors(const std::string& bytes, Random& random) {

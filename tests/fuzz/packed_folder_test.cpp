@@ -3,13 +3,14 @@
 
 #include "checkpoint/manifest.h"
 #include "flashmoe/error.h"
+#include "support/mutation.h"
 #include "support/random.h"
 #include "support/small_files.h"
 
 namespace flashmoe {
 namespace {
 
-constexpr int kManifests = 10'000;
+const int kManifests = fuzz_count(10'000);
 
 Manifest small_manifest() {
   Manifest manifest;
@@ -27,7 +28,7 @@ Manifest small_manifest() {
   return manifest;
 }
 
-std::string mutated(std::string text, Random& random) {
+std::string mutated_manifest(std::string text, Random& random) {
   static const char* const kPieces[] = {"0",        "-1",   "1e9",  "18446744073709551615",
                                         "null",     "[]",   "{}",   "\"q4_k\"",
                                         "iq4_nl",   "q4_0", "bf16", "f16",
@@ -61,7 +62,7 @@ TEST(PackedFolderMutation, AnAcceptedManifestSaysWhatWasWritten) {
   Random random(31);
   int n_accepted = 0;
   for (int i = 0; i < kManifests; ++i) {
-    const std::string text = mutated(whole, random);
+    const std::string text = mutated_manifest(whole, random);
     try {
       EXPECT_EQ(Manifest::parse(MemoryFile(text)).to_json(), whole) << text;
       ++n_accepted;

@@ -6,13 +6,14 @@
 #include "checkpoint/quantisation.h"
 #include "checkpoint/safetensors.h"
 #include "flashmoe/error.h"
+#include "support/mutation.h"
 #include "support/random.h"
 #include "support/small_files.h"
 
 namespace flashmoe {
 namespace {
 
-constexpr int kFolders = 20'000;
+const int kFolders = fuzz_count(20'000);
 
 template <typename T, size_t kCount>
 T one_of(Random& random, const T (&all)[kCount]) {

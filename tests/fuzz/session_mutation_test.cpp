@@ -8,6 +8,7 @@
 #include "engine/session_file.h"
 #include "flashmoe/error.h"
 #include "live_bytes.h"
+#include "support/mutation.h"
 #include "support/random.h"
 #include "support/small_files.h"
 #include "support/temp_dir.h"
@@ -15,7 +16,7 @@
 namespace flashmoe {
 namespace {
 
-constexpr int kFiles = 20'000;
+const int kFiles = fuzz_count(20'000);
 constexpr size_t kMaxExtraBytes = kMiB;
 const std::string kIdentity = "model 0123456789abcdef keys f16 kernels avx2 flashmoe 0.1.0";
 

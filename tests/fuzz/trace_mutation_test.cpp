@@ -8,6 +8,7 @@
 #include "flashmoe/error.h"
 #include "live_bytes.h"
 #include "support/made_up_trace.h"
+#include "support/mutation.h"
 #include "support/random.h"
 #include "support/small_files.h"
 #include "support/temp_dir.h"
@@ -15,7 +16,7 @@
 namespace flashmoe {
 namespace {
 
-constexpr int kTraces = 20'000;
+const int kTraces = fuzz_count(20'000);
 constexpr size_t kMaxExtraBytes = 64 * kMiB;
 
 void flip(std::string& bytes, Random& random) {
