@@ -15,8 +15,8 @@ namespace flashmoe {
 namespace {
 
 constexpr const char* kFooter =
-    "The roofs (memory, disk, int8) are measured before the first repetition and\n"
-    "after each, with the same threads and files; have nothing else running.\n"
+    "The roofs are measured with the same threads and files: memory between tokens,\n"
+    "disk and int8 around each repetition; have nothing else running.\n"
     "\n"
     "Examples:\n"
     "  flashmoe bench -m model.gguf\n"

@@ -18,8 +18,8 @@ namespace {
 
 constexpr const char* kFooter =
     "Picks are drawn, every expert as likely as any other, which is the worst case\n"
-    "for a cache; --trace replays what a router picked. The roofs (memory, disk) are\n"
-    "measured around each repetition, with the same threads and files.\n"
+    "for a cache; --trace replays what a router picked. The roofs are measured with\n"
+    "the same threads and files: memory between steps, disk around each repetition.\n"
     "\n"
     "Examples:\n"
     "  flashmoe moe-bench -m model.gguf --ram 8G\n"

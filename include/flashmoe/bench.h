@@ -33,10 +33,12 @@ struct BenchResult {
   BenchPhase prefill, decode;
   uint64_t bytes_per_token = 0;  // of memory that a decoded token touches, at the mean position
   // Of decode: bytes_per_token * tok/s / RAM roof, and bytes_missed * tok/s / disk roof, none where nothing was missed.
-  // Each repetition against the mean of the roofs just before and just after it; the medians of these.
+  // Each repetition against the disk's mean just before and just after it and RAM's mean during its decode; the
+  // medians of these.
   double ram_roof_share = 0;
   std::optional<double> disk_roof_share;
-  Roofs roofs;               // medians of these means; no disk when experts are resident
+  Roofs roofs;               // medians of these means; no disk when experts are resident; RAM is that before loading
+                             // where the trunk is too small to look at it during decode
   double load_s = 0;         // headers, tokenizer, trunk, resident experts
   double first_token_s = 0;  // median, from the start of prefill
   double first_token_warm_up_s = 0;
@@ -45,8 +47,8 @@ struct BenchResult {
   MemoryPlan plan;
 };
 
-// Loads and runs 1 + n_repetitions sequences, measuring the roofs before the first and after each. Nothing else may be
-// loaded.
+// Loads and runs 1 + n_repetitions sequences, measuring the roofs before the first and after each, and RAM during
+// decode. Nothing else may be loaded.
 // Throws Error: usage (the context is too small), and whatever Engine and Session throw.
 BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench);
 

@@ -75,10 +75,13 @@ class Engine {
   // What load would do with the memory, without loading. Throws Error like load.
   virtual MemoryPlan plan(int64_t prompt_tokens = 0, int64_t answer_tokens = 0) const = 0;
 
-  // Measures the machine with this model's threads, kernels and files; some seconds. Before load it takes memory of its
-  // own, at most a quarter of the limit; after, RAM is read where the trunk lies, and not measured when that is too
-  // small. Throws Error: io, interrupted.
+  // Measures the machine with this model's threads, kernels and files; some seconds. RAM is measured before load only,
+  // in memory of its own, at most a quarter of the limit. Throws Error: io, interrupted.
   virtual Roofs measure_roofs(const RoofsWanted& wanted = {}) const = 0;
+
+  // After load, between two tokens: GB/s at which this engine's threads read a part of the trunk that the token did not
+  // end with, for some 2 ms, each time another. 0: the trunk is too small to tell.
+  virtual double sample_ram() = 0;
 
   // What the plan for such a sequence will give in tokens a second, from measuring the machine like measure_roofs, and
   // this model's matrices. `hit_rate` of the expert cache in decode; below 0: what benchmarks of

@@ -33,7 +33,7 @@ struct MoeBenchPhase {
   double disk_wait_s = 0;       // for each token, that the computing stood still for reads
   double io_gb_per_s = 0;       // while reads were under way; 0: nothing was read
   double compute_gb_per_s = 0;  // weights, while experts were computed
-  // Medians over repetitions, each held against the roofs around it.
+  // Medians over repetitions, each held against the disk around it and RAM during it.
   std::optional<double> disk_roof_share;  // of io_gb_per_s; none where nothing was read
   double ram_roof_share = 0;              // of compute_gb_per_s
   double bound_tok_per_s = 0;  // at the whole of the disk's roof for what was missed, or of the memory's for what was
@@ -45,7 +45,7 @@ struct MoeBenchPhase {
 
 struct MoeBenchResult {
   MoeBenchPhase cold, warm;
-  Roofs roofs;                 // medians of those around repetitions; int8 is not measured
+  Roofs roofs;                 // medians over repetitions; int8 is not measured
   bool ram_roof_once = false;  // RAM was measured before the repetitions only: beside them there was no room
   ModelReport model;
   MemoryPlan plan;               // of a run: the trunk has its place, but is not loaded
@@ -59,7 +59,8 @@ struct MoeBenchResult {
 };
 
 // Measures the roofs, opens the experts within the memory plan of a run, goes 1 + n_repetitions times through n_tokens
-// tokens, and measures the roofs after each: RAM only where the plan leaves room for it, the trunk's place included.
+// tokens, and measures the disk after each and RAM meanwhile, where the plan leaves room for it, the trunk's place
+// included.
 // Nothing else may be loaded. Throws Error: usage (a layer or a number of picks that the model does not have), input
 // (the trace is of another model, or has no decoded tokens), and what Engine throws.
 MoeBenchResult run_moe_bench(const EngineOptions& options, const MoeBenchOptions& bench);

@@ -1,6 +1,8 @@
 #include "flashmoe/bench.h"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -16,7 +18,7 @@ constexpr double kDiskSeconds = 1;  // for one look at a drive
 
 // What one repetition took.
 struct Repetition {
-  Roofs roofs;  // around it
+  Roofs roofs;  // around it; of RAM during its decode
   Stats after_prefill, after_decode;
   CacheStats cache_before;
   IoStats io_before;
@@ -32,7 +34,48 @@ std::vector<int32_t> made_up_prompt(int64_t n, int64_t vocab_size, uint64_t repe
   return ids;
 }
 
-Repetition repeat(Engine& engine, const BenchOptions& bench, uint64_t number) {
+// Tells of tokens that are decoded piece by piece as of one answer.
+class DecodeProgress {
+ public:
+  explicit DecodeProgress(std::function<void(const Progress&)> tell) : tell_(std::move(tell)) {}
+
+  void operator()(Progress step) {
+    if (!tell_) return;
+    if (n_tokens_ > 0) step = {step.what, n_done_ + step.done, n_tokens_, seconds_ + step.seconds};
+    tell_(step);
+  }
+  void set_piece(int64_t n_done, int64_t n_tokens, double seconds) {
+    n_done_ = static_cast<uint64_t>(n_done);
+    n_tokens_ = static_cast<uint64_t>(n_tokens);
+    seconds_ = seconds;
+  }
+
+ private:
+  std::function<void(const Progress&)> tell_;
+  uint64_t n_done_ = 0, n_tokens_ = 0;  // decoded before this piece, and in all; 0: nothing is being decoded
+  double seconds_ = 0;                  // that they took
+};
+
+// With a look at the memory after each piece: where two processors of a virtual machine are placed on their host
+// decides how fast they read together, and that changes every few seconds. GB/s; 0: not seen.
+double decode_and_look(Engine& engine, Session& session, int64_t n, DecodeProgress& progress) {
+  RoofMean ram;
+  double tok_per_s = 0;  // so far
+  for (int64_t done = 0; done < n;) {
+    const PhaseStats before = session.stats().decode;
+    progress.set_piece(done, n, before.seconds);
+    const auto piece = std::clamp<int64_t>(std::llround(tok_per_s * kPieceSeconds), 1, n - done);
+    session.decode(piece);
+    done += piece;
+    const PhaseStats after = session.stats().decode;
+    tok_per_s = after.tok_per_s();
+    ram.add(after.seconds - before.seconds, engine.sample_ram());
+  }
+  progress.set_piece(0, 0, 0);
+  return ram.mean();
+}
+
+Repetition repeat(Engine& engine, const BenchOptions& bench, uint64_t number, DecodeProgress& progress) {
   Repetition result;
   const auto session = engine.new_session();
   const Stats before = session->stats();
@@ -40,7 +83,7 @@ Repetition repeat(Engine& engine, const BenchOptions& bench, uint64_t number) {
   result.io_before = before.io;
   session->prefill(made_up_prompt(bench.prompt_tokens, engine.report().vocab_size, number));
   result.after_prefill = session->stats();
-  session->decode(bench.gen_tokens);
+  result.roofs.ram_gb_per_s = decode_and_look(engine, *session, bench.gen_tokens, progress);
   result.after_decode = session->stats();
   return result;
 }
@@ -111,6 +154,8 @@ std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions
   EngineOptions whole = options;
   whole.fill_first = true;
   whole.learn = false;  // random tokens are nobody's habit
+  DecodeProgress progress(options.on_progress);
+  if (options.on_progress) whole.on_progress = std::ref(progress);
   const auto engine = Engine::open(whole);
   result.plan = engine->plan(bench.prompt_tokens, bench.gen_tokens);
   const RoofsWanted wanted{.disk = !result.plan.experts_resident, .disk_seconds = kDiskSeconds};
@@ -127,8 +172,8 @@ std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions
   std::vector<Repetition> all;
   for (int i = 0; i <= bench.n_repetitions; ++i) {
     if (i > 0) forget_peak_resident_set();  // that of the look at the machine
-    all.push_back(repeat(*engine, bench, static_cast<uint64_t>(i)));
-    all.back().roofs = roofs.around();
+    all.push_back(repeat(*engine, bench, static_cast<uint64_t>(i), progress));
+    all.back().roofs = with_ram_of(all.back().roofs, roofs.around());
   }
   return all;
 }

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/bytes.h"
 #include "base/check.h"
@@ -20,6 +21,7 @@
 #include "engine/peak_memory.h"
 #include "engine/reading.h"
 #include "engine/report.h"
+#include "engine/roof_probe.h"
 #include "engine/streaming_options.h"
 #include "engine/trace_recorder.h"
 #include "experts/use_record.h"
@@ -29,6 +31,13 @@ namespace flashmoe {
 namespace {
 
 constexpr double kLeastTokensLearnt = 16;
+
+// Of what a token has read last, caches still hold a part.
+std::span<const std::byte> larger_part_without(const MatrixView& read_last, std::span<const std::byte> memory) {
+  const auto before = static_cast<size_t>(read_last.data - memory.data());
+  const size_t behind = before + static_cast<size_t>(read_last.bytes());
+  return before >= memory.size() - behind ? memory.first(before) : memory.subspan(behind);
+}
 
 class CheckpointEngine final : public PartedEngine {
  public:
@@ -40,6 +49,7 @@ class CheckpointEngine final : public PartedEngine {
   void load(int64_t prompt_tokens, int64_t answer_tokens) override;
   MemoryPlan plan(int64_t prompt_tokens, int64_t answer_tokens) const override;
   Roofs measure_roofs(const RoofsWanted& wanted) const override;
+  double sample_ram() override { return ram_sampler_ ? ram_sampler_->sample() : 0; }
   Forecast forecast(int64_t prompt_tokens, int64_t answer_tokens, double hit_rate) const override;
   const ModelReport& report() const override { return report_; }
   const MemoryPlan& memory_plan() const override { return placement_.plan; }
@@ -84,6 +94,7 @@ class CheckpointEngine final : public PartedEngine {
   const KernelTable* kernels_ = nullptr;
   std::unique_ptr<ThreadPool> pool_;
   Trunk trunk_;
+  std::optional<RamSampler> ram_sampler_;  // of the trunk
   std::unique_ptr<ExpertSource> experts_;
   std::unique_ptr<Workspace> workspace_;
   std::unique_ptr<Forward> forward_;
@@ -147,7 +158,11 @@ MemoryPlan CheckpointEngine::plan(int64_t prompt_tokens, int64_t answer_tokens) 
   return place(Reading(*model_.checkpoint, options_), prompt_tokens, answer_tokens).plan;
 }
 
-Roofs CheckpointEngine::measure_roofs(const RoofsWanted& wanted) const { return probe_.roofs(wanted, trunk_.memory()); }
+Roofs CheckpointEngine::measure_roofs(const RoofsWanted& wanted) const {
+  RoofsWanted measured = wanted;
+  measured.ram = wanted.ram && forward_ == nullptr;
+  return probe_.roofs(measured);
+}
 
 Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens, double hit_rate) const {
   Reading reading(*model_.checkpoint, options_);
@@ -230,6 +245,7 @@ void CheckpointEngine::load_weights(Reading& reading) {
   trunk_.load(*model_.binder, checkpoint,
               {*queue, *pool_, direct, options_.verify_reads != VerifyChoice::never, interleave_for}, budget_,
               progress.part());
+  ram_sampler_.emplace(*pool_, larger_part_without(model_.family->lm_head(), trunk_.memory()));
   if (!resident && !direct) {
     for (const auto& file : checkpoint.files()) file->drop_page_cache();
   }

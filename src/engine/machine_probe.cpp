@@ -14,8 +14,7 @@ namespace flashmoe {
 namespace {
 
 constexpr uint64_t kWorkingSetBytes = 512 * kMiB;  // far more than any L3 cache holds of it
-constexpr uint64_t kLeastLoadedBytes = 256 * kMiB;
-constexpr uint64_t kLimitShare = 4;  // at most this part of the limit
+constexpr uint64_t kLimitShare = 4;                // at most this part of the limit
 constexpr double kBurstSeconds = 2;
 
 }  // namespace
@@ -37,15 +36,10 @@ std::unique_ptr<ReadQueue> MachineProbe::queue(Reading& reading) const {
   return reading.streaming_queue(model_.experts, budget);
 }
 
-double MachineProbe::ram(ThreadPool& pool, std::span<const std::byte> loaded) const {
-  if (loaded.empty()) return measure_ram(pool, working_set_bytes(), options_.keep_going);
-  return loaded.size() >= kLeastLoadedBytes ? measure_ram(pool, loaded, options_.keep_going) : 0;
-}
-
-Roofs MachineProbe::roofs(const RoofsWanted& wanted, std::span<const std::byte> loaded) const {
+Roofs MachineProbe::roofs(const RoofsWanted& wanted) const {
   Roofs roofs;
   ThreadPool pool(choose_threads(options_.n_threads));
-  if (wanted.ram) roofs.ram_gb_per_s = ram(pool, loaded);
+  if (wanted.ram) roofs.ram_gb_per_s = measure_ram(pool, working_set_bytes(), options_.keep_going);
   if (wanted.int8) roofs.int8_tops = measure_int8(pool, choose_kernels(options_.kernels), options_.keep_going);
   if (!wanted.disk) return roofs;
   Reading reading(*model_.checkpoint, options_);
@@ -66,7 +60,7 @@ Speeds MachineProbe::speeds(Reading& reading, const Placement& placement, int64_
     measure_model(model_, probe, prefill_rows, position * kv_bytes, speeds);
   };
   Speeds first, second;
-  first.roofs = second.roofs = roofs({.disk = streamed}, {});
+  first.roofs = second.roofs = roofs({.disk = streamed});
   measure(first);
   if (streamed) first.burst_s = measure_bursts(disk_probe(reading, kBurstSeconds), *queue(reading));
   measure(second);  // what disturbs one measurement seldom lasts until the next

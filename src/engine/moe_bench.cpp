@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <numeric>
+#include <utility>
 
 #include "base/error.h"
 #include "base/keep_going.h"
@@ -15,6 +16,7 @@
 #include "engine/reading.h"
 #include "engine/report.h"
 #include "engine/roof_looks.h"
+#include "engine/roof_probe.h"
 #include "engine/streaming_options.h"
 #include "flashmoe/bench.h"
 #include "model/matmul.h"
@@ -41,7 +43,7 @@ std::optional<uint64_t> bytes_from_drives() {
 
 // What one repetition took.
 struct Repetition {
-  Roofs roofs;  // around it
+  Roofs roofs;  // around it; of RAM during it, where there is room to look
   double seconds = 0, compute_s = 0;
   uint64_t bytes_computed = 0;
   int64_t tokens = 0;
@@ -80,6 +82,7 @@ class ExpertsAlone {
       for (const auto& file : model_.checkpoint->files()) file->drop_page_cache();
     }
     experts_ = make_streamed_experts(table_, model_.checkpoint->files(), std::move(queue), how, budget_);
+    make_room_to_look();
     workspace_.emplace(config_, workspace_shape(table_, placement_.max_rows, options_.exact), budget_);
     profile_.on = true;
     step_.emplace(Step{config_, kernels_, pool_, *experts_, *workspace_, profile_, nullptr, options_.exact, {}});
@@ -98,8 +101,8 @@ class ExpertsAlone {
   }
 
   Roofs measure_roofs() const {
-    const bool ram = !experts_ || has_room();
-    return MachineProbe(model_, options_).roofs({.ram = ram, .int8 = false, .disk_seconds = kDiskSeconds}, {});
+    return MachineProbe(model_, options_)
+        .roofs({.ram = experts_ == nullptr, .int8 = false, .disk_seconds = kDiskSeconds});
   }
 
   // Every expert that has a place in memory for good.
@@ -142,6 +145,14 @@ class ExpertsAlone {
     }
   }
   void stop_if_asked() const { flashmoe::stop_if_asked(options_.keep_going, "measuring the experts"); }
+  void make_room_to_look() {
+    if (!has_room()) return;
+    const uint64_t bytes = MachineProbe(model_, options_).working_set_bytes();
+    looked_at_budget_.allot(Allotted::workspace, bytes);
+    looked_at_ = Buffer(looked_at_budget_, Allotted::workspace, bytes);
+    write_pages(looked_at_.span(), options_.keep_going);
+    ram_sampler_.emplace(pool_, looked_at_.span());
+  }
   uint64_t pass(const TraceStep& picked);
 
   const EngineOptions& options_;
@@ -155,6 +166,9 @@ class ExpertsAlone {
   std::optional<Reading> reading_;
   Placement placement_;
   Budget budget_;
+  Budget looked_at_budget_;  // of memory that no run has, where the plan has its trunk
+  Buffer looked_at_;
+  std::optional<RamSampler> ram_sampler_;
   std::unique_ptr<ExpertSource> experts_;
   std::optional<Workspace> workspace_;
   Profile profile_;
@@ -189,16 +203,24 @@ Repetition ExpertsAlone::repeat(PickSource& picks, int64_t n_tokens, const std::
   const auto from_drives = bytes_from_drives();
   const uint64_t compute_before_ns = compute_ns();
   Repetition r;
+  RoofMean ram;
+  double piece_s = 0;  // since the last look
   TraceStep picked;
   while (r.tokens < n_tokens) {
     stop_if_asked();
     picks.next(picked);
     const uint64_t start_ns = now_ns();
     r.bytes_computed += pass(picked);
-    r.seconds += seconds_since(start_ns);
+    const double seconds = seconds_since(start_ns);
+    r.seconds += seconds;
+    piece_s += seconds;
     r.tokens += picked.n_rows;
+    if (ram_sampler_ && (piece_s >= kPieceSeconds || r.tokens >= n_tokens)) {
+      ram.add(std::exchange(piece_s, 0), ram_sampler_->sample());
+    }
     on_tokens(r.tokens);
   }
+  r.roofs.ram_gb_per_s = ram.mean();
   r.compute_s = 1e-9 * static_cast<double>(compute_ns() - compute_before_ns);
   r.cache = experts_->cache_stats();
   r.cache.hits -= cache.hits;
@@ -293,7 +315,7 @@ std::vector<Repetition> measure(ExpertsAlone& alone, PickSource& picks, RoofLook
   for (int i = 0; i <= bench.n_repetitions; ++i) {
     if (i == 1) alone.fill();
     all.push_back(alone.repeat(picks, bench.n_tokens, tell));
-    all.back().roofs = roofs.around();
+    all.back().roofs = with_ram_of(all.back().roofs, roofs.around());
     n_before += static_cast<uint64_t>(bench.n_tokens);
   }
   return all;

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstring>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -13,10 +14,11 @@
 namespace flashmoe {
 namespace {
 
-constexpr int kRamPasses = 40;
-constexpr int kFastest = 4;  // the 4th fastest counts: a virtual machine was seen to read 62 GB/s once, 36 otherwise
+constexpr int kRamPasses = 160;
+constexpr int kFastest = 16;  // the 16th fastest counts: what the memory can do for longer than one pass
 constexpr int kInt8Passes = 20;
-constexpr uint64_t kPassBytes = 256 * kMiB;  // some 6 ms; a token of a 35B model reads for 40 ms
+constexpr uint64_t kPassBytes = 64 * kMiB;  // some 2 ms: a program that runs beside does not cut each of them
+constexpr uint64_t kLeastSampledBytes = 256 * kMiB;
 constexpr int64_t kGrainBytes = 1 << 20;
 constexpr double kInt8PassSeconds = 2e-3;
 constexpr uint64_t kPieceBytes = 32 * kMiB;  // written between two looks at whether to go on
@@ -31,6 +33,17 @@ uint64_t read_lines(const std::byte* from, int64_t begin, int64_t end) {
     sum += word;
   }
   return sum;
+}
+
+// All of it, once, by all threads; GB/s.
+double read_pass(ThreadPool& pool, std::span<const std::byte> memory) {
+  std::atomic<uint64_t> total = 0;
+  const uint64_t start = now_ns();
+  pool.parallel_for(static_cast<int64_t>(memory.size()), kGrainBytes,
+                    [&](int64_t begin, int64_t end) { total += read_lines(memory.data(), begin, end); });
+  const double seconds = seconds_since(start);
+  asm volatile("" : : "r"(total.load()));  // keeps the reads alive
+  return static_cast<double>(memory.size()) / seconds * 1e-9;
 }
 
 // Runs the peak kernel on every thread; operations a second.
@@ -48,29 +61,17 @@ double int8_pass(ThreadPool& pool, const KernelTable& kernels, int64_t n_rounds)
 
 }  // namespace
 
+double RamSampler::sample() {
+  if (memory_.size() < kLeastSampledBytes) return 0;
+  if (at_ + kPassBytes > memory_.size()) at_ = 0;
+  return read_pass(*pool_, memory_.subspan(std::exchange(at_, at_ + kPassBytes), kPassBytes));
+}
+
 void write_pages(std::span<std::byte> memory, const std::function<bool()>& keep_going) {
   for (uint64_t at = 0; at < memory.size(); at += kPieceBytes) {
     stop_if_asked(keep_going, kMeasuring);
     std::memset(memory.data() + at, 1, std::min(kPieceBytes, memory.size() - at));
   }
-}
-
-double measure_ram(ThreadPool& pool, std::span<const std::byte> memory, const std::function<bool()>& keep_going) {
-  const uint64_t pass_bytes = std::min<uint64_t>(memory.size(), kPassBytes);
-  std::atomic<uint64_t> total = 0;  // keeps the reads alive
-  std::array<double, kRamPasses> rates;
-  for (uint64_t pass = 0, at = 0; pass < kRamPasses; ++pass, at += pass_bytes) {
-    if (at + pass_bytes > memory.size()) at = 0;
-    stop_if_asked(keep_going, kMeasuring);
-    const std::byte* from = memory.data() + at;
-    const uint64_t start = now_ns();
-    pool.parallel_for(static_cast<int64_t>(pass_bytes), kGrainBytes,
-                      [&](int64_t begin, int64_t end) { total += read_lines(from, begin, end); });
-    rates[pass] = static_cast<double>(pass_bytes) / seconds_since(start);
-  }
-  asm volatile("" : : "r"(total.load()));
-  std::nth_element(rates.begin(), rates.end() - kFastest, rates.end());
-  return *(rates.end() - kFastest) * 1e-9;
 }
 
 double measure_ram(ThreadPool& pool, uint64_t working_set_bytes, const std::function<bool()>& keep_going) {
@@ -79,7 +80,15 @@ double measure_ram(ThreadPool& pool, uint64_t working_set_bytes, const std::func
   budget.allot(Allotted::workspace, bytes);
   const Buffer memory(budget, Allotted::workspace, bytes);
   write_pages(memory.span(), keep_going);
-  return measure_ram(pool, memory.span(), keep_going);
+  const uint64_t pass_bytes = std::min(bytes, kPassBytes);
+  std::array<double, kRamPasses> rates;
+  for (uint64_t pass = 0, at = 0; pass < kRamPasses; ++pass, at += pass_bytes) {
+    if (at + pass_bytes > bytes) at = 0;
+    stop_if_asked(keep_going, kMeasuring);
+    rates[pass] = read_pass(pool, memory.span().subspan(at, pass_bytes));
+  }
+  std::nth_element(rates.begin(), rates.end() - kFastest, rates.end());
+  return *(rates.end() - kFastest);
 }
 
 double measure_int8(ThreadPool& pool, const KernelTable& kernels, const std::function<bool()>& keep_going) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "flashmoe/session.h"
 #include "support/expect_error.h"
@@ -113,6 +114,19 @@ TEST_F(BenchTest, StreamedWithTooSmallACache) {
               *r.disk_roof_share / 2);
 }
 
+TEST_F(BenchTest, PiecesOfAnAnswerAreToldOfAsOne) {
+  std::vector<uint64_t> done;
+  options_.on_progress = [&](const Progress& step) {
+    if (std::string_view(step.what) != "decoding") return;
+    EXPECT_EQ(step.total, 9u);
+    EXPECT_GT(step.seconds, 0);
+    done.push_back(step.done);
+  };
+  bench();
+  ASSERT_EQ(done.size(), 27u);  // the warm-up and two repetitions
+  for (size_t i = 0; i < done.size(); ++i) EXPECT_EQ(done[i], i % 9 + 1);
+}
+
 TEST_F(BenchTest, RefusesWhatCannotBeMeasured) {
   expect_error([&] { run_bench(options_, {.prompt_tokens = 0}); }, Fault::usage, {"at least one token"});
   options_.context_tokens = 72;
@@ -132,10 +146,12 @@ TEST_F(BenchTest, BesideALoadedModelTheMachineIsMeasuredWithoutMemoryOfItsOwn) {
   const MemoryPlan plan = engine->plan(10, 10);
   const RoofsWanted wanted{.disk_seconds = 0.1};
   EXPECT_GT(engine->measure_roofs(wanted).ram_gb_per_s, 0);
+  EXPECT_EQ(engine->sample_ram(), 0);
   engine->load(10, 10);
   EXPECT_EQ(engine->memory_plan().experts_resident, plan.experts_resident);
   const Roofs beside = engine->measure_roofs(wanted);
-  EXPECT_EQ(beside.ram_gb_per_s, 0);  // this trunk fits into a cache of the processor
+  EXPECT_EQ(beside.ram_gb_per_s, 0);
+  EXPECT_EQ(engine->sample_ram(), 0);  // this trunk fits into a cache of the processor
   EXPECT_GT(beside.disk_gb_per_s, 0);
   EXPECT_GT(beside.int8_tops, 0);
 }

@@ -23,6 +23,29 @@ TEST(RoofLooks, AreMeansOfBeforeAndAfter) {
   EXPECT_DOUBLE_EQ(second.int8_tops, 0.8);
 }
 
+TEST(RoofLooks, WhatWasSeenDuringAMeasurementCountsForRam) {
+  const Roofs around = {30, 1.0, 0.8, "io"};
+  const Roofs seen = with_ram_of({50, 9, 9, ""}, around);
+  EXPECT_EQ(seen.ram_gb_per_s, 50);
+  EXPECT_EQ(seen.disk_gb_per_s, 1);
+  EXPECT_EQ(seen.int8_tops, 0.8);
+  EXPECT_EQ(seen.io_mode, "io");
+  EXPECT_EQ(with_ram_of({}, around).ram_gb_per_s, 30);
+}
+
+TEST(RoofMean, IsOverTimeNotOverLooks) {
+  RoofMean mean;
+  EXPECT_EQ(mean.mean(), 0);
+  mean.add(1, 30);  // the first: against this look alone
+  EXPECT_DOUBLE_EQ(mean.mean(), 30);
+  mean.add(3, 60);  // 3 s at 45
+  EXPECT_DOUBLE_EQ(mean.mean(), (30 + 3 * 45) / 4.0);
+  mean.add(5, 0);  // saw nothing
+  EXPECT_DOUBLE_EQ(mean.mean(), (30 + 3 * 45) / 4.0);
+  mean.add(4, 60);
+  EXPECT_DOUBLE_EQ(mean.mean(), (30 + 3 * 45 + 4 * 60) / 8.0);
+}
+
 TEST(RoofLooks, TheMedianOfEach) {
   const std::vector<Roofs> all = {{30, 3, 1, ""}, {10, 2, 2, ""}, {20, 1, 9, "last"}};
   const Roofs median = median_of(all);
