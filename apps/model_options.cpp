@@ -73,6 +73,7 @@ void add_model_options(CLI::App& cli, EngineOptions& options) {
                            {{"auto", KernelChoice::automatic},
                             {"scalar", KernelChoice::scalar},
                             {"avx2", KernelChoice::avx2},
+                            {"avxvnni", KernelChoice::avxvnni},
                             {"avx512", KernelChoice::avx512},
                             {"neon", KernelChoice::neon}},
                            "Instruction set; default: the best this machine runs")

@@ -8,7 +8,7 @@
 
 namespace flashmoe {
 
-enum class KernelChoice { automatic, scalar, avx2, avx512, neon };
+enum class KernelChoice { automatic, scalar, avx2, avxvnni, avx512, neon };
 // uring and pread read past the page cache (O_DIRECT), buffered through it; automatic: by a trial of the drive.
 enum class IoChoice { automatic, uring, pread, buffered };
 enum class ExpertsChoice { automatic, resident, streamed };

@@ -1,7 +1,9 @@
 #include "base/cpu_features.h"
 
 #include <sched.h>
-#if defined(__aarch64__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
@@ -22,9 +24,11 @@ CpuFeatures detect() {
   __builtin_cpu_init();
   found.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
                __builtin_cpu_supports("bmi2");
-  found.avx512 = found.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                 __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni") &&
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  found.avx_vnni = found.avx2 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & bit_AVXVNNI) != 0;
+  found.avx512_vnni = found.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+  found.avx512 = found.avx512_vnni && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi") &&
                  __builtin_cpu_supports("avx512bitalg") && __builtin_cpu_supports("gfni");
 #elif defined(__aarch64__)
   const unsigned long listed = getauxval(AT_HWCAP);

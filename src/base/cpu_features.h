@@ -5,7 +5,9 @@ namespace flashmoe {
 
 struct CpuFeatures {
   bool avx2 = false;    // AVX2, FMA, F16C, BMI2
-  bool avx512 = false;  // AVX-512 F, BW, DQ, VL, VBMI, VNNI
+  bool avx_vnni = false;     // and AVX-VNNI
+  bool avx512_vnni = false;  // and AVX-512 F, BW, VL, VNNI
+  bool avx512 = false;       // and DQ, VBMI, BITALG, GFNI
   bool neon = false;
   bool dotprod = false;  // NEON with int8 dot products (FEAT_DotProd)
 };

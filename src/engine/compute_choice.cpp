@@ -17,6 +17,8 @@ const char* kernels_name(KernelChoice choice) {
       return "scalar";
     case KernelChoice::avx2:
       return "avx2";
+    case KernelChoice::avxvnni:
+      return "avxvnni";
     case KernelChoice::avx512:
       return "avx512";
     case KernelChoice::neon:

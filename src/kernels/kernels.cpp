@@ -26,7 +26,12 @@ KernelTable table_with(const char* name, void (*set_entries)(KernelTable&)) {
   return table;
 }
 #endif
-#if defined(__aarch64__)
+#if defined(__x86_64__)
+void set_vnni_entries(KernelTable& table) {
+  avx2::set_entries(table);
+  (cpu_features().avx_vnni ? avx2_vnni::set_entries : avx2_vnni_evex::set_entries)(table);
+}
+#elif defined(__aarch64__)
 void set_neon_entries(KernelTable& table) {
   neon::set_entries(table);
   if (cpu_features().dotprod) neon_dotprod::set_entries(table);
@@ -43,6 +48,10 @@ std::optional<const KernelTable*> kernels_by_name(std::string_view name) {
 #if defined(__x86_64__)
   if (name == "avx2" && cpu_features().avx2) {
     static const KernelTable table = table_with("avx2", avx2::set_entries);
+    return &table;
+  }
+  if (name == "avxvnni" && (cpu_features().avx_vnni || cpu_features().avx512_vnni)) {
+    static const KernelTable table = table_with("avxvnni", set_vnni_entries);
     return &table;
   }
   if (name == "avx512" && cpu_features().avx512) {
@@ -79,7 +88,7 @@ void interleave(const KernelTable& table, MatrixView& w, std::byte* data) {
 
 const KernelTable& best_kernels() {
   static const KernelTable* const best = [] {
-    for (const char* name : {"avx512", "avx2", "neon"}) {
+    for (const char* name : {"avx512", "avxvnni", "avx2", "neon"}) {
       if (const auto table = kernels_by_name(name)) return *table;
     }
     return *kernels_by_name("scalar");

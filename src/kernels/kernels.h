@@ -84,7 +84,7 @@ struct AttentionSpan {
 using Attention = void (*)(const AttentionSpan& span) noexcept;
 
 struct KernelTable {
-  const char* name = "";  // "scalar", "avx2", "avx512", "neon"
+  const char* name = "";  // "scalar", "avx2", "avxvnni", "avx512", "neon"
 
   Matmul matmul_exact[kFormatCount] = {};  // reads x.f32
   Matmul matmul_fast[kFormatCount] = {};   // reads x.q8, scale, sum; for float formats the same as matmul_exact

@@ -147,7 +147,7 @@ class Engine(Case):
     def test_kernels(self):
         _, stats = self.statistics("--kernels", "scalar", *self.ARGUMENTS)
         self.assertEqual(stats["kernels"], "scalar")
-        for name in ("avx2", "avx512", "neon"):
+        for name in ("avx2", "avxvnni", "avx512", "neon"):
             run = flashmoe("run", "--stats-json", self.folder / "stats.json", "--kernels", name, *self.ARGUMENTS)
             if run.code == 0:
                 self.assertEqual(json.loads((self.folder / "stats.json").read_text())["kernels"], name)

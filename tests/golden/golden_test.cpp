@@ -190,7 +190,7 @@ TEST_P(GoldenTest, Int8ActivationsStayWithinBounds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenTest,
-                         testing::Combine(testing::Values("scalar", "avx2", "avx512", "neon"),
+                         testing::Combine(testing::Values("scalar", "avx2", "avxvnni", "avx512", "neon"),
                                           testing::ValuesIn(cases())),
                          [](const auto& test) { return std::get<0>(test.param) + "_" + std::get<1>(test.param).name; });
 

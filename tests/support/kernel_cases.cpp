@@ -143,7 +143,7 @@ const std::vector<MatmulCase>& matmul_cases() {
 
 std::vector<const KernelTable*> available_tables() {
   std::vector<const KernelTable*> tables;
-  for (const char* name : {"scalar", "avx2", "avx512", "neon"}) {
+  for (const char* name : {"scalar", "avx2", "avxvnni", "avx512", "neon"}) {
     if (const auto table = kernels_by_name(name)) tables.push_back(*table);
   }
   return tables;

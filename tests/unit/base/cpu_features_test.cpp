@@ -37,6 +37,8 @@ TEST(CpuFeatures, AgreeWithTheKernel) {
   const std::string flags = listed_flags();
   if (flags == " ") GTEST_SKIP() << "/proc/cpuinfo lists no features of this instruction set: emulated, as by qemu";
   EXPECT_EQ(cpu_features().avx2, lists(flags, "avx2 fma f16c bmi2"));
+  EXPECT_EQ(cpu_features().avx_vnni, lists(flags, "avx2 fma f16c bmi2 avx_vnni"));
+  EXPECT_EQ(cpu_features().avx512_vnni, lists(flags, "avx2 fma f16c bmi2 avx512f avx512bw avx512vl avx512_vnni"));
   EXPECT_EQ(
       cpu_features().avx512,
       lists(flags, "avx2 fma f16c bmi2 avx512f avx512bw avx512dq avx512vl avx512vbmi avx512_vnni avx512_bitalg gfni"));

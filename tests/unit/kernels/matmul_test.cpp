@@ -327,6 +327,7 @@ TEST(Kernels, AreFoundByName) {
   EXPECT_STREQ((*kernels_by_name("scalar"))->name, "scalar");
   EXPECT_EQ(kernels_by_name("avx1024"), std::nullopt);
   EXPECT_EQ(kernels_by_name("avx2").has_value(), cpu_features().avx2);
+  EXPECT_EQ(kernels_by_name("avxvnni").has_value(), cpu_features().avx_vnni || cpu_features().avx512_vnni);
   EXPECT_EQ(kernels_by_name("avx512").has_value(), cpu_features().avx512);
   EXPECT_EQ(kernels_by_name("neon").has_value(), cpu_features().neon);
   EXPECT_EQ(&best_kernels(), available_tables().back());

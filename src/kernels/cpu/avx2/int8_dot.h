@@ -1,14 +1,14 @@
-// Dot products of int8 activations with unpacked weights, AVX2.
+// Products of int8 activations with weights that were unpacked to bytes, 32 to a register, AVX2.
 //
-// Weights are unpacked 32 to a register, as bytes. vpmaddubsw multiplies unsigned by signed bytes and sums pairs in 16
-// bits with saturation, which is never met: |x| <= 127 and unsigned weights are at most 31, while signed weights go in
-// as |w| <= 128 with their sign moved to x, and 2 * 128 * 127 < 2^15. A lane ends up with the dot product of 4 values.
+// VNNI adds four products of unsigned with signed bytes to 32 bits. Without it vpmaddubsw sums two in 16 bits with
+// saturation, which is never met: |x| <= 127 and unsigned weights are at most 31, while signed weights go in as
+// |w| <= 128 with their sign moved to x, and 2 * 128 * 127 < 2^15. A lane ends up with the dot product of 4 values.
 // Formats with a minimum keep weights unsigned, and the minimum meets the sum of the activations.
 #pragma once
 
 #include "kernels/cpu/avx2/vec.h"
 
-namespace flashmoe::avx2 {
+namespace flashmoe::FLASHMOE_ISA {
 
 inline __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 inline __m256i load32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
@@ -32,10 +32,22 @@ inline __m128i sixteen_bytes(uint64_t low, uint64_t high) {
   return _mm_set_epi64x(static_cast<long long>(high), static_cast<long long>(low));
 }
 
-// Sums of fours of w (unsigned) times x (signed), as f32.
-inline __m256 dot4(__m256i w, __m256i x) {
-  return _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+// sum + w (unsigned) times x (signed), four to a lane.
+#if defined(__AVXVNNI__)
+inline constexpr bool kHasVnni = true;
+inline __m256i add_fours(__m256i sum, __m256i w, __m256i x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
+#elif defined(__AVX512VNNI__) && defined(__AVX512VL__)
+inline constexpr bool kHasVnni = true;
+inline __m256i add_fours(__m256i sum, __m256i w, __m256i x) { return _mm256_dpbusd_epi32(sum, w, x); }
+#else
+inline constexpr bool kHasVnni = false;
+inline __m256i add_fours(__m256i sum, __m256i w, __m256i x) {
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
 }
+#endif
+
+// Sums of fours of w (unsigned) times x (signed), as f32.
+inline __m256 dot4(__m256i w, __m256i x) { return _mm256_cvtepi32_ps(add_fours(_mm256_setzero_si256(), w, x)); }
 
 // 32 signed weights: bytes up to 128, and bytes whose signs they have.
 struct SignedBytes {
@@ -79,4 +91,4 @@ inline __m256 two_scales(const float scales[2]) {
   return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_broadcast_ss(scales)), _mm_broadcast_ss(scales + 1), 1);
 }
 
-}  // namespace flashmoe::avx2
+}  // namespace flashmoe::FLASHMOE_ISA

@@ -1,48 +1,14 @@
-// Matmuls on int8 activations with AVX2: how rows are walked. What is done to a block: int8_dot.h.
+// Matmuls on int8 activations with AVX2, as instructions of the including source have them: codebooks and formats of 32
+// values row by row, the others with rows in the lanes (interleaved_matmul.h).
 #pragma once
 
+#include "kernels/cpu/avx2/interleaved_matmul.h"
+#include "kernels/cpu/avx2/scaled_dot.h"
 #include "kernels/cpu/avx2/unpack_32.h"
 #include "kernels/cpu/avx2/unpack_iq.h"
-#include "kernels/cpu/avx2/unpack_k.h"
-#include "kernels/cpu/tables.h"
+#include "kernels/cpu/vector/matmul.h"
 
-namespace flashmoe::avx2 {
-
-// 256 unsigned values with a scale and a minimum for each 32: Q4_K and Q5_K.
-template <typename Block>
-struct MinDot {
-  static constexpr int64_t kBlockValues = Block::kValues, kBlockBytes = sizeof(Block);
-
-  template <int N>
-  static void run(const std::byte* w, const Activations& x, int64_t first, float* y, int64_t y_stride) {
-    const auto* blocks = reinterpret_cast<const Block*>(w);
-    const int64_t n_blocks = x.cols / kBlockValues;
-    __m256 sums[N][2];  // two chains hide the latency of the additions
-    for (int i = 0; i < N; ++i) sums[i][0] = sums[i][1] = _mm256_setzero_ps();
-    for (int64_t b = 0; b < n_blocks; ++b) {
-      const Block& block = blocks[b];
-      const KScales k = unpack_scales(block.d, block.dmin, block.scales);
-      const int8_t* q8 = x.q8 + first * x.cols + b * kBlockValues;
-      float scales[N][8];
-      for (int i = 0; i < N; ++i) {
-        const int64_t at = ((first + i) * n_blocks + b) * 8;
-        _mm256_storeu_ps(scales[i], _mm256_mul_ps(k.scale, _mm256_loadu_ps(x.scale + at)));
-        sums[i][0] = _mm256_fnmadd_ps(k.min, _mm256_loadu_ps(x.sum + at), sums[i][0]);
-      }
-      for (int g = 0; g < 4; ++g) {
-        __m256i q[2];
-        two_groups(block, g, q);
-        for (int i = 0; i < N; ++i) {
-          for (int h = 0; h < 2; ++h) {
-            const __m256 dots = dot4(q[h], load32(q8 + i * x.cols + 64 * g + 32 * h));
-            sums[i][h] = _mm256_fmadd_ps(dots, _mm256_broadcast_ss(&scales[i][2 * g + h]), sums[i][h]);
-          }
-        }
-      }
-    }
-    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes({_mm256_add_ps(sums[i][0], sums[i][1])});
-  }
-};
+namespace flashmoe::FLASHMOE_ISA {
 
 // 256 signed values with a scale for each 16.
 template <typename Block>
@@ -71,39 +37,6 @@ struct SignedDot {
       }
     }
     for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes({_mm256_add_ps(sums[i][0], sums[i][1])});
-  }
-};
-
-// 256 unsigned values with a scale and a minimum for each 16, of which the activations have no sums: Q2_K.
-template <typename Block>
-struct FineMinDot {
-  static constexpr int64_t kBlockValues = Block::kValues, kBlockBytes = sizeof(Block);
-
-  template <int N>
-  static void run(const std::byte* w, const Activations& x, int64_t first, float* y, int64_t y_stride) {
-    const auto* blocks = reinterpret_cast<const Block*>(w);
-    const int64_t n_blocks = x.cols / kBlockValues;
-    __m256 sums[N][2];  // of the products, and of the minimums
-    for (int i = 0; i < N; ++i) sums[i][0] = sums[i][1] = _mm256_setzero_ps();
-    for (int64_t b = 0; b < n_blocks; ++b) {
-      const int8_t* q8 = x.q8 + first * x.cols + b * kBlockValues;
-      const float* scale = x.scale + (first * n_blocks + b) * 8;
-      float scales[16], mins[16];
-      group_scales(blocks[b], scales);
-      group_mins(blocks[b], mins);
-      for (int run = 0; run < 8; ++run) {
-        const __m256i q = unsigned_run(blocks[b], run);
-        const __m256 group_scale = two_scales(scales + 2 * run), group_min = two_scales(mins + 2 * run);
-        for (int i = 0; i < N; ++i) {
-          const __m256i values = load32(q8 + i * x.cols + 32 * run);
-          const __m256 x_scale = _mm256_broadcast_ss(scale + i * n_blocks * 8 + run);
-          const __m256 totals = dot4(_mm256_set1_epi8(1), values);
-          sums[i][0] = _mm256_fmadd_ps(dot4(q, values), _mm256_mul_ps(group_scale, x_scale), sums[i][0]);
-          sums[i][1] = _mm256_fmadd_ps(totals, _mm256_mul_ps(group_min, x_scale), sums[i][1]);
-        }
-      }
-    }
-    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes({_mm256_sub_ps(sums[i][0], sums[i][1])});
   }
 };
 
@@ -150,4 +83,42 @@ struct BlockDot {
   }
 };
 
-}  // namespace flashmoe::avx2
+template <typename Block>
+inline void set_interleaved(Format format, KernelTable& table) {
+  table.matmul_fast[static_cast<int>(format)] = int8_matmul<Block>;
+  table.matmul_interleaved[static_cast<int>(format)] = interleaved_matmul<Block>;
+  table.interleave[static_cast<int>(format)] = interleave<Block>;
+}
+
+inline void set_fast_matmuls(KernelTable& table) {
+  const auto set = [&table](Format format, Matmul entry) { table.matmul_fast[static_cast<int>(format)] = entry; };
+  set(Format::q4_0, matmul<BlockDot<BlockQ4_0>>);
+  set(Format::q4_1, matmul<BlockDot<BlockQ4_1>>);
+  set(Format::q5_0, matmul<BlockDot<BlockQ5_0>>);
+  set(Format::q5_1, matmul<BlockDot<BlockQ5_1>>);
+  set(Format::iq4_nl, matmul<BlockDot<BlockIQ4_NL>>);
+  set(Format::mxfp4, matmul<BlockDot<BlockMXFP4>>);
+  set(Format::iq1_s, matmul<SignedDot<BlockIQ1_S>>);
+  set(Format::iq1_m, matmul<SignedDot<BlockIQ1_M>>);
+  set(Format::iq2_xxs, matmul<SignedDot<BlockIQ2_XXS>>);
+  set(Format::iq2_xs, matmul<SignedDot<BlockIQ2_XS>>);
+  set(Format::iq2_s, matmul<SignedDot<BlockIQ2_S>>);
+  set(Format::iq3_xxs, matmul<SignedDot<BlockIQ3_XXS>>);
+  set(Format::iq3_s, matmul<SignedDot<BlockIQ3_S>>);
+  set(Format::affine2, matmul<AffineDot<2>>);
+  set(Format::affine3, matmul<AffineDot<3>>);
+  set(Format::affine4, matmul<AffineDot<4>>);
+  set(Format::affine5, matmul<AffineDot<5>>);
+  set(Format::affine6, matmul<AffineDot<6>>);
+  set(Format::affine8, matmul<AffineDot<8>>);
+  set(Format::mxfp4_split, matmul<Mxfp4SplitDot>);
+  set_interleaved<BlockQ8_0>(Format::q8_0, table);
+  set_interleaved<BlockQ2_K>(Format::q2_k, table);
+  set_interleaved<BlockQ3_K>(Format::q3_k, table);
+  set_interleaved<BlockQ4_K>(Format::q4_k, table);
+  set_interleaved<BlockQ5_K>(Format::q5_k, table);
+  set_interleaved<BlockQ6_K>(Format::q6_k, table);
+  set_interleaved<BlockIQ4_XS>(Format::iq4_xs, table);
+}
+
+}  // namespace flashmoe::FLASHMOE_ISA

@@ -3,7 +3,7 @@
 
 #include "kernels/cpu/avx2/vec.h"
 
-namespace flashmoe::avx2 {
+namespace flashmoe::FLASHMOE_ISA {
 
 struct Ints {
   __m256i v;
@@ -58,4 +58,4 @@ inline void store_int16(int16_t* to, Vec x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(packed));
 }
 
-}  // namespace flashmoe::avx2
+}  // namespace flashmoe::FLASHMOE_ISA

@@ -6,7 +6,7 @@
 #include "quant/affine.h"
 #include "quant/mxfp4_split.h"
 
-namespace flashmoe::avx2 {
+namespace flashmoe::FLASHMOE_ISA {
 
 // Nibbles of neighbours in a byte.
 inline __m256i neighbours(const std::byte* block) {
@@ -125,4 +125,4 @@ struct Mxfp4SplitDot {
   }
 };
 
-}  // namespace flashmoe::avx2
+}  // namespace flashmoe::FLASHMOE_ISA

@@ -3,12 +3,10 @@
 #include "kernels/cpu/avx2/int8_matmul.h"
 #include "kernels/cpu/avx2/int8_peak.h"
 #include "kernels/cpu/avx2/ints.h"
-#include "kernels/cpu/avx2/scaled_dot.h"
 #include "kernels/cpu/avx2/vec.h"
 #include "kernels/cpu/tables.h"
 #include "kernels/cpu/vector/attention.h"
 #include "kernels/cpu/vector/delta.h"
-#include "kernels/cpu/vector/matmul.h"
 #include "kernels/cpu/vector/rows.h"
 
 namespace flashmoe::avx2 {
@@ -48,34 +46,7 @@ void set_entries(KernelTable& table) {
   set_exact_matmuls(table);
   table.quantise_activations = quantise_activations;
   table.int8_peak = int8_peak;
-  const auto set = [&table](Format format, Matmul entry) { table.matmul_fast[static_cast<int>(format)] = entry; };
-  set(Format::q8_0, matmul<BlockDot<BlockQ8_0>>);
-  set(Format::q4_0, matmul<BlockDot<BlockQ4_0>>);
-  set(Format::q4_1, matmul<BlockDot<BlockQ4_1>>);
-  set(Format::q5_0, matmul<BlockDot<BlockQ5_0>>);
-  set(Format::q5_1, matmul<BlockDot<BlockQ5_1>>);
-  set(Format::iq4_nl, matmul<BlockDot<BlockIQ4_NL>>);
-  set(Format::mxfp4, matmul<BlockDot<BlockMXFP4>>);
-  set(Format::q2_k, matmul<FineMinDot<BlockQ2_K>>);
-  set(Format::q3_k, matmul<SignedDot<BlockQ3_K>>);
-  set(Format::q4_k, matmul<MinDot<BlockQ4_K>>);
-  set(Format::q5_k, matmul<MinDot<BlockQ5_K>>);
-  set(Format::q6_k, matmul<SignedDot<BlockQ6_K>>);
-  set(Format::iq1_s, matmul<SignedDot<BlockIQ1_S>>);
-  set(Format::iq1_m, matmul<SignedDot<BlockIQ1_M>>);
-  set(Format::iq2_xxs, matmul<SignedDot<BlockIQ2_XXS>>);
-  set(Format::iq2_xs, matmul<SignedDot<BlockIQ2_XS>>);
-  set(Format::iq2_s, matmul<SignedDot<BlockIQ2_S>>);
-  set(Format::iq3_xxs, matmul<SignedDot<BlockIQ3_XXS>>);
-  set(Format::iq3_s, matmul<SignedDot<BlockIQ3_S>>);
-  set(Format::iq4_xs, matmul<SignedDot<BlockIQ4_XS>>);
-  set(Format::affine2, matmul<AffineDot<2>>);
-  set(Format::affine3, matmul<AffineDot<3>>);
-  set(Format::affine4, matmul<AffineDot<4>>);
-  set(Format::affine5, matmul<AffineDot<5>>);
-  set(Format::affine6, matmul<AffineDot<6>>);
-  set(Format::affine8, matmul<AffineDot<8>>);
-  set(Format::mxfp4_split, matmul<Mxfp4SplitDot>);
+  set_fast_matmuls(table);
 }
 
 }  // namespace flashmoe::avx2

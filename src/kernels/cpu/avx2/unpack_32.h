@@ -8,9 +8,8 @@
 #include "quant/q4_1.h"
 #include "quant/q5_0.h"
 #include "quant/q5_1.h"
-#include "quant/q8_0.h"
 
-namespace flashmoe::avx2 {
+namespace flashmoe::FLASHMOE_ISA {
 
 inline __m256i nibbles(const uint8_t q[16]) {  // low nibbles, then high nibbles
   const __m128i both = load16(q);
@@ -23,7 +22,6 @@ inline __m256i level_bytes(const uint8_t q[16], const int8_t levels[16]) {
   return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(levels)), nibbles(q));
 }
 
-inline __m256i signed_bytes(const BlockQ8_0& block) { return load32(block.q); }
 inline __m256i signed_bytes(const BlockQ4_0& block) { return _mm256_sub_epi8(nibbles(block.q), _mm256_set1_epi8(8)); }
 inline __m256i signed_bytes(const BlockQ5_0& block) {
   return _mm256_sub_epi8(_mm256_or_si256(nibbles(block.q), fifth_bits(block.high)), _mm256_set1_epi8(16));
@@ -42,4 +40,4 @@ inline float scale_of(const Block& block) {
 }
 inline float scale_of(const BlockMXFP4& block) { return half_e8m0(block.e); }
 
-}  // namespace flashmoe::avx2
+}  // namespace flashmoe::FLASHMOE_ISA

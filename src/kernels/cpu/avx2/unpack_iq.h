@@ -1,4 +1,5 @@
-// The IQ formats of 256 values unpacked to bytes, AVX2: signed_run and group_scales as in unpack_k.h.
+// The codebooks of 256 values unpacked to bytes, AVX2: signed_run(block, r) is values [32 r, 32 r + 32), and
+// group_scales(block, to) the scales of the 16 groups of 16 values.
 //
 // Codebook entries are loaded one by one: gathers are microcode on some machines and slowed down by mitigations on
 // others.
@@ -12,9 +13,8 @@
 #include "quant/iq2_xxs.h"
 #include "quant/iq3_s.h"
 #include "quant/iq3_xxs.h"
-#include "quant/iq4_xs.h"
 
-namespace flashmoe::avx2 {
+namespace flashmoe::FLASHMOE_ISA {
 
 constexpr uint64_t kLowNibbles = 0x0f0f0f0f0f0f0f0f;
 
@@ -140,17 +140,4 @@ inline void group_scales(const BlockIQ1_M& block, float to[16]) {
   store_scales(sixteen_bytes(_pdep_u64(steps, kThrees), _pdep_u64(steps >> 24, kThrees)), 0.25f, 0.125f, d, to);
 }
 
-inline SignedBytes signed_run(const BlockIQ4_XS& block, int run) {
-  const __m128i both = load16(block.q + 16 * run);
-  const __m256i nibbles = _mm256_and_si256(_mm256_setr_m128i(both, _mm_srli_epi16(both, 4)), _mm256_set1_epi8(15));
-  return signed_bytes_of(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(kIq4Levels)), nibbles));
-}
-inline void group_scales(const BlockIQ4_XS& block, float to[16]) {
-  const __m256i shift = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
-  const __m256i high = _mm256_srlv_epi32(_mm256_set1_epi32(load_u16(block.scales_high)), shift);
-  const __m256i upper = _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4);
-  const __m256i steps = _mm256_or_si256(_mm256_cvtepu8_epi32(eight_nibbles(block.scales_low)), upper);
-  store_scales(steps, 1, -32, half_at(block.d), to);
-}
-
-}  // namespace flashmoe::avx2
+}  // namespace flashmoe::FLASHMOE_ISA

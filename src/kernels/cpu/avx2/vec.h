@@ -5,9 +5,11 @@
 
 #include <cstdint>
 
+#if !defined(FLASHMOE_ISA)  // or what the including source names: the int8 matmuls exist more than once
 #define FLASHMOE_ISA avx2
+#endif
 
-namespace flashmoe::avx2 {
+namespace flashmoe::FLASHMOE_ISA {
 
 inline constexpr int64_t kLanes = 8;
 inline constexpr int kGroup = 4;  // activation rows whose sums, two each, fit in the registers
@@ -110,4 +112,4 @@ inline void load_by_four(const float* p, Vec out[4]) {
   out[3].v = _mm256_shuffle_ps(ab_high, cd_high, 0xee);
 }
 
-}  // namespace flashmoe::avx2
+}  // namespace flashmoe::FLASHMOE_ISA
