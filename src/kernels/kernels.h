@@ -16,18 +16,24 @@
 
 namespace flashmoe {
 
-inline constexpr int kActivationBlock = 32;  // values that share one int8 scale
-inline constexpr int kDeltaChunk = 64;       // tokens per block of the chunked delta rule
-inline constexpr int kMatmulTileRows = 32;   // weight rows that are multiplied together
-inline constexpr int kInterleavedRows = 16;  // weight rows that lie interleaved
+inline constexpr int kActivationBlock = 32;       // values that share one int8 scale
+inline constexpr int kActivationGroup = 256;      // values whose scales are whole multiples of one number
+inline constexpr int kMostActivationScale = 127;  // times that number
+inline constexpr int kMostActivationSum = 2184;  // of |q8| in a block: times 15, the largest of 4 bits, it fits 16 bits
+inline constexpr int kDeltaChunk = 64;           // tokens per block of the chunked delta rule
+inline constexpr int kMatmulTileRows = 32;       // weight rows that are multiplied together
+inline constexpr int kInterleavedRows = 16;      // weight rows that lie interleaved
 inline constexpr int64_t kMostInterleavedCols = 32768;
 
-// Activations x [n, cols] of one matmul: f32 rows, and their int8 form where the kernel wants it.
+// Activations x [n, cols] of one matmul: f32 rows, and their int8 form where the kernel wants it: round(x / scale). The
+// scale of a block is a whole multiple, 0 to kMostActivationScale, of what the blocks of its group (kActivationGroup
+// values from the beginning of the row on; the last group may be shorter) share, so that sums over a group can stay
+// whole; that of one of them, unless all are zero, is the largest multiple.
 struct Activations {
   int64_t n = 0;
   int64_t cols = 0;
   const float* f32 = nullptr;    // [n, cols]
-  const int8_t* q8 = nullptr;    // [n, cols]             round(x / scale), scale = max|x| / 127 of the block
+  const int8_t* q8 = nullptr;    // [n, cols]             -127 to 127, at most kMostActivationSum in a block
   const float* scale = nullptr;  // [n, cols / 32]
   const float* sum = nullptr;    // [n, cols / 32]        scale * sum(q8) of the block, for formats with a minimum
 };
@@ -95,7 +101,8 @@ struct KernelTable {
   void (*interleave[kFormatCount])(std::byte* data, int64_t rows, int64_t cols) noexcept = {};
   Matmul matmul_interleaved[kFormatCount] = {};
 
-  // x [n, cols] -> q8 [n, cols], scale and sum [n, cols / 32]; cols a multiple of 32.
+  // x [n, cols] -> q8 [n, cols], scale and sum [n, cols / 32]; cols a multiple of 32. Scales are the smallest multiples
+  // that hold the largest |x| of a block and their sum.
   void (*quantise_activations)(const float* x, int64_t n, int64_t cols, int8_t* q8, float* scale, float* sum) noexcept;
 
   // y[i] = x[i] * rsqrt(mean(x[i]^2) + eps) * w, over n rows of d; x and y may be the same.

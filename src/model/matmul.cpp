@@ -11,17 +11,18 @@ namespace {
 // Multiply-adds below which handing a piece to another thread costs more than it saves: about 2 us of work.
 constexpr int64_t kPieceCost = 64 * 1024;
 constexpr int64_t kPiecesPerThread = 8;
-constexpr int64_t kRowStep = kActivationBlock;  // whole blocks of what gated pieces make, whole tiles of the kernels
 
 int64_t n_rows(const MatmulTask& task) { return task.w.rows; }
 int64_t n_rows(const GatedTask& task) { return task.gate.rows; }
+int64_t row_step(const MatmulTask& /*task*/) { return kMatmulTileRows; }
+int64_t row_step(const GatedTask& /*task*/) { return kActivationGroup; }  // whole groups of what is made
 int64_t row_cost(const MatmulTask& task) { return task.w.cols * task.x.n; }
 int64_t row_cost(const GatedTask& task) { return 2 * task.gate.cols * task.x.n; }
 
 template <typename Task>
 int64_t piece_rows(const Task& task, int64_t piece_cost) {
-  const int64_t rows = std::max<int64_t>(1, piece_cost / std::max<int64_t>(1, row_cost(task)));
-  return (rows + kRowStep - 1) / kRowStep * kRowStep;
+  const int64_t rows = std::max<int64_t>(1, piece_cost / std::max<int64_t>(1, row_cost(task))), step = row_step(task);
+  return (rows + step - 1) / step * step;
 }
 
 Matmul kernel_for(const Step& step, const MatrixView& w, bool exact) {
@@ -32,7 +33,7 @@ void run_rows(const Step& step, const MatmulTask& task, int64_t begin, int64_t e
   kernel_for(step, task.w, task.exact)(task.w, task.x, task.y, task.y_stride, begin, end);
 }
 
-// Rows of gate and up that are whole blocks of the activation they make.
+// Rows of gate and up that are whole groups of the activation they make.
 void run_rows(const Step& step, const GatedTask& task, int64_t begin, int64_t end) {
   const int64_t d_ff = task.gate.rows;
   kernel_for(step, task.gate, false)(task.gate, task.x, task.gate_y, d_ff, begin, end);

@@ -222,6 +222,20 @@ TEST_P(EveryTable, MatricesOfOtherShapesAreNotInterleaved) {
   }
 }
 
+// Blocks of activations that add up to as much as they may, with as many of the largest as that allows.
+std::vector<int8_t> largest_block_sums(int64_t cols, int sign, bool at_end) {
+  std::vector<int8_t> q8(static_cast<size_t>(cols));
+  for (size_t block = 0; block < q8.size(); block += kActivationBlock) {
+    int left = kMostActivationSum;
+    for (size_t j = 0; j < kActivationBlock; ++j) {
+      const int value = std::min(left, 127);
+      q8[block + (at_end ? kActivationBlock - 1 - j : j)] = static_cast<int8_t>(sign * value);
+      left -= value;
+    }
+  }
+  return q8;
+}
+
 // The largest quants and activations there are: sums that saturate anywhere on the way show here.
 TEST_P(EveryTable, MatmulsHoldTheExtremes) {
   const KernelTable& scalar = **kernels_by_name("scalar");
@@ -246,13 +260,16 @@ TEST_P(EveryTable, MatmulsHoldTheExtremes) {
         }
       }
       for (const int sign : {-1, 1}) {
-        const std::vector<int8_t> q8(kCols, static_cast<int8_t>(127 * sign));
-        const std::vector<float> scale(kCols / 32, 1.0f), sum(kCols / 32, static_cast<float>(32 * 127 * sign));
-        const Activations x = {1, kCols, nullptr, q8.data(), scale.data(), sum.data()};
-        float want = 0, got = 0;
-        entry(scalar, format, true)(w, x, &want, 1, 0, 1);
-        entry(*GetParam(), format, true)(w, x, &got, 1, 0, 1);
-        EXPECT_NEAR(got, want, 1e-6 * std::fabs(want) + 64) << format_info(format).name << " " << pattern;
+        for (const bool at_end : {false, true}) {  // of each block
+          const std::vector<int8_t> q8 = largest_block_sums(kCols, sign, at_end);
+          const std::vector<float> scale(kCols / 32, 1.0f),
+              sum(kCols / 32, static_cast<float>(sign * kMostActivationSum));
+          const Activations x = {1, kCols, nullptr, q8.data(), scale.data(), sum.data()};
+          float want = 0, got = 0;
+          entry(scalar, format, true)(w, x, &want, 1, 0, 1);
+          entry(*GetParam(), format, true)(w, x, &got, 1, 0, 1);
+          EXPECT_NEAR(got, want, 1e-6 * std::fabs(want) + 64) << format_info(format).name << " " << pattern;
+        }
       }
     }
   }
@@ -290,14 +307,18 @@ TEST_P(EveryTable, EveryE4m3ValueIsExact) {
 
 TEST_P(EveryTable, QuantisesActivationsToTheBitsOfScalar) {
   std::mt19937 random(5);
-  constexpr int64_t kN = 3, kCols = 320;
+  constexpr int64_t kN = 12, kCols = 320;  // a group of 8 blocks and one of 2
   std::vector<float> x = testing_support::random_floats(random, kN * kCols);
   for (size_t j = 0; j < 32; ++j) {
     x[32 + j] = 0;        // an empty block
-    x[64 + j] *= 1e-38f;  // counts as empty
-    x[96 + j] *= 1e30f;
-    x[128 + j] = j % 2 ? 127 : static_cast<float>(j) + 0.5f;  // halves, which round to even
-    x[160 + j] = -3;
+    x[64 + j] *= 1e-20f;  // far below the others
+    x[160 + j] = -3;      // adds up to too much
+    x[kCols + 64 + j] *= 1e30f;
+    x[2 * kCols + 256 + j] = j == 7 ? 127 : static_cast<float>(j % 8) + 0.5f;  // halves, which round to even
+    x[2 * kCols + 288 + j] = j == 30 ? -127 : 0;
+    for (size_t block = 0; block < 8; ++block) x[3 * kCols + 32 * block + j] *= 1e-38f;  // count as empty
+    for (size_t block = 0; block < 10; ++block) x[4 * kCols + 32 * block + j] = 0;
+    for (size_t block = 0; block < 10; ++block) x[5 * kCols + 32 * block + j] = j % 2 == 0 ? 5 : -5;
   }
   const auto quantise = [&](const KernelTable& table, std::vector<int8_t>& q8, std::vector<float>& scales) {
     q8.assign(x.size(), 99);
@@ -313,10 +334,25 @@ TEST_P(EveryTable, QuantisesActivationsToTheBitsOfScalar) {
   for (size_t i = 0; i < x.size(); ++i) {
     EXPECT_NEAR(scales[i / 32] * q8[i], x[i], scales[i / 32] * 0.5001f + 1e-30f) << i;
   }
+  EXPECT_EQ(scales[(2 * kCols + 256) / 32], 1);
   for (size_t b = 0; b < x.size() / 32; ++b) {
-    int total = 0;
-    for (size_t j = 0; j < 32; ++j) total += q8[b * 32 + j];
+    int total = 0, magnitude = 0;
+    for (size_t j = 0; j < 32; ++j) {
+      total += q8[b * 32 + j];
+      magnitude += std::abs(q8[b * 32 + j]);
+    }
     EXPECT_EQ(scales[x.size() / 32 + b], scales[b] * static_cast<float>(total));
+    EXPECT_LE(magnitude, kMostActivationSum);
+  }
+  for (size_t row = 0; row < kN; ++row) {
+    for (size_t first = 0; first < kCols; first += kActivationGroup) {
+      const float* group = &scales[(row * kCols + first) / 32];
+      const float* end = group + std::min<size_t>(kCols - first, kActivationGroup) / 32;
+      const float unit = *std::max_element(group, end) / kMostActivationScale;
+      for (const float* scale = group; scale < end && unit > 0; ++scale) {
+        EXPECT_NEAR(*scale / unit, std::round(*scale / unit), 1e-4) << "row " << row;
+      }
+    }
   }
 }
 

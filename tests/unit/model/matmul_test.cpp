@@ -24,7 +24,7 @@ class NoExperts : public ExpertSource {
   ExpertWeights none_;
 };
 
-TEST(MatmulTest, AnySplitIntoPiecesComputesEveryRowOnce) {
+ModelConfig one_layer() {
   ModelConfig config;
   config.n_layers = 1;
   config.layer_is_attention = {false};
@@ -32,8 +32,14 @@ TEST(MatmulTest, AnySplitIntoPiecesComputesEveryRowOnce) {
   config.vocab_size = 64;
   config.n_experts = 4;
   config.n_experts_used = 1;
+  config.d_ff_expert = 608;
   config.delta_net = {1, 1, 16, 16, HeadOrder::grouped};
   config.attention = {1, 1, 16, 4, 1e4};
+  return config;
+}
+
+TEST(MatmulTest, AnySplitIntoPiecesComputesEveryRowOnce) {
+  const ModelConfig config = one_layer();
   Budget budget;
   budget.allot(Allotted::workspace, 1ULL << 30);
   Workspace ws(config, {8, true, false}, budget);
@@ -64,6 +70,40 @@ TEST(MatmulTest, AnySplitIntoPiecesComputesEveryRowOnce) {
     results.push_back(y);
   }
   EXPECT_EQ(results[0], results[1]);
+}
+
+// Groups of activations are quantised together, however rows are shared out.
+TEST(MatmulTest, GatedPiecesMakeWholeGroups) {
+  const ModelConfig config = one_layer();
+  const int64_t d_ff = config.d_ff_expert, n = 8;
+  Budget budget;
+  budget.allot(Allotted::workspace, 1ULL << 30);
+  Workspace ws(config, {n, true, false}, budget);
+  Profile profile;
+  NoExperts experts;
+  const std::string gate = random_blocks(Format::q4_k, d_ff * 256, 1.0F, 1);
+  const std::string up = random_blocks(Format::q4_k, d_ff * 256, 1.0F, 2);
+  const auto view = [&](const std::string& w) {
+    return MatrixView{reinterpret_cast<const std::byte*>(w.data()), d_ff, 256, Format::q4_k};
+  };
+  for (const int n_threads : {1, 3}) {
+    ThreadPool pool(n_threads);
+    Step step{config, best_kernels(), pool, experts, ws, profile, nullptr, false, {}};
+    for (size_t i = 0; i < ws.h.f32.size(); ++i) ws.h.f32[i] = static_cast<float>(i % 17) - 8.0F;
+    quantise(step, ws.h, 0, n);
+    std::vector<float> gate_y(static_cast<size_t>(n * d_ff)), up_y = gate_y;
+    ActivationBuffer& act = ws.moe.act;
+    const GatedTask task = {view(gate), view(up), ws.h.rows(0, n), gate_y.data(), up_y.data(), &act, 0};
+    matmul(step, {}, {&task, 1});
+    const auto first = [&](const auto& values, int64_t count) {
+      return std::vector(values.begin(), values.begin() + count);
+    };
+    const auto q8 = first(act.q8, n * d_ff);
+    const auto scale = first(act.scale, n * d_ff / kActivationBlock);
+    quantise(step, act, 0, n);
+    EXPECT_EQ(q8, first(act.q8, n * d_ff)) << n_threads;
+    EXPECT_EQ(scale, first(act.scale, n * d_ff / kActivationBlock)) << n_threads;
+  }
 }
 
 }  // namespace

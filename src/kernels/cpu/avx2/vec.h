@@ -97,6 +97,19 @@ inline float max_lane(Vec a) {
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
 inline float first(Vec a) { return _mm256_cvtss_f32(a.v); }
+// 32 whole numbers near x, halves to even, as bytes; returns their sum.
+inline int32_t store_bytes(int8_t* to, const Vec (&x)[4]) {
+  __m256i q[4];
+  for (int j = 0; j < 4; ++j) q[j] = _mm256_cvtps_epi32(x[j].v);
+  // The packs work within 128-bit halves: 4-byte pieces come out as 0 2 4 6 | 1 3 5 7.
+  const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+  const __m256i ordered = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), ordered);
+  const __m256i total = _mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
 
 // out[k] lane j = p[4 j + k].
 inline void load_by_four(const float* p, Vec out[4]) {

@@ -9,25 +9,11 @@
 #include "kernels/cpu/vector/attention.h"
 #include "kernels/cpu/vector/delta.h"
 #include "kernels/cpu/vector/matmul.h"
+#include "kernels/cpu/vector/quantise.h"
 #include "kernels/cpu/vector/rows.h"
 
 namespace flashmoe::avx512 {
 namespace {
-
-// Bit for bit what scalar computes: the inverse is multiplied, and rounding is to nearest even.
-void quantise_activations(const float* x, int64_t n, int64_t cols, int8_t* q8, float* scale, float* sum) noexcept {
-  for (int64_t block = 0; block < n * cols / kActivationBlock; ++block, x += 32, q8 += 32) {
-    const Vec low = load(x), high = load(x + 16);
-    const float largest = max_lane(max(abs(low), abs(high)));
-    const bool is_zero = largest < 1e-30f;
-    const Vec inverse = broadcast(is_zero ? 0.0f : 127.0f / largest);
-    const __m512i a = _mm512_cvtps_epi32((low * inverse).v), b = _mm512_cvtps_epi32((high * inverse).v);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(q8), _mm512_cvtepi32_epi8(a));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(q8 + 16), _mm512_cvtepi32_epi8(b));
-    scale[block] = is_zero ? 0.0f : largest / 127.0f;
-    sum[block] = scale[block] * static_cast<float>(_mm512_reduce_add_epi32(_mm512_add_epi32(a, b)));
-  }
-}
 
 template <typename Block>
 void set_interleaved(KernelTable& table, Format format) {

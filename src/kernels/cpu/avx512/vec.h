@@ -130,6 +130,13 @@ inline Vec zero_below(Vec x, float limit, Vec y) {
 inline float sum_lanes(Vec a) { return _mm512_reduce_add_ps(a.v); }
 inline float max_lane(Vec a) { return _mm512_reduce_max_ps(a.v); }
 inline float first(Vec a) { return _mm512_cvtss_f32(a.v); }
+// 32 whole numbers near x, halves to even, as bytes; returns their sum.
+inline int32_t store_bytes(int8_t* to, const Vec (&x)[2]) {
+  const __m512i a = _mm512_cvtps_epi32(x[0].v), b = _mm512_cvtps_epi32(x[1].v);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(a));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16), _mm512_cvtepi32_epi8(b));
+  return _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+}
 
 // out[k] lane j = p[4 j + k].
 inline void load_by_four(const float* p, Vec out[4]) {

@@ -87,9 +87,22 @@ inline Vec zero_below(Vec x, float limit, Vec y) {
   const uint32x4_t is_below = vcltq_f32(x.v, vdupq_n_f32(limit));
   return {vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(y.v), is_below))};
 }
-inline float sum_lanes(Vec a) { return vaddvq_f32(a.v); }
+inline float sum_lanes(Vec a) {  // in halves, as other tables do
+  const float32x2_t halves = vadd_f32(vget_low_f32(a.v), vget_high_f32(a.v));
+  return vget_lane_f32(halves, 0) + vget_lane_f32(halves, 1);
+}
 inline float max_lane(Vec a) { return vmaxvq_f32(a.v); }
 inline float first(Vec a) { return vgetq_lane_f32(a.v, 0); }
+// 32 whole numbers near x, halves to even, as bytes; returns their sum.
+inline int32_t store_bytes(int8_t* to, const Vec (&x)[8]) {
+  int32x4_t total = vdupq_n_s32(0);
+  for (int j = 0; j < 4; ++j) {
+    const int32x4_t low = vcvtnq_s32_f32(x[2 * j].v), high = vcvtnq_s32_f32(x[2 * j + 1].v);
+    total = vaddq_s32(total, vaddq_s32(low, high));
+    vst1_s8(to + 8 * j, vmovn_s16(vcombine_s16(vmovn_s32(low), vmovn_s32(high))));
+  }
+  return vaddvq_s32(total);
+}
 
 // out[k] lane j = p[4 j + k].
 inline void load_by_four(const float* p, Vec out[4]) {

@@ -38,22 +38,50 @@ void matmul_exact(const MatrixView& w, const Activations& x, float* y, int64_t y
            [&](int64_t i, int64_t c) { return double{x.f32[i * x.cols + c]}; });
 }
 
-void quantise_activations(const float* x, int64_t n, int64_t cols, int8_t* q8, float* scale, float* sum) noexcept {
-  for (int64_t block = 0; block < n * cols / kActivationBlock; ++block) {
-    const float* from = x + block * kActivationBlock;
-    int8_t* to = q8 + block * kActivationBlock;
-    float largest = 0;
-    for (int j = 0; j < kActivationBlock; ++j) largest = std::max(largest, std::fabs(from[j]));
-    // Below 1e-30 the inverse would overflow: such a block counts as zero.
-    const bool is_zero = largest < 1e-30f;
-    const float inverse = is_zero ? 0.0f : 127.0f / largest;
+// The smallest scale of a block: its largest |x| is 127 times it, and |q8| add up to kMostActivationSum at most even if
+// all 32 are rounded up. |x| are added in halves, as vectors are, for the same bits everywhere.
+float least_scale(const float* x) {
+  float sums[kActivationBlock], largest = 0;
+  for (int j = 0; j < kActivationBlock; ++j) {
+    sums[j] = std::fabs(x[j]);
+    largest = std::max(largest, sums[j]);
+  }
+  for (int half = kActivationBlock / 2; half > 0; half /= 2) {
+    for (int j = 0; j < half; ++j) sums[j] += sums[j + half];
+  }
+  return std::max(largest * (1.0f / 127), sums[0] * (1.0f / (kMostActivationSum - 24)));
+}
+
+// The blocks of one group.
+void quantise_group(const float* x, int64_t n_blocks, int8_t* q8, float* scale, float* sum) {
+  float least[kActivationGroup / kActivationBlock], largest = 0;
+  for (int64_t b = 0; b < n_blocks; ++b) {
+    least[b] = least_scale(x + b * kActivationBlock);
+    largest = std::max(largest, least[b]);
+  }
+  // Below 1e-32 the inverse of a unit could overflow: such a group counts as zero.
+  const bool is_zero = largest < 1e-32f;
+  const float unit = is_zero ? 0 : largest / kMostActivationScale;
+  const float per_unit = is_zero ? 0 : kMostActivationScale / largest;
+  for (int64_t b = 0; b < n_blocks; ++b) {
+    scale[b] = unit * std::min<float>(std::ceil(least[b] * per_unit), kMostActivationScale);
+    const float inverse = scale[b] == 0 ? 0 : 1 / scale[b];
     int total = 0;
-    for (int j = 0; j < kActivationBlock; ++j) {
-      to[j] = static_cast<int8_t>(std::lrintf(from[j] * inverse));
-      total += to[j];
+    for (int64_t j = b * kActivationBlock; j < (b + 1) * kActivationBlock; ++j) {
+      q8[j] = static_cast<int8_t>(std::lrintf(x[j] * inverse));
+      total += q8[j];
     }
-    scale[block] = is_zero ? 0.0f : largest / 127.0f;
-    sum[block] = scale[block] * static_cast<float>(total);
+    sum[b] = scale[b] * static_cast<float>(total);
+  }
+}
+
+void quantise_activations(const float* x, int64_t n, int64_t cols, int8_t* q8, float* scale, float* sum) noexcept {
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t c = 0; c < cols; c += kActivationGroup) {
+      const int64_t at = i * cols + c, block = at / kActivationBlock;
+      const int64_t n_blocks = std::min<int64_t>(kActivationGroup, cols - c) / kActivationBlock;
+      quantise_group(x + at, n_blocks, q8 + at, scale + block, sum + block);
+    }
   }
 }
 
