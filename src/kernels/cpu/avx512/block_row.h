@@ -15,9 +15,10 @@
 namespace flashmoe::avx512 {
 
 // Reads nothing beyond the row, but may ask the caches for what follows it.
-template <typename Block>
+template <typename BlockOfRow>
 class BlockRow {
  public:
+  using Block = BlockOfRow;
   static constexpr Form kForm = form_of(static_cast<const Block*>(nullptr));
   static constexpr bool kMayEndEarly = Block::kValues < kSuperblock;  // columns need not fill a superblock
 
@@ -43,20 +44,21 @@ class BlockRow {
     return to;
   }
 
-  // The same of rows [first, first + n_rows), the last of them again for lanes up to 16, into a panel: for formats that
-  // have unpack_columns.
+  // The same of rows [first, first + n_rows), the last of them again for lanes up to 16.
+  static RowColumns<Block> columns_of(const MatrixView& w, int64_t first, int n_rows, int64_t s) {
+    RowColumns<Block> rows;
+    for (int r = 0; r < kTileRows; ++r) {
+      rows.rows[r] = BlockRow(w, first + (r < n_rows ? r : n_rows - 1)).blocks_ + s * kBlocks;
+    }
+    return rows;
+  }
+  // Into a panel: for formats that have unpack_columns.
   template <typename Places>
   static void columns(const MatrixView& w, int64_t first, int n_rows, int64_t s, const Places& to) requires
       requires(const RowColumns<Block>& rows) {
     unpack_columns(rows, to);
   }
-  {
-    RowColumns<Block> rows;
-    for (int r = 0; r < kTileRows; ++r) {
-      rows.rows[r] = BlockRow(w, first + (r < n_rows ? r : n_rows - 1)).blocks_ + s * kBlocks;
-    }
-    unpack_columns(rows, to);
-  }
+  { unpack_columns(columns_of(w, first, n_rows, s), to); }
 
   // Asks the caches for the same values of the row that is n_rows further on.
   void prefetch(int64_t s, int64_t n_rows) const {

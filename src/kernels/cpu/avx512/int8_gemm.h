@@ -18,26 +18,19 @@ struct BlockOrder {
   int64_t n_blocks() const { return 8 * n_whole + n_tail; }
   int64_t n_of(int j) const { return n_whole + (j < n_tail ? 1 : 0); }
   int64_t at(int64_t superblock, int j) const { return j * n_whole + (j < n_tail ? j : n_tail) + superblock; }
-  // Of pairs of blocks, where there are no others.
-  int64_t pair_at(int64_t superblock, int j) const { return j / 2 * n_whole + superblock; }
 };
 inline BlockOrder block_order(int64_t cols) {
   return {cols / kSuperblock, static_cast<int>(cols % kSuperblock / kActivationBlock)};
 }
 
 // What of a form a panel still has: its order and steps are gone, and the offset is in the activations.
-constexpr Form panel_form(Form form) {
-  return {form.kind, form.offset == 0 ? 0 : 1, Order::kStraight, {}, form.in_nibbles};
-}
+constexpr Form panel_form(Form form) { return {form.kind, form.offset == 0 ? 0 : 1, Order::kStraight}; }
 
-// 32 weights of each of 16 rows, or with Form::in_nibbles 64.
-struct PanelFours {
-  alignas(64) uint8_t q[8][64];  // [8 fours][16 rows, 4 values]
-};
-// What goes with 32 weights of each of 16 rows.
+// 32 weights of each of 16 rows.
 template <Form kForm>
 struct PanelBlock {
-  alignas(64) float scale[16];
+  alignas(64) uint8_t q[8][64];  // [8 fours][16 rows, 4 values]
+  float scale[16];
   float min[kForm.kind == Kind::kPlain || kForm.kind == Kind::kFine ? 0 : 16];
   int32_t fine[kForm.has_fine() ? 2 : 0][16];
   int32_t fine_min[kForm.has_fine_minimum() ? 16 : 0];  // two 16-bit factors
@@ -64,41 +57,31 @@ inline __m512 broadcast_float(const std::byte* p) { return _mm512_castsi512_ps(b
 // products. Arrays are [R * M].
 template <Form kForm>
 struct Panels {
-  PanelFours* fours;          // [n_panels, n_fours] in the order of BlockOrder
-  PanelBlock<kForm>* blocks;  // [n_panels, n_blocks], likewise
-  int64_t n_fours, n_blocks;
+  PanelBlock<kForm>* blocks;  // [n_panels, n_blocks] in the order of BlockOrder
+  int64_t n_blocks;
 
-  Panels(std::byte* memory, int n_panels, int64_t cols)
-      : fours(reinterpret_cast<PanelFours*>(memory)),
-        blocks(reinterpret_cast<PanelBlock<kForm>*>(fours + n_panels * fours_of(cols))),
-        n_fours(fours_of(cols)),
-        n_blocks(cols / kActivationBlock) {}
-  static constexpr int64_t fours_of(int64_t cols) { return cols / kActivationBlock / (kForm.in_nibbles ? 2 : 1); }
+  Panels(std::byte* memory, int64_t cols)
+      : blocks(reinterpret_cast<PanelBlock<kForm>*>(memory)), n_blocks(cols / kActivationBlock) {}
   static constexpr int64_t bytes(int n_panels, int64_t cols) {
-    return n_panels * (fours_of(cols) * static_cast<int64_t>(sizeof(PanelFours)) +
-                       cols / kActivationBlock * static_cast<int64_t>(sizeof(PanelBlock<kForm>)));
+    return n_panels * (cols / kActivationBlock) * static_cast<int64_t>(sizeof(PanelBlock<kForm>));
   }
   Panels panel(int r) const {
     Panels one = *this;
-    one.fours += r * n_fours;
     one.blocks += r * n_blocks;
     return one;
   }
-  const uint8_t (&q(int r) const)[8][64] { return fours[r * n_fours].q; }
   const PanelBlock<kForm>& operator[](int r) const { return blocks[r * n_blocks]; }
 };
 
-// sums[r * M + m] += dot products of fours [begin, end); `bits` of the panels' bytes are of this block.
+// sums[r * M + m] += dot products of fours [begin, end).
 template <Form kForm, int M, int R>
-inline void add_fours(const Panels<kForm>& w, __m512i bits, const std::byte* x, int begin, int end,
-                      __m512i sums[R * M]) {
+inline void add_fours(const Panels<kForm>& w, const std::byte* x, int begin, int end, __m512i sums[R * M]) {
 #pragma GCC unroll 8
   for (int four = begin; four < end; ++four) {
     __m512i weights[R];
 #pragma GCC unroll 2
     for (int r = 0; r < R; ++r) {
-      weights[r] = _mm512_load_si512(w.q(r)[four]);
-      if constexpr (kForm.in_nibbles) weights[r] = _mm512_and_si512(weights[r], bits);
+      weights[r] = _mm512_load_si512(w[r].q[four]);
     }
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) {
@@ -111,7 +94,7 @@ inline void add_fours(const Panels<kForm>& w, __m512i bits, const std::byte* x, 
 
 // The whole-numbered sums of one block.
 template <Form kForm, int M, int R>
-inline void panel_sums(const Panels<kForm>& w, __m512i bits, const std::byte* x, __m512i sums[R * M]) {
+inline void panel_sums(const Panels<kForm>& w, const std::byte* x, __m512i sums[R * M]) {
   const auto start = [&](int part, __m512i to[R * M]) {
     constexpr int kAt = (kRestAt + (kForm.has_minimum() ? 4 : 0)) * M;
 #pragma GCC unroll 16
@@ -121,15 +104,15 @@ inline void panel_sums(const Panels<kForm>& w, __m512i bits, const std::byte* x,
   };
   start(0, sums);
   if constexpr (!kForm.has_fine()) {
-    add_fours<kForm, M, R>(w, bits, x, 0, 8, sums);
+    add_fours<kForm, M, R>(w, x, 0, 8, sums);
     return;
   } else {
-    add_fours<kForm, M, R>(w, bits, x, 0, 4, sums);
+    add_fours<kForm, M, R>(w, x, 0, 4, sums);
     __m512i others[R * M];
     start(1, others);
 #pragma GCC unroll 16
     for (int i = 0; i < R * M; ++i) sums[i] = _mm512_mullo_epi32(sums[i], _mm512_load_si512(w[i / M].fine[0]));
-    add_fours<kForm, M, R>(w, bits, x, 4, 8, others);
+    add_fours<kForm, M, R>(w, x, 4, 8, others);
 #pragma GCC unroll 16
     for (int i = 0; i < R * M; ++i) {
       sums[i] = _mm512_add_epi32(sums[i], _mm512_mullo_epi32(others[i], _mm512_load_si512(w[i / M].fine[1])));
@@ -138,9 +121,9 @@ inline void panel_sums(const Panels<kForm>& w, __m512i bits, const std::byte* x,
 }
 
 template <Form kForm, int M, int R>
-inline void add_block(const Panels<kForm>& w, __m512i bits, const std::byte* x, __m512 totals[R * M]) {
+inline void add_block(const Panels<kForm>& w, const std::byte* x, __m512 totals[R * M]) {
   __m512i sums[R * M];
-  panel_sums<kForm, M, R>(w, bits, x, sums);
+  panel_sums<kForm, M, R>(w, x, sums);
 #pragma GCC unroll 16
   for (int i = 0; i < R * M; ++i) {
     const __m512 both = _mm512_mul_ps(_mm512_load_ps(w[i / M].scale), broadcast_float(x + kScaleAt * M + 4 * (i % M)));
@@ -190,11 +173,9 @@ inline void multiply_panels(Panels<kForm> w, const std::byte* x, BlockOrder orde
     __m512 totals[R * M];
 #pragma GCC unroll 16
     for (int i = 0; i < R * M; ++i) totals[i] = _mm512_setzero_ps();
-    if (kForm.in_nibbles && j % 2 == 1) w.fours -= order.n_whole;
-    const __m512i bits = _mm512_set1_epi8(static_cast<char>(j % 2 == 0 ? 0x0f : 0xf0));
-    for (int64_t left = order.n_of(j); left > 0; --left, ++w.fours, ++w.blocks, x += M * x_block_bytes(kForm)) {
+    for (int64_t left = order.n_of(j); left > 0; --left, ++w.blocks, x += M * x_block_bytes(kForm)) {
       ahead.prefetch();
-      add_block<kForm, M, R>(w, bits, x, totals);
+      add_block<kForm, M, R>(w, x, totals);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < R * M; ++i) sums[i] = j == 0 ? totals[i] : _mm512_add_ps(sums[i], totals[i]);

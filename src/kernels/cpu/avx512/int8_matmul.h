@@ -4,6 +4,7 @@
 #include "kernels/cpu/avx512/int8_matvec.h"
 #include "kernels/cpu/avx512/int8_panels.h"
 #include "kernels/cpu/avx512/interleaved_matvec.h"
+#include "kernels/cpu/avx512/whole_gemm.h"
 #include "kernels/cpu/tables.h"
 
 namespace flashmoe::avx512 {
@@ -17,7 +18,9 @@ concept IsInterleaved = requires {
 // With fewer, weights are unpacked into registers for each four of them, which costs more for codebooks, and little
 // where rows are interleaved.
 template <typename Source>
-inline constexpr int64_t kMinGemmRows = Source::kForm.has_planes() || UnpacksColumns<Source> ? 5 : 9;
+inline constexpr int64_t kMinGemmRows = Source::kForm.has_planes() || Source::kForm.is_whole() || UnpacksColumns<Source>
+                                            ? 5
+                                            : 9;
 template <IsInterleaved Source>
 inline constexpr int64_t kMinGemmRows<Source> = Source::kForm.kind == Kind::kFine ? 13 : 25;
 inline constexpr int64_t kMinTileRows = 4;           // of a tile that is worth a panel
@@ -36,7 +39,13 @@ inline void multiply_rows(const MatrixView& w, const Activations& x, int64_t fir
 template <IsInterleaved Source>
 inline void matvec(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
                    int64_t row_end) {
-  interleaved_matvec<typename Source::Block>(w, x, y, y_stride, row_begin, row_end);
+  interleaved_matvec<Source>(w, x, y, y_stride, row_begin, row_end);
+}
+template <typename Source>
+requires(Source::kForm.is_whole() &&
+         !IsInterleaved<Source>) inline void matvec(const MatrixView& w, const Activations& x, float* y,
+                                                    int64_t y_stride, int64_t row_begin, int64_t row_end) {
+  interleaved_matvec<RearrangedRows<typename Source::Block>>(w, x, y, y_stride, row_begin, row_end);
 }
 template <typename Source>
 inline void matvec(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
@@ -52,25 +61,80 @@ inline void matvec(const MatrixView& w, const Activations& x, float* y, int64_t 
   }
 }
 
-// Activation rows times panels whose sums and totals, and of fine forms a third, fit in the registers.
 inline constexpr int kPanels = 2;
 static_assert(kPanels * kTileRows == kMatmulTileRows);
-constexpr int max_group(Form form) { return form.has_fine() ? 4 : 6; }
 
-template <Form kForm>
-using MultiplyPanels = void (*)(Panels<kForm>, const std::byte*, BlockOrder, float*, int64_t, uint32_t, WeightsAhead&);
+// How rows of a source become panels, and how these are multiplied with activations, which are packed for them. As many
+// rows of these at once as have sums and totals, and of fine forms a third, that fit in the registers.
+template <typename Source>
+struct PanelProduct {
+  static constexpr Form kForm = Source::kForm, kPanel = panel_form(kForm);
+  static constexpr int kMostRows = kForm.has_fine() ? 4 : 6;
+  using Multiply = decltype(&multiply_panels<kPanel, 1, 1>);
+  template <int R>
+  static constexpr Multiply kMultiply[] = {multiply_panels<kPanel, 1, R>,
+                                           multiply_panels<kPanel, 2, R>,
+                                           multiply_panels<kPanel, 3, R>,
+                                           multiply_panels<kPanel, 4, R>,
+                                           multiply_panels<kPanel, (kMostRows < 5 ? 1 : 5), R>,
+                                           multiply_panels<kPanel, (kMostRows < 6 ? 1 : 6), R>};
 
-template <Form kForm, int R>
-inline MultiplyPanels<kForm> multiply_panels_of(int n_rows) {
-  constexpr int kMax = max_group(kForm);
-  static constexpr MultiplyPanels<kForm> kAll[] = {multiply_panels<kForm, 1, R>,
-                                                   multiply_panels<kForm, 2, R>,
-                                                   multiply_panels<kForm, 3, R>,
-                                                   multiply_panels<kForm, 4, R>,
-                                                   multiply_panels<kForm, (kMax < 5 ? 1 : 5), R>,
-                                                   multiply_panels<kForm, (kMax < 6 ? 1 : 6), R>};
-  return kAll[n_rows - 1];
-}
+  explicit PanelProduct(int64_t n_cols) : cols(n_cols), order(block_order(n_cols)) {}
+  int64_t panel_bytes() const { return Panels<kPanel>::bytes(1, cols); }
+  int64_t row_bytes() const { return order.n_blocks() * x_block_bytes(kForm); }  // of packed activations
+  int64_t n_steps() const { return order.n_blocks(); }  // of a multiplication, each of which asks for weights
+
+  void pack(const Activations& x, int64_t first, int n, std::byte* to) const {
+    pack_rows<kForm>(x, first, n, order, to);
+  }
+  void fill(const MatrixView& w, int64_t row, int n_rows, std::byte* panels, int r) const {
+    fill_panel<Source>(w, row, n_rows, order, Panels<kPanel>(panels, cols).panel(r));
+  }
+  // n rows of activations times one panel or two.
+  void multiply(std::byte* panels, int n_panels, const std::byte* packed, int n, float* y, int64_t y_stride,
+                uint32_t rows, WeightsAhead& next) const {
+    const Panels<kPanel> first(panels, cols);
+    (n_panels == 1 ? kMultiply<1> : kMultiply<2>)[n - 1](first, packed, order, y, y_stride, rows, next);
+  }
+
+  int64_t cols;
+  BlockOrder order;
+};
+
+template <typename Source>
+requires(Source::kForm.is_whole()) struct PanelProduct<Source> {
+  static constexpr int kMostRows = 6;
+  using Multiply = decltype(&multiply_whole_panels<1, 1>);
+  template <int R>
+  static constexpr Multiply kMultiply[] = {multiply_whole_panels<1, R>, multiply_whole_panels<2, R>,
+                                           multiply_whole_panels<3, R>, multiply_whole_panels<4, R>,
+                                           multiply_whole_panels<5, R>, multiply_whole_panels<6, R>};
+
+  explicit PanelProduct(int64_t cols) : n_superblocks(cols / kSuperblock) {}
+  int64_t panel_bytes() const { return n_superblocks * static_cast<int64_t>(sizeof(WholePanel)); }
+  int64_t row_bytes() const { return n_superblocks * kWholeBytes; }
+  int64_t n_steps() const { return n_superblocks * kPairs; }
+
+  void pack(const Activations& x, int64_t first, int n, std::byte* to) const {
+    for (int64_t s = 0; s < n_superblocks; ++s, to += n * kWholeBytes) {
+      for (int m = 0; m < n; ++m) {
+        const int64_t at = (first + m) * n_superblocks + s;
+        pack_superblock(x.q8 + kSuperblock * at, x.scale + 8 * at, x.sum + 8 * at, m, n, to);
+      }
+    }
+  }
+  void fill(const MatrixView& w, int64_t row, int n_rows, std::byte* panels, int r) const {
+    auto* to = reinterpret_cast<WholePanel*>(panels) + r * n_superblocks;
+    for (int64_t s = 0; s < n_superblocks; ++s) Source::columns(w, row, n_rows, s, to + s);
+  }
+  void multiply(const std::byte* panels, int n_panels, const std::byte* packed, int n, float* y, int64_t y_stride,
+                uint32_t rows, WeightsAhead& next) const {
+    const WholePanels of_rows = {reinterpret_cast<const WholePanel*>(panels), n_superblocks};
+    (n_panels == 1 ? kMultiply<1> : kMultiply<2>)[n - 1](of_rows, packed, y, y_stride, rows, next);
+  }
+
+  int64_t n_superblocks;
+};
 
 // n in parts of at most `largest`, as equal as can be.
 struct Parts {
@@ -84,32 +148,27 @@ inline Parts parts(int64_t n, int64_t largest) { return {n, (n + largest - 1) / 
 template <typename Source>
 inline void gemm(const MatrixView& w, const Activations& x, int64_t first, int64_t n, float* y, int64_t y_stride,
                  int64_t row_begin, int64_t row_end, std::byte* scratch) {
-  constexpr Form kForm = Source::kForm, kPanel = panel_form(kForm);
   constexpr int kRows = kPanels * kTileRows;
-  const BlockOrder order = block_order(x.cols);
-  const Panels<kPanel> panels(scratch, kPanels, x.cols);
-  std::byte* packed = scratch + Panels<kPanel>::bytes(kPanels, x.cols);
-  const int64_t row_bytes = order.n_blocks() * x_block_bytes(kForm);
-  const Parts groups = parts(n, max_group(kForm));
+  const PanelProduct<Source> product(x.cols);
+  std::byte* packed = scratch + kPanels * product.panel_bytes();
+  const Parts groups = parts(n, product.kMostRows);
   const auto data = [&](int64_t row) { return Source(w, row < row_end ? row : row_end).data(); };
-  WeightsAhead first_tile(data(row_begin), data(row_begin + kRows), order.n_blocks());
+  WeightsAhead first_tile(data(row_begin), data(row_begin + kRows), product.n_steps());
   while (first_tile.at < first_tile.end) first_tile.prefetch();
   for (int64_t g = 0; g < groups.n_parts; ++g) {
-    pack_rows<kForm>(x, first + groups.first(g), groups.size(g), order, packed + groups.first(g) * row_bytes);
+    product.pack(x, first + groups.first(g), groups.size(g), packed + groups.first(g) * product.row_bytes());
   }
   for (int64_t tile = row_begin; tile < row_end; tile += kRows) {
     const int n_rows = static_cast<int>(row_end - tile < kRows ? row_end - tile : kRows);
     const auto rows = static_cast<uint32_t>((uint64_t{1} << n_rows) - 1);
     for (int r = 0; r < n_rows; r += kTileRows) {
-      const int n_here = n_rows - r < kTileRows ? n_rows - r : kTileRows;
-      fill_panel<Source>(w, tile + r, n_here, order, panels.panel(r / kTileRows));
+      product.fill(w, tile + r, n_rows - r < kTileRows ? n_rows - r : kTileRows, scratch, r / kTileRows);
     }
-    WeightsAhead next(data(tile + kRows), data(tile + 2 * kRows), groups.n_parts * order.n_blocks());
+    WeightsAhead next(data(tile + kRows), data(tile + 2 * kRows), groups.n_parts * product.n_steps());
     for (int64_t g = 0; g < groups.n_parts; ++g) {
       const int64_t at = groups.first(g);
-      const auto multiply = n_rows <= kTileRows ? multiply_panels_of<kPanel, 1>(groups.size(g))
-                                                : multiply_panels_of<kPanel, 2>(groups.size(g));
-      multiply(panels, packed + at * row_bytes, order, y + (first + at) * y_stride + tile, y_stride, rows, next);
+      product.multiply(scratch, n_rows <= kTileRows ? 1 : kPanels, packed + at * product.row_bytes(), groups.size(g),
+                       y + (first + at) * y_stride + tile, y_stride, rows, next);
     }
   }
 }
@@ -117,11 +176,9 @@ inline void gemm(const MatrixView& w, const Activations& x, int64_t first, int64
 template <typename Source>
 inline void int8_matmul(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
                         int64_t row_end) noexcept {
-  constexpr Form kForm = Source::kForm;
   if (x.cols > kMaxCols) return scalar::int8_matmul(w, x, y, y_stride, row_begin, row_end);
-  const int64_t n_blocks = x.cols / kActivationBlock;
-  const int64_t room = kScratchBytes - Panels<panel_form(kForm)>::bytes(kPanels, x.cols);
-  const int64_t row_bytes = n_blocks * x_block_bytes(kForm);
+  const PanelProduct<Source> product(x.cols);
+  const int64_t row_bytes = product.row_bytes(), room = kScratchBytes - kPanels * product.panel_bytes();
   const int64_t n_tiled = (row_end - row_begin) % kTileRows < kMinTileRows
                               ? (row_end - row_begin) / kTileRows * kTileRows
                               : row_end - row_begin;

@@ -70,7 +70,6 @@ inline void fill_blocks(const MatrixView& w, int64_t first, int n_rows, int64_t 
   if constexpr (UnpacksColumns<Source> && !Source::kMayEndEarly) {
     Source::columns(w, first, n_rows, s, to);
   } else {
-    static_assert(!Source::kForm.in_nibbles);
     if constexpr (UnpacksColumns<Source>) {
       if (n == 8) return Source::columns(w, first, n_rows, s, to);
     }

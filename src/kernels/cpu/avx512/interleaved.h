@@ -34,16 +34,17 @@ class InterleavedRows {
   using Block = BlockOfRows;
   static constexpr Form kForm = form_of(static_cast<const Block*>(nullptr));
   static constexpr bool kMayEndEarly = false;  // rows are whole superblocks
+  static constexpr bool kLiesInOrder = true;   // the processor sees by itself what is read next
   using Parts = WordsAndHalves<Block>;
 
   InterleavedRows(const MatrixView& w, int64_t row) : data_(w.data + row * row_bytes(w.cols)) {}
 
-  static InterleavedColumns<Block> columns_of(const MatrixView& w, int64_t first, int64_t s) {
+  static InterleavedColumns<Block> columns_of(const MatrixView& w, int64_t first, int /*n_rows*/, int64_t s) {
     return {superblock_of<Block>(w.data + first * row_bytes(w.cols), w.cols, s)};
   }
   template <typename Places>
-  static void columns(const MatrixView& w, int64_t first, int /*n_rows*/, int64_t s, const Places& to) {
-    unpack_columns(columns_of(w, first, s), to);
+  static void columns(const MatrixView& w, int64_t first, int n_rows, int64_t s, const Places& to) {
+    unpack_columns(columns_of(w, first, n_rows, s), to);
   }
   const char* data() const { return reinterpret_cast<const char*>(data_); }
   static constexpr int64_t row_bytes(int64_t cols) {

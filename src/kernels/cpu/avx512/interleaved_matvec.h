@@ -5,18 +5,29 @@
 #pragma once
 
 #include "kernels/cpu/avx512/interleaved_values.h"
+#include "kernels/cpu/avx512/whole_matvec.h"
 
 namespace flashmoe::avx512 {
 
 inline constexpr int kMatvecRows = 4;  // rows of activations that are multiplied at once
 
-// What products of a form start from, for each block or half of one: of rows [first, first + n).
+// What products of each block, or half of one, start from.
 template <Form kForm>
 inline constexpr int kStarts = !needs_sums(kForm)          ? 0
                                : kForm.kind == Kind::kFine ? 2
                                                            : 1;  // of a block
+// What is prepared of activation rows [first, first + n): these, or whole_words, in words for a superblock.
 template <Form kForm>
-inline void prepare_starts(const Activations& x, int64_t first, int64_t n, int32_t* to) {
+inline constexpr int kPreparedWords = kForm.is_whole() ? kWholeWords : 8 * kStarts<kForm>;
+template <Form kForm>
+requires(kForm.is_whole()) inline void prepare(const Activations& x, int64_t first, int64_t n, int32_t* to) {
+  const int64_t row_superblocks = x.cols / kSuperblock;
+  for (int64_t s = first * row_superblocks; s < (first + n) * row_superblocks; ++s, to += kWholeWords) {
+    whole_words(x.scale + 8 * s, x.sum + 8 * s, to);
+  }
+}
+template <Form kForm>
+inline void prepare(const Activations& x, int64_t first, int64_t n, int32_t* to) {
   const int8_t* q8 = x.q8 + first * x.cols;
   for (int64_t s = 0; s < n * x.cols / kSuperblock; ++s, q8 += kSuperblock) {
     alignas(64) int8_t ordered[kSuperblock];
@@ -131,21 +142,22 @@ inline void add_values(const InterleavedValues<Block>& w, const FewRows<kForm, M
   }
 }
 
-// One call's products of 16 weight rows with a few rows of activations.
+// One call's products of up to 16 weight rows with a few rows of activations.
 struct InterleavedTile {
   const MatrixView& w;
-  int64_t row;  // the first of the 16
+  int64_t row;  // the first of them
+  int n_rows;
   const Activations& x;
   float* y;
   int64_t y_stride;
-  __mmask16 there;  // the rows that are written
+  __mmask16 there() const { return static_cast<__mmask16>((1 << n_rows) - 1); }
 };
 
-// With activation rows [first, first + M), whose `starts` are given.
-template <typename Block, int M>
-inline void multiply_interleaved(const InterleavedTile& tile, int64_t first, const int32_t* starts,
-                                 WeightsAhead& to_ask_for) {
-  using Source = InterleavedRows<Block>;
+// With activation rows [first, first + M), of which `starts` are prepared.
+template <typename Source, int M>
+requires(!Source::kForm.is_whole()) inline void multiply_interleaved(const InterleavedTile& tile, int64_t first,
+                                                                     const int32_t* starts, WeightsAhead& to_ask_for) {
+  using Block = typename Source::Block;
   const FewRows<Source::kForm, M> rows(tile.x, first, starts);
   WeightsAhead ahead = to_ask_for;
   __m512 totals[8][M];
@@ -156,7 +168,7 @@ inline void multiply_interleaved(const InterleavedTile& tile, int64_t first, con
   }
   for (int64_t s = 0; s < tile.w.cols / kSuperblock; ++s) {
     ahead.prefetch();
-    const InterleavedColumns<Block> columns = Source::columns_of(tile.w, tile.row, s);
+    const InterleavedColumns<Block> columns = Source::columns_of(tile.w, tile.row, tile.n_rows, s);
     add_values<Block, Source::kForm, M>(InterleavedValues<Block>(columns), rows, 8 * s, totals);
   }
   to_ask_for = ahead;
@@ -165,50 +177,77 @@ inline void multiply_interleaved(const InterleavedTile& tile, int64_t first, con
     __m512 total = totals[0][m];
 #pragma GCC unroll 8
     for (int j = 1; j < 8; ++j) total = _mm512_add_ps(total, totals[j][m]);
-    _mm512_mask_storeu_ps(tile.y + (first + m) * tile.y_stride + tile.row, tile.there, total);
+    _mm512_mask_storeu_ps(tile.y + (first + m) * tile.y_stride + tile.row, tile.there(), total);
+  }
+}
+
+template <typename Source, int M>
+requires(Source::kForm.is_whole()) inline void multiply_interleaved(const InterleavedTile& tile, int64_t first,
+                                                                    const int32_t* words, WeightsAhead& to_ask_for) {
+  const int64_t n_superblocks = tile.x.cols / kSuperblock;
+  WholeRows<M> rows;
+  __m512 totals[M];
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+    rows.q8[m] = tile.x.q8 + (first + m) * tile.x.cols;
+    rows.words[m] = words + m * n_superblocks * kWholeWords;
+    totals[m] = _mm512_setzero_ps();
+  }
+  WeightsAhead ahead = to_ask_for;
+  for (int64_t s = 0; s < n_superblocks; ++s) {
+    ahead.prefetch();
+    add_superblock(Source::columns_of(tile.w, tile.row, tile.n_rows, s), rows, totals);
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) rows.q8[m] += kSuperblock, rows.words[m] += kWholeWords;
+  }
+  to_ask_for = ahead;
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+    _mm512_mask_storeu_ps(tile.y + (first + m) * tile.y_stride + tile.row, tile.there(), totals[m]);
   }
 }
 
 // Weight rows [row_begin, row_end), the first a multiple of 16, times activation rows [first, first + n). With one or
 // two of these the processor fetches weights early enough by itself; with three or four they are asked for two
-// superblocks ahead; with more, those of the next tile while this one's are multiplied again.
-template <typename Block>
-inline void multiply_tiles(const MatrixView& w, const Activations& x, int64_t first, int64_t n, const int32_t* starts,
+// superblocks ahead; with more, those of the next tile while this one's are multiplied again. What does not lie in
+// order is always asked for a tile ahead.
+template <typename Source>
+inline void multiply_tiles(const MatrixView& w, const Activations& x, int64_t first, int64_t n, const int32_t* prepared,
                            float* y, int64_t y_stride, int64_t row_begin, int64_t row_end) {
-  using Source = InterleavedRows<Block>;
-  static constexpr decltype(&multiply_interleaved<Block, 1>) kAll[] = {
-      multiply_interleaved<Block, 1>, multiply_interleaved<Block, 2>, multiply_interleaved<Block, 3>,
-      multiply_interleaved<Block, 4>};
-  const int64_t starts_per_row = x.cols / kActivationBlock * kStarts<Source::kForm>;
+  static constexpr void (*kAll[])(const InterleavedTile&, int64_t, const int32_t*, WeightsAhead&) = {
+      multiply_interleaved<Source, 1>, multiply_interleaved<Source, 2>, multiply_interleaved<Source, 3>,
+      multiply_interleaved<Source, 4>};
   const int64_t n_superblocks = w.cols / kSuperblock, n_again = (n - 1) / kMatvecRows * n_superblocks;
-  const int64_t ahead = 2 * kTileRows * Source::row_bytes(kSuperblock);
+  const int64_t words_per_row = n_superblocks * kPreparedWords<Source::kForm>;
+  const int64_t ahead = kTileRows * Source::row_bytes(Source::kLiesInOrder ? 2 * kSuperblock : w.cols);
   const auto data = [&](int64_t row) { return Source(w, row < row_end ? row : row_end).data(); };
   for (int64_t row = row_begin; row < row_end; row += kTileRows) {
-    const auto there = static_cast<__mmask16>(row_end - row < kTileRows ? (1 << (row_end - row)) - 1 : 0xffff);
-    const InterleavedTile tile = {w, row, x, y, y_stride, there};
+    const int n_rows = static_cast<int>(row_end - row < kTileRows ? row_end - row : kTileRows);
+    const InterleavedTile tile = {w, row, n_rows, x, y, y_stride};
     WeightsAhead first_time(nullptr, nullptr, 1);
-    if (n == 3 || n == 4) first_time = WeightsAhead(data(row) + ahead, data(row + kTileRows) + ahead, n_superblocks);
+    if (n == 3 || n == 4 || !Source::kLiesInOrder)
+      first_time = WeightsAhead(data(row) + ahead, data(row + kTileRows) + ahead, n_superblocks);
     WeightsAhead next(data(row + kTileRows), data(row + 2 * kTileRows), n_again > 0 ? n_again : 1);
     for (int64_t i = 0; i < n; i += kMatvecRows) {
       const int64_t here = n - i < kMatvecRows ? n - i : kMatvecRows;
-      kAll[here - 1](tile, first + i, starts + i * starts_per_row, i == 0 ? first_time : next);
+      kAll[here - 1](tile, first + i, prepared + i * words_per_row, i == 0 ? first_time : next);
     }
   }
 }
 
 // All rows of activations.
-template <typename Block>
+template <typename Source>
 inline void interleaved_matvec(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
                                int64_t row_end) {
-  constexpr Form kForm = InterleavedRows<Block>::kForm;
-  constexpr int64_t kRoom = kMatvecRows * kMaxCols / kActivationBlock * kStarts<kForm>;
-  int32_t starts[kRoom == 0 ? 1 : kRoom];
-  const int64_t starts_per_row = x.cols / kActivationBlock * kStarts<kForm>;
-  const int64_t most = kRoom == 0 ? x.n : kRoom / starts_per_row;  // rows for which there is room
+  constexpr Form kForm = Source::kForm;
+  constexpr int64_t kRoom = kMatvecRows * kMaxCols / kSuperblock * kPreparedWords<kForm>;
+  int32_t prepared[kRoom == 0 ? 1 : kRoom];
+  const int64_t words_per_row = x.cols / kSuperblock * kPreparedWords<kForm>;
+  const int64_t most = kRoom == 0 ? x.n : kRoom / words_per_row;  // rows for which there is room
   for (int64_t first = 0; first < x.n; first += most) {
     const int64_t n = x.n - first < most ? x.n - first : most;
-    if constexpr (kStarts < kForm >> 0) prepare_starts<kForm>(x, first, n, starts);
-    multiply_tiles<Block>(w, x, first, n, starts, y, y_stride, row_begin, row_end);
+    if constexpr (kRoom > 0) prepare<kForm>(x, first, n, prepared);
+    multiply_tiles<Source>(w, x, first, n, prepared, y, y_stride, row_begin, row_end);
   }
 }
 

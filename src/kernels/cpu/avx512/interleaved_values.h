@@ -27,40 +27,22 @@ struct InterleavedValues<BlockQ8_0> {
   __m512 scale(int b) const { return _mm512_cvtph_ps(of.halves(at(b) + offsetof(BlockQ8_0, d))); }
 };
 
-// Q4_K and Q5_K: blocks 2 s and 2 s + 1 in the low and the high nibbles of the same words.
-template <typename Block>
-struct NibblePairs {
-  using Columns = InterleavedColumns<Block>;
+template <>
+struct InterleavedValues<BlockQ5_K> {
+  using Columns = InterleavedColumns<BlockQ5_K>;
   static constexpr int kTogether = 2;
   const Columns& of;
   SixBitScales scales;
 
-  NibblePairs(const Columns& columns, float of_odd) : of(columns), scales(columns, of_odd) {}
+  explicit InterleavedValues(const Columns& columns) : of(columns), scales(columns) {}
   static constexpr int block(int step, int i) { return 2 * step + i; }
-  __m512i nibbles(int step, int k) const {
-    return of.word(offsetof(Block, q) + static_cast<size_t>(32 * step + 4 * k));
+  void fours(int step, int k, __m512i to[2]) const {
+    const __m512i nibbles = of.word(offsetof(BlockQ5_K, q) + static_cast<size_t>(32 * step + 4 * k));
+    const __m512i high = of.word(offsetof(BlockQ5_K, high) + static_cast<size_t>(4 * k));
+    fours_q5_k(nibbles, high, 2 * step, to);
   }
   __m512 scale(int b) const { return scales.scale(b); }
   __m512 min(int b) const { return scales.min(b); }
-};
-
-template <>
-struct InterleavedValues<BlockQ4_K> : NibblePairs<BlockQ4_K> {
-  explicit InterleavedValues(const Columns& columns) : NibblePairs(columns, 0.0625f) {}
-  void fours(int step, int k, __m512i to[2]) const {
-    const __m512i both = nibbles(step, k);
-    to[0] = _mm512_and_si512(both, every(15));
-    to[1] = _mm512_and_si512(both, every(0xf0));
-  }
-};
-
-template <>
-struct InterleavedValues<BlockQ5_K> : NibblePairs<BlockQ5_K> {
-  explicit InterleavedValues(const Columns& columns) : NibblePairs(columns, 1) {}
-  void fours(int step, int k, __m512i to[2]) const {
-    const __m512i high = of.word(offsetof(BlockQ5_K, high) + static_cast<size_t>(4 * k));
-    fours_q5_k(nibbles(step, k), high, 2 * step, to);
-  }
 };
 
 template <>

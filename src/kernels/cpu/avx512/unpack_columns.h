@@ -20,16 +20,12 @@ template <Form kForm>
 class PanelPlaces {
  public:
   PanelPlaces(const Panels<kForm>& panel, BlockOrder order, int64_t superblock) {
-    for (int b = 0; b < 8; ++b) {
-      fours_[b] = panel.fours + (kForm.in_nibbles ? order.pair_at(superblock, b) : order.at(superblock, b));
-      blocks_[b] = panel.blocks + order.at(superblock, b);
-    }
+    for (int b = 0; b < 8; ++b) blocks_[b] = panel.blocks + order.at(superblock, b);
   }
-  uint8_t (&q(int block) const)[8][64] { return fours_[block]->q; }
+  uint8_t (&q(int block) const)[8][64] { return blocks_[block]->q; }
   PanelBlock<kForm>& operator[](int block) const { return *blocks_[block]; }
 
  private:
-  PanelFours* fours_[8];
   PanelBlock<kForm>* blocks_[8];
 };
 
@@ -70,21 +66,19 @@ inline __m512i byte_of(__m512i words, int byte) {
 }
 inline __m512 halves_to_float(__m512i low_halves) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(low_halves)); }
 
-// Scales and minimums of Q4_K and Q5_K: words are d with dmin, then `scales`. Odd blocks' scales are multiplied by
-// `of_odd`, a power of two.
+// Scales and minimums of Q4_K and Q5_K: words are d with dmin, then `scales`.
 struct SixBitScales {
-  __m512 d, odd_d, dmin;
+  __m512 d, dmin;
   __m512i scales[2], mins[2];
 
   template <typename Columns>
-  SixBitScales(const Columns& rows, float of_odd) {
+  explicit SixBitScales(const Columns& rows) {
     using Block = typename Columns::Block;
     static_assert(offsetof(Block, d) == 0 && offsetof(Block, dmin) == 2 && offsetof(Block, scales) == 4);
     __m512i head[4];
     rows.words(0, head);
     d = halves_to_float(head[0]);
     dmin = halves_to_float(_mm512_srli_epi32(head[0], 16));
-    odd_d = _mm512_mul_ps(d, _mm512_set1_ps(of_odd));
     const __m512i six_bits = every(0x3f), upper = every(0x30);
     const auto later = [&](__m512i low_nibbles, __m512i upper_bits) {
       return or_masked(_mm512_and_si512(low_nibbles, every(15)), _mm512_srli_epi32(upper_bits, 2), upper);
@@ -94,9 +88,7 @@ struct SixBitScales {
     mins[0] = _mm512_and_si512(head[2], six_bits);
     mins[1] = later(_mm512_srli_epi32(head[3], 4), head[2]);
   }
-  __m512 scale(int b) const {
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(byte_of(scales[b / 4], b % 4)), b % 2 == 0 ? d : odd_d);
-  }
+  __m512 scale(int b) const { return _mm512_mul_ps(_mm512_cvtepi32_ps(byte_of(scales[b / 4], b % 4)), d); }
   __m512 min(int b) const { return _mm512_mul_ps(_mm512_cvtepi32_ps(byte_of(mins[b / 4], b % 4)), dmin); }
 };
 template <Form kForm>
@@ -105,19 +97,6 @@ inline void store_scales(const SixBitScales& from, const PanelPlaces<kForm>& to)
   for (int b = 0; b < 8; ++b) {
     _mm512_store_ps(to[b].scale, from.scale(b));
     _mm512_store_ps(to[b].min, from.min(b));
-  }
-}
-
-template <ColumnsOf<BlockQ4_K> Columns>
-inline void unpack_columns(const Columns& rows, const PlacesOf<BlockQ4_K>& to) {
-  using Q = BlockQ4_K;
-  store_scales(SixBitScales(rows, 0.0625f), to);  // high nibbles stay where they are
-#pragma GCC unroll 2
-  for (int half = 0; half < 2; ++half) {
-    __m512i words[16];
-    rows.words(offsetof(Q, q) + static_cast<size_t>(64 * half), words);
-#pragma GCC unroll 16
-    for (int k = 0; k < 16; ++k) _mm512_store_si512(to.q(4 * half + k / 8 * 2)[k % 8], words[k]);
   }
 }
 
@@ -133,7 +112,7 @@ inline void fours_q5_k(__m512i nibbles, __m512i bits, int even, __m512i to[2]) {
 template <ColumnsOf<BlockQ5_K> Columns>
 inline void unpack_columns(const Columns& rows, const PlacesOf<BlockQ5_K>& to) {
   using Q = BlockQ5_K;
-  store_scales(SixBitScales(rows, 1), to);
+  store_scales(SixBitScales(rows), to);
   __m512i high[8];
   rows.words(offsetof(Q, high), high);
 #pragma GCC unroll 2

@@ -10,7 +10,7 @@
 
 namespace flashmoe::avx512 {
 
-constexpr Form form_of(const BlockQ4_K*) { return {Kind::kMinimum, 0, Order::kEvenHalves, {}, true}; }
+constexpr Form form_of(const BlockQ4_K*) { return {Kind::kWhole}; }
 constexpr Form form_of(const BlockQ5_K*) { return {Kind::kMinimum, 0, Order::kEvenHalves}; }
 constexpr Form form_of(const BlockQ6_K*) { return {Kind::kFine, 32}; }
 constexpr Form form_of(const BlockQ3_K*) { return {Kind::kFine, 4, Order::kRuns, {0, 2, 4, 4}}; }
@@ -25,10 +25,9 @@ inline __m512i by_lane(int a, int b, int c, int d) {
   return _mm512_setr_epi32(a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d);
 }
 
-// The 6-bit scales and minimums of Q4_K and Q5_K: quant/q4_k.h has their layout.
-template <typename Block>
-inline void unpack_scales(const Block* block, Unpacked& to) {
-  static_assert(offsetof(Block, dmin) == offsetof(Block, d) + 2);
+// The 6-bit scales and minimums of Q5_K: quant/q4_k.h has their layout.
+inline void unpack_scales(const BlockQ5_K* block, Unpacked& to) {
+  static_assert(offsetof(BlockQ5_K, dmin) == offsetof(BlockQ5_K, d) + 2);
   const uint8_t* packed = block->scales;
   const TwoHalves factors(block->d);
   const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8);
@@ -49,19 +48,6 @@ struct NibbleHalves {
     second = _mm512_shuffle_i64x2(front, back, 0xdd);
   }
 };
-
-inline Unpacked unpack(const BlockQ4_K* block) {
-  Unpacked to = {};
-  unpack_scales(block, to);
-  // High nibbles stay where they are, sixteen times as large.
-  to.scale = _mm256_mul_ps(to.scale, _mm256_setr_ps(1, 0.0625f, 1, 0.0625f, 1, 0.0625f, 1, 0.0625f));
-  const NibbleHalves both(block->q);
-  to.q[0] = _mm512_and_si512(both.first, every(15));
-  to.q[1] = _mm512_and_si512(both.second, every(15));
-  to.q[2] = _mm512_and_si512(both.first, every(0xf0));
-  to.q[3] = _mm512_and_si512(both.second, every(0xf0));
-  return to;
-}
 
 inline Unpacked unpack(const BlockQ5_K* block) {
   Unpacked to = {};

@@ -2,7 +2,7 @@
 //
 // vpdpbusd multiplies unsigned by signed bytes and sums fours, so weights are made unsigned by an offset that the
 // format states, and the offset meets the sum of the activations in whole numbers. Inside a block of 32 values
-// everything is whole and therefore exact in any order; floats begin at the block.
+// everything is whole and therefore exact in any order; floats begin at the block, of Kind::kWhole at 256 values.
 #pragma once
 
 #include "kernels/cpu/avx512/vec.h"
@@ -18,6 +18,7 @@ enum class Kind {
   kFine,         // whole-numbered factors for each 16 values
   kFineMinimum,  // the same, and a whole-numbered minimum for each 16, which
                  // `min` scales
+  kWhole,        // whole-numbered scales and minimums: whole_sums.h
 };
 
 // Which 16 values are in lane l (of 128 bits) of register g: those of `block` (of 8), its first or second half.
@@ -50,11 +51,9 @@ struct Form {
   // Register g (kDiagonals: word g of each lane) holds q << steps[g], and the scales are divided by 1 << steps[3]: bits
   // need not be moved to where they are all worth the same. For fine forms only.
   int steps[4] = {0, 0, 0, 0};
-  // In a panel (int8_gemm.h) blocks 2 i and 2 i + 1 stay in the low and the high nibbles of the same bytes: half as
-  // much to store and to load. The high ones count sixteenfold, as here.
-  bool in_nibbles = false;
   PairOrder pairs = PairOrder::kNone;
 
+  constexpr bool is_whole() const { return kind == Kind::kWhole; }
   constexpr bool has_minimum() const { return kind == Kind::kMinimum; }
   constexpr bool has_fine() const { return kind == Kind::kFine || kind == Kind::kFineMinimum; }
   constexpr bool has_fine_minimum() const { return kind == Kind::kFineMinimum; }
