@@ -21,6 +21,7 @@ class BlockRow {
   using Block = BlockOfRow;
   static constexpr Form kForm = form_of(static_cast<const Block*>(nullptr));
   static constexpr bool kMayEndEarly = Block::kValues < kSuperblock;  // columns need not fill a superblock
+  static constexpr bool kLiesInOrder = false;                         // of 16 rows together: interleaved.h
 
   BlockRow(const MatrixView& w, int64_t row)
       : row_blocks_(w.cols / Block::kValues), blocks_(reinterpret_cast<const Block*>(w.data) + row * row_blocks_) {}

@@ -36,16 +36,11 @@ inline void multiply_rows(const MatrixView& w, const Activations& x, int64_t fir
   }
 }
 
-template <IsInterleaved Source>
-inline void matvec(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
-                   int64_t row_end) {
-  interleaved_matvec<Source>(w, x, y, y_stride, row_begin, row_end);
-}
 template <typename Source>
-requires(Source::kForm.is_whole() &&
-         !IsInterleaved<Source>) inline void matvec(const MatrixView& w, const Activations& x, float* y,
-                                                    int64_t y_stride, int64_t row_begin, int64_t row_end) {
-  interleaved_matvec<RearrangedRows<typename Source::Block>>(w, x, y, y_stride, row_begin, row_end);
+requires(IsInterleaved<Source> ||
+         Source::kForm.is_whole()) inline void matvec(const MatrixView& w, const Activations& x, float* y,
+                                                      int64_t y_stride, int64_t row_begin, int64_t row_end) {
+  tiles_matvec<Source>(w, x, y, y_stride, row_begin, row_end);
 }
 template <typename Source>
 inline void matvec(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,

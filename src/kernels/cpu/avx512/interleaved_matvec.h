@@ -237,8 +237,8 @@ inline void multiply_tiles(const MatrixView& w, const Activations& x, int64_t fi
 
 // All rows of activations.
 template <typename Source>
-inline void interleaved_matvec(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
-                               int64_t row_end) {
+inline void tiles_matvec(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
+                         int64_t row_end) {
   constexpr Form kForm = Source::kForm;
   constexpr int64_t kRoom = kMatvecRows * kMaxCols / kSuperblock * kPreparedWords<kForm>;
   int32_t prepared[kRoom == 0 ? 1 : kRoom];

@@ -25,19 +25,15 @@ inline __m512i by_lane(int a, int b, int c, int d) {
   return _mm512_setr_epi32(a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d);
 }
 
-// The 6-bit scales and minimums of Q5_K: quant/q4_k.h has their layout.
-inline void unpack_scales(const BlockQ5_K* block, Unpacked& to) {
-  static_assert(offsetof(BlockQ5_K, dmin) == offsetof(BlockQ5_K, d) + 2);
-  const uint8_t* packed = block->scales;
-  const TwoHalves factors(block->d);
-  const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8);
-  const uint64_t scales = (a & 0x3f3f3f3fu) | static_cast<uint64_t>((c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u)) << 32;
-  const uint64_t mins = (b & 0x3f3f3f3fu) | static_cast<uint64_t>((c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u))
-                                                << 32;
-  const auto widen = [](uint64_t bytes) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight_bytes(bytes))); };
-  to.scale = _mm256_mul_ps(widen(scales), factors.first);
-  to.min = _mm256_mul_ps(widen(mins), factors.second);
-}
+// The 6-bit scales and minimums of Q4_K and Q5_K, 8 bytes each: quant/q4_k.h has their layout.
+struct SixBitBytes {
+  uint64_t scales, mins;
+  explicit SixBitBytes(const uint8_t packed[12]) {
+    const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8);
+    scales = (a & 0x3f3f3f3fu) | static_cast<uint64_t>((c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u)) << 32;
+    mins = (b & 0x3f3f3f3fu) | static_cast<uint64_t>((c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u)) << 32;
+  }
+};
 
 // The first and the second halves of four pieces of 32 bytes: low nibbles are even blocks, high nibbles odd ones.
 struct NibbleHalves {
@@ -51,7 +47,12 @@ struct NibbleHalves {
 
 inline Unpacked unpack(const BlockQ5_K* block) {
   Unpacked to = {};
-  unpack_scales(block, to);
+  static_assert(offsetof(BlockQ5_K, dmin) == offsetof(BlockQ5_K, d) + 2);
+  const TwoHalves factors(block->d);
+  const SixBitBytes steps(block->scales);
+  const auto widen = [](uint64_t bytes) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight_bytes(bytes))); };
+  to.scale = _mm256_mul_ps(widen(steps.scales), factors.first);
+  to.min = _mm256_mul_ps(widen(steps.mins), factors.second);
   const NibbleHalves both(block->q);
   const __m512i bytes[2] = {both.first, both.second};
   // Bit 2 l of a byte to bit 4 in lane l for the even blocks, and bit 2 l + 1 for the odd ones.

@@ -8,32 +8,6 @@
 
 namespace flashmoe::avx512 {
 
-// 256 values of each of 16 rows that lie as in the file, as they would lie interleaved.
-template <typename Block>
-struct RearrangedColumns : InterleavedColumns<Block> {
-  static_assert(WordsAndHalves<Block>::kHalves == 0);
-  alignas(64) std::byte words_of_rows[kTileRows * sizeof(Block)];
-
-  explicit RearrangedColumns(const RowColumns<Block>& rows)
-      : InterleavedColumns<Block>{{words_of_rows, words_of_rows}} {
-    store_interleaved(rows, {words_of_rows, words_of_rows});
-  }
-  RearrangedColumns(const RearrangedColumns&) = delete;
-  RearrangedColumns& operator=(const RearrangedColumns&) = delete;
-};
-
-// Rows as stored as a source of weights for what multiplies interleaved ones.
-template <typename Block>
-class RearrangedRows : public BlockRow<Block> {
- public:
-  using BlockRow<Block>::BlockRow;
-  static constexpr bool kLiesInOrder = false;
-
-  static RearrangedColumns<Block> columns_of(const MatrixView& w, int64_t first, int n_rows, int64_t s) {
-    return RearrangedColumns<Block>(BlockRow<Block>::columns_of(w, first, n_rows, s));
-  }
-};
-
 // 256 activations of M rows, and the words that go with them.
 template <int M>
 struct WholeRows {
@@ -88,6 +62,58 @@ inline void add_superblock(const Columns& w, const WholeRows<M>& x, __m512 total
 #pragma GCC unroll 4
   for (int m = 0; m < M; ++m) {
     totals[m] = add_superblock(totals[m], sums[m], mins[m], factors, _mm512_castsi512_ps(x.word(m, kUnitAt)));
+  }
+}
+
+// The same of rows that lie as in the file: a row's sums are those of all lanes, which are added for 16 rows together.
+template <int M>
+inline void add_superblock(const RowColumns<BlockQ4_K>& w, const WholeRows<M>& x, __m512 totals[M]) {
+  alignas(64) int32_t sums[M][kTileRows][16], mins[M][kTileRows][kPairs];
+  __m512i even[M][2], odd[M][2];  // blocks of the first half of the values, of the second
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const int8_t* q8 = x.q8[m] + 128 * half;
+      even[m][half] = pair(load32(q8), load32(q8 + 64));
+      odd[m][half] = pair(load32(q8 + 32), load32(q8 + 96));
+    }
+  }
+  const __m512i second_pair = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+  for (int r = 0; r < kTileRows; ++r) {
+    const BlockQ4_K& block = *w.rows[r];
+    const SixBitBytes bytes(block.scales);
+    const __m128i scale = _mm_cvtepu8_epi16(eight_bytes(bytes.scales)),
+                  min = _mm_cvtepu8_epi16(eight_bytes(bytes.mins));
+    const __m512i both[2] = {_mm512_loadu_si512(block.q), _mm512_loadu_si512(block.q + 64)};
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) {
+      const __m512i factors = _mm512_castsi128_si512(_mm_mullo_epi16(scale, load16(x.words[m] + kScalesAt)));
+      __m512i total = _mm512_setzero_si512();
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        const __m512i low = _mm512_and_si512(both[half], every(0x0f)), high = _mm512_and_si512(both[half], every(0xf0));
+        const __m512i of_odd = _mm512_dpbusd_epi32(_mm512_set1_epi32(kOddStart), high, odd[m][half]);
+        const __m512i pairs = as_pairs(_mm512_dpbusd_epi32(above(of_odd), low, even[m][half]));
+        const __m512i at = _mm512_add_epi32(second_pair, _mm512_set1_epi32(2 * half));
+        total = _mm512_dpwssd_epi32(total, pairs, _mm512_permutexvar_epi32(at, factors));
+      }
+      _mm512_store_si512(sums[m][r], total);
+      const __m128i of_mins = _mm_dpwssd_epi32(_mm_setzero_si128(), min, load16(x.words[m] + kSumsAt));
+      _mm_store_si128(reinterpret_cast<__m128i*>(mins[m][r]), of_mins);
+    }
+  }
+  const WholeFactors factors = {
+      _mm512_cvtph_ps(w.halves(offsetof(BlockQ4_K, d))),
+      _mm512_mul_ps(_mm512_cvtph_ps(w.halves(offsetof(BlockQ4_K, dmin))), _mm512_set1_ps(kSumStep))};
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+    __m512i of_lane[16], of_pair[kPairs];
+    transpose_16([&](int r) { return _mm512_load_si512(sums[m][r]); }, of_lane);
+    transpose_4([&](int r) { return mins[m][r]; }, of_pair);
+    for (int k = 1; k < 16; ++k) of_lane[0] = _mm512_add_epi32(of_lane[0], of_lane[k]);
+    for (int k = 1; k < kPairs; ++k) of_pair[0] = _mm512_add_epi32(of_pair[0], of_pair[k]);
+    totals[m] = add_superblock(totals[m], of_lane[0], of_pair[0], factors, _mm512_castsi512_ps(x.word(m, kUnitAt)));
   }
 }
 
