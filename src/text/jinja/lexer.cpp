@@ -10,12 +10,7 @@
 
 namespace flashmoe::jinja {
 
-void fail_at(int line, std::string_view message) {
-  std::string text(message);
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
-  fail(Fault::input, "chat template, line {}: {}", line, text);
-}
+void fail_at(int line, std::string_view message) { fail(Fault::input, "chat template, line {}: {}", line, message); }
 
 namespace {
 
