@@ -4,7 +4,7 @@
 namespace flashmoe {
 
 struct CpuFeatures {
-  bool avx2 = false;    // AVX2, FMA, F16C, BMI2
+  bool avx2 = false;         // AVX2, FMA, F16C, BMI2
   bool avx_vnni = false;     // and AVX-VNNI
   bool avx512_vnni = false;  // and AVX-512 F, BW, VL, VNNI
   bool avx512 = false;       // and DQ, VBMI, BITALG, GFNI

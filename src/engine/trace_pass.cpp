@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "base/clock.h"
-#include "base/error.h"
+#include "base/keep_going.h"
 
 namespace flashmoe {
 namespace {
@@ -74,7 +74,7 @@ std::unique_ptr<TraceReader> open_telling(const TraceQuestion& question) {
   const uint64_t start_ns = now_ns();
   const auto file = open_file(question.path);
   return open_trace(file, question.unfinished, [&](uint64_t bytes) {
-    if (question.keep_going && !question.keep_going()) fail(Fault::interrupted, "interrupted while opening the trace");
+    stop_if_asked(question.keep_going, "opening the trace");
     if (question.on_progress) question.on_progress({"opening", bytes, file->size(), seconds_since(start_ns)});
   });
 }
@@ -104,7 +104,7 @@ void TracePasses::pass(const std::function<void(const TraceStep&, const TraceSte
     on_step(step, more ? &next : nullptr);
     std::swap(step, next);
     if (++n_done_ % kStepsBetweenReports != 0) continue;
-    if (question_.keep_going && !question_.keep_going()) fail(Fault::interrupted, "interrupted while {}", what_);
+    stop_if_asked(question_.keep_going, what_);
     if (question_.on_progress) question_.on_progress({what_, n_done_, n_total_, seconds_since(start_ns_)});
   }
 }

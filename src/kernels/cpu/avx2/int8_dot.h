@@ -65,13 +65,7 @@ inline __m256i bytes_of_bits(uint32_t bits) {
   return _mm256_cmpeq_epi8(_mm256_and_si256(each, bit), bit);
 }
 
-// The scales of 16 groups of 16 values, out of 16 or 8 steps: step * d, or (step * slope + start) * d.
-inline void store_scales(__m128i steps, float d, float to[16]) {
-  const __m256 factor = _mm256_set1_ps(d);
-  const __m256i low = _mm256_cvtepi8_epi32(steps), high = _mm256_cvtepi8_epi32(_mm_srli_si128(steps, 8));
-  _mm256_storeu_ps(to, _mm256_mul_ps(_mm256_cvtepi32_ps(low), factor));
-  _mm256_storeu_ps(to + 8, _mm256_mul_ps(_mm256_cvtepi32_ps(high), factor));
-}
+// The scales of 16 groups of 16 values, out of 16 or 8 steps: (step * slope + start) * d.
 inline __m256 affine(__m256i steps, float slope, float start, float d) {
   const __m256 factors = _mm256_fmadd_ps(_mm256_cvtepi32_ps(steps), _mm256_set1_ps(slope), _mm256_set1_ps(start));
   return _mm256_mul_ps(factors, _mm256_set1_ps(d));

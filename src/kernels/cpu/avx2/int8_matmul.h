@@ -87,7 +87,7 @@ template <typename Block>
 inline void set_interleaved(Format format, KernelTable& table) {
   table.matmul_fast[static_cast<int>(format)] = int8_matmul<Block>;
   table.matmul_interleaved[static_cast<int>(format)] = interleaved_matmul<Block>;
-  table.interleave[static_cast<int>(format)] = interleave<Block>;
+  table.interleave[static_cast<int>(format)] = interleave<RowsOfBlocks<Block>>;
 }
 
 inline void set_fast_matmuls(KernelTable& table) {

@@ -45,19 +45,22 @@ inline void transpose_8(__m256i (&rows)[8]) {
 }
 
 // A superblock of each of 16 rows.
-template <typename Block>
-using RowsOfBlocks = const Block* [kInterleavedRows];
+template <typename BlockOfRows>
+struct RowsOfBlocks {
+  using Block = BlockOfRows;
+  const Block* rows[kInterleavedRows];
+};
 
 // To where its words and halves go.
 template <typename Block>
-inline void store_interleaved(const RowsOfBlocks<Block>& rows, const InterleavedPlaces<std::byte>& to) {
+inline void store_interleaved(const RowsOfBlocks<Block>& from, const InterleavedPlaces<std::byte>& to) {
   using Parts = WordsAndHalves<Block>;
   const auto put_eight = [&](size_t at) {  // words
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       __m256i words[8];
 #pragma GCC unroll 8
-      for (int r = 0; r < 8; ++r) words[r] = load32(reinterpret_cast<const std::byte*>(rows[8 * half + r]) + at);
+      for (int r = 0; r < 8; ++r) words[r] = load32(reinterpret_cast<const std::byte*>(from.rows[8 * half + r]) + at);
       transpose_8(words);
 #pragma GCC unroll 8
       for (size_t k = 0; k < 8; ++k) {
@@ -69,7 +72,7 @@ inline void store_interleaved(const RowsOfBlocks<Block>& rows, const Interleaved
   const auto put_half = [&](size_t at) {
     std::byte* const place = Parts::half_at(to, at);
     for (int r = 0; r < kInterleavedRows; ++r) {
-      __builtin_memcpy(place + 2 * r, reinterpret_cast<const std::byte*>(rows[r]) + at, 2);
+      __builtin_memcpy(place + 2 * r, reinterpret_cast<const std::byte*>(from.rows[r]) + at, 2);
     }
   };
   if constexpr (Block::kValues == kSuperblock) {
@@ -82,30 +85,6 @@ inline void store_interleaved(const RowsOfBlocks<Block>& rows, const Interleaved
     for (size_t b = 0; b < kSuperblock / Block::kValues; ++b) {
       put_eight(b * sizeof(Block) + offsetof(Block, q));
       put_half(b * sizeof(Block) + offsetof(Block, d));
-    }
-  }
-}
-
-template <typename Block>
-constexpr int64_t row_bytes_of(int64_t cols) {
-  return cols / Block::kValues * static_cast<int64_t>(sizeof(Block));
-}
-
-// The groups of 16 rows, in place, each by way of a copy.
-template <typename Block>
-inline void interleave(std::byte* data, int64_t rows, int64_t cols) noexcept {
-  constexpr int64_t kMostBytes = kInterleavedRows * row_bytes_of<BlockQ8_0>(kMostInterleavedCols);
-  constexpr int kBlocks = kSuperblock / Block::kValues;
-  const int64_t row_bytes = row_bytes_of<Block>(cols), group_bytes = kInterleavedRows * row_bytes;
-  std::byte copy[kMostBytes];
-  for (std::byte* group = data; group < data + rows * row_bytes; group += group_bytes) {
-    __builtin_memcpy(copy, group, static_cast<size_t>(group_bytes));
-    for (int64_t s = 0; s < cols / kSuperblock; ++s) {
-      RowsOfBlocks<Block> blocks;
-      for (int r = 0; r < kInterleavedRows; ++r) {
-        blocks[r] = reinterpret_cast<const Block*>(copy + r * row_bytes) + s * kBlocks;
-      }
-      store_interleaved<Block>(blocks, superblock_of<Block>(group, cols, s));
     }
   }
 }

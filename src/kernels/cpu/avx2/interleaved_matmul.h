@@ -109,20 +109,20 @@ template <typename Block, int M>
 #pragma GCC unroll 4
   for (int m = 0; m < M; ++m) {
     const __m256 x_scale = _mm256_broadcast_ss(&x.scale[m]), both = _mm256_mul_ps(scale, x_scale);
-    const __m256i start = _mm256_set1_epi32(x.start[m]);
+    const auto start = [&] { return _mm256_set1_epi32(x.start[m]); };
     __m256i sum = sums[m];
     if constexpr (HasMinimum<Block>) {
       const __m256 min = _mm256_mul_ps(w.min(b), _mm256_broadcast_ss(&x.sum[m]));
       totals[m] = _mm256_add_ps(totals[m], _mm256_fmsub_ps(_mm256_cvtepi32_ps(sum), both, min));
     } else if constexpr (HasFineMinimum<Block>) {
-      const __m256 mins = _mm256_cvtepi32_ps(w.fine_min.times_two(b, start));
+      const __m256 mins = _mm256_cvtepi32_ps(w.fine_min.times_two(b, start()));
       const __m256 min = _mm256_mul_ps(mins, _mm256_mul_ps(w.dmin, x_scale));
       totals[m] = _mm256_add_ps(totals[m], _mm256_fmsub_ps(_mm256_cvtepi32_ps(sum), both, min));
     } else {
       if constexpr (Values::kBytes.has_fine) {
-        sum = _mm256_sub_epi32(sum, _mm256_slli_epi32(w.fine.times_two(b, start), Values::kOffsetBits));
+        sum = _mm256_sub_epi32(sum, _mm256_slli_epi32(w.fine.times_two(b, start()), Values::kOffsetBits));
       } else if constexpr (Values::kBytes.needs_start()) {
-        sum = _mm256_add_epi32(sum, start);
+        sum = _mm256_add_epi32(sum, start());
       }
       totals[m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), both, totals[m]);
     }
@@ -257,18 +257,18 @@ inline int64_t interleave_piece(const MatrixView& w, int64_t row, int64_t n_rows
   const int64_t n_blocks = n_cols / Block::kValues, n_superblocks = (n_blocks + kBlocks - 1) / kBlocks;
   for (int64_t s = 0; s < n_superblocks; ++s) {
     const int64_t n_here = n_blocks - s * kBlocks < kBlocks ? n_blocks - s * kBlocks : kBlocks;
-    RowsOfBlocks<Block> rows;
+    RowsOfBlocks<Block> superblocks;
     Block whole[kInterleavedRows][kBlocks];
     for (int64_t r = 0; r < kInterleavedRows; ++r) {
       const int64_t there = row + (r < n_rows ? r : n_rows - 1);
-      rows[r] = reinterpret_cast<const Block*>(w.data + there * row_bytes_of<Block>(w.cols)) + col / Block::kValues +
-                s * kBlocks;
+      superblocks.rows[r] = reinterpret_cast<const Block*>(w.data + there * row_bytes_of<Block>(w.cols)) +
+                            col / Block::kValues + s * kBlocks;
       if (n_here == kBlocks) continue;
       __builtin_memset(whole[r], 0, sizeof(whole[r]));
-      __builtin_memcpy(whole[r], rows[r], static_cast<size_t>(n_here) * sizeof(Block));
-      rows[r] = whole[r];
+      __builtin_memcpy(whole[r], superblocks.rows[r], static_cast<size_t>(n_here) * sizeof(Block));
+      superblocks.rows[r] = whole[r];
     }
-    store_interleaved<Block>(rows, superblock_of<Block>(to, n_superblocks * kSuperblock, s));
+    store_interleaved(superblocks, superblock_of<Block>(to, n_superblocks * kSuperblock, s));
   }
   return n_superblocks;
 }

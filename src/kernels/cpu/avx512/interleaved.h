@@ -9,8 +9,6 @@
 
 namespace flashmoe::avx512 {
 
-inline constexpr int64_t kMostGroupBytes = kTileRows * kMaxCols / 32 * static_cast<int64_t>(sizeof(BlockQ8_0));
-
 // 256 values of 16 interleaved rows.
 template <typename BlockOfRows>
 struct InterleavedColumns {
@@ -47,9 +45,7 @@ class InterleavedRows {
     unpack_columns(columns_of(w, first, n_rows, s), to);
   }
   const char* data() const { return reinterpret_cast<const char*>(data_); }
-  static constexpr int64_t row_bytes(int64_t cols) {
-    return cols / Block::kValues * static_cast<int64_t>(sizeof(Block));
-  }
+  static constexpr int64_t row_bytes(int64_t cols) { return row_bytes_of<Block>(cols); }
 
  private:
   const std::byte* data_;
@@ -84,24 +80,6 @@ inline void store_interleaved(const RowColumns<Block>& rows, const InterleavedPl
     for (size_t b = 0; b < kSuperblock / Block::kValues; ++b) {
       put(b * sizeof(Block) + offsetof(Block, q), Words<8>());
       put_half(b * sizeof(Block) + offsetof(Block, d));
-    }
-  }
-}
-
-// The groups of 16 rows, in place, each by way of a copy.
-template <typename Block>
-inline void interleave(std::byte* data, int64_t rows, int64_t cols) noexcept {
-  constexpr int kBlocks = kSuperblock / Block::kValues;
-  const int64_t row_bytes = InterleavedRows<Block>::row_bytes(cols), n_superblocks = cols / kSuperblock;
-  alignas(64) std::byte copy[kMostGroupBytes];
-  for (std::byte* group = data; group < data + rows * row_bytes; group += kTileRows * row_bytes) {
-    __builtin_memcpy(copy, group, static_cast<size_t>(kTileRows * row_bytes));
-    for (int64_t s = 0; s < n_superblocks; ++s) {
-      RowColumns<Block> rows_of_16;
-      for (int r = 0; r < kTileRows; ++r) {
-        rows_of_16.rows[r] = reinterpret_cast<const Block*>(copy + r * row_bytes) + s * kBlocks;
-      }
-      store_interleaved(rows_of_16, superblock_of<Block>(group, cols, s));
     }
   }
 }

@@ -17,7 +17,7 @@ namespace {
 
 template <typename Block>
 void set_interleaved(KernelTable& table, Format format) {
-  table.interleave[static_cast<size_t>(format)] = interleave<Block>;
+  table.interleave[static_cast<size_t>(format)] = interleave<RowColumns<Block>>;
   table.matmul_interleaved[static_cast<size_t>(format)] = int8_matmul<InterleavedRows<Block>>;
 }
 

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/kernels.h"
 #include "quant/iq4_xs.h"
 #include "quant/q2_k.h"
 #include "quant/q3_k.h"
@@ -113,6 +114,31 @@ InterleavedPlaces<Byte> superblock_of(Byte* group, int64_t cols, int64_t s) {
   const int64_t odd = s % 2, n_together = s - odd + 1 < cols / 256 ? 2 : 1;
   Byte* const halves = group + (s - odd) * (kWordBytes + kHalfBytes);
   return {halves + n_together * kHalfBytes + odd * kWordBytes, halves + odd * kHalfBytes};
+}
+
+template <typename Block>
+constexpr int64_t row_bytes_of(int64_t cols) {
+  return cols / Block::kValues * static_cast<int64_t>(sizeof(Block));
+}
+
+// All groups of 16 rows of a matrix, in place, each by way of a copy. Rows: superblocks of 16 rows, that begin where
+// `rows` [16] point to, which store_interleaved(rows, places) puts where their words and halves go.
+template <typename Rows>
+inline void interleave(std::byte* data, int64_t rows, int64_t cols) noexcept {
+  using Block = typename Rows::Block;
+  constexpr int64_t kSuperblockValues = 256, kBlocks = kSuperblockValues / Block::kValues;
+  const int64_t row_bytes = row_bytes_of<Block>(cols), group_bytes = kInterleavedRows * row_bytes;
+  alignas(64) std::byte copy[kInterleavedRows * row_bytes_of<BlockQ8_0>(kMostInterleavedCols)];
+  for (std::byte* group = data; group < data + rows * row_bytes; group += group_bytes) {
+    __builtin_memcpy(copy, group, static_cast<size_t>(group_bytes));
+    for (int64_t s = 0; s < cols / kSuperblockValues; ++s) {
+      Rows superblocks;
+      for (int r = 0; r < kInterleavedRows; ++r) {
+        superblocks.rows[r] = reinterpret_cast<const Block*>(copy + r * row_bytes) + s * kBlocks;
+      }
+      store_interleaved(superblocks, superblock_of<Block>(group, cols, s));
+    }
+  }
 }
 
 }  // namespace flashmoe::FLASHMOE_ISA
