@@ -23,6 +23,7 @@ class LeaseTable {
   // Of a lease with n picks, all outstanding. Allocates only while the largest and the most leases grow.
   int open(int layer, size_t n_picks);
   void close(int id) noexcept { idle_.push_back(id); }
+  bool none_open() const { return idle_.size() == leases_.size(); }
   LeaseState& at(int id) { return leases_[static_cast<size_t>(id)]; }
   const LeaseState& at(int id) const { return leases_[static_cast<size_t>(id)]; }
 

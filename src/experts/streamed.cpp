@@ -178,7 +178,6 @@ Lease StreamedExperts::acquire(int layer, const Picks& picks) {
     lease.all_here = lease.all_here && reader_.slot(slot).state == Slot::State::ready;
   }
   reader_.submit();
-  unasked_.drop_guesses();
   read_unasked();
   return {this, id};
 }
@@ -287,6 +286,7 @@ void StreamedExperts::release(int id) noexcept {
   const std::lock_guard lock(mutex_);
   for (const int slot : leases_.at(id).slots) cache_.unpin(slot);
   leases_.close(id);
+  if (leases_.none_open()) unasked_.leave(leases_.at(id).layer);
   take_arrivals(false);
   read_unasked();  // the disk has until the next layer's router
 }

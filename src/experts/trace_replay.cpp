@@ -49,6 +49,7 @@ class EngineReplay final : public ReplayCache {
       release(lease_);  // the wave before
       std::swap(lease_, following_);
     }
+    drop_guesses();
     if (reads_unasked_ && layer + 1 < step.layers.size()) read_ahead(static_cast<int>(layer) + 1, picks);
     release(lease_);
   }
@@ -96,7 +97,6 @@ class EngineReplay final : public ReplayCache {
       missed.absent.push_back(experts[i]);
       following_[i] = take(layer, experts[i]);
     }
-    drop_guesses();
   }
 
   int take(int layer, int expert) {
@@ -156,7 +156,7 @@ class EngineReplay final : public ReplayCache {
   size_t max_picks_ = 0;
   std::vector<int32_t> first_row_;
   std::vector<int> lease_, following_;
-  std::vector<int> guesses_;   // slots, pinned until the next layer's picks are known
+  std::vector<int> guesses_;   // slots, pinned until that layer has its picks or there is no room
   std::vector<bool> guessed_;  // [n_layers, n_experts], of guesses_
   std::vector<ExpertId> warm_up_;
   size_t n_warmed_up_ = 0;

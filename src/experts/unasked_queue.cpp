@@ -24,6 +24,7 @@ UnaskedQueue::UnaskedQueue(const ExpertTable& table, ExpertCache& cache, SlotRea
 
 void UnaskedQueue::guess(int layer, std::span<const int32_t> experts, int64_t n_rows, bool busy, int max_picks) {
   drop_guesses();
+  guessed_layer_ = layer;
   const bool sure = n_rows > kGuessedRows;
   guesses_at_once_ = sure   ? std::clamp(max_picks / 4, kGuessesAtOnce, kSureGuessesAtOnce)
                      : busy ? kGuessesBesideDemand
@@ -38,6 +39,10 @@ void UnaskedQueue::guess(int layer, std::span<const int32_t> experts, int64_t n_
 void UnaskedQueue::settle(int layer, std::span<const int32_t> picks) {
   record_.settle(layer, picks);
   n_guesses_begun_ = guesses_.size();
+}
+
+void UnaskedQueue::leave(int layer) {
+  if (layer == guessed_layer_) drop_guesses();
 }
 
 void UnaskedQueue::drop_guesses() {

@@ -21,9 +21,11 @@ class UnaskedQueue {
   // Guesses at a layer's picks in place of those before: of each row the likeliest, then of each the second, and so on.
   // `busy`: demand occupies the disk. `max_picks`: what the cache holds of one layer.
   void guess(int layer, std::span<const int32_t> experts, int64_t n_rows, bool busy, int max_picks);
-  // What the layer's router picked in the end. Guesses that are not begun come too late.
+  // What the layer's router picked in the end, or a wave of it. Guesses that are not begun come too late.
   void settle(int layer, std::span<const int32_t> picks);
-  // Guesses that are not picked by now were wrong.
+  // The layer has all its picks: guesses that are not among them were wrong.
+  void leave(int layer);
+  // Frees the slots of guesses that are not picked so far.
   void drop_guesses();
 
   // Begins what the disk has time for: nothing while anything is demanded, and of the warm-up so many at once at most.
@@ -41,6 +43,7 @@ class UnaskedQueue {
   ExpertCache& cache_;
   SlotReader& reader_;
   GuessRecord record_;
+  int guessed_layer_ = -1;
   std::vector<ExpertId> guesses_;  // likeliest first
   size_t n_guesses_begun_ = 0;
   int guesses_at_once_ = 0;

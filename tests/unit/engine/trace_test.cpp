@@ -24,6 +24,8 @@ namespace {
 
 constexpr int64_t kPrompt = 130, kAnswer = 60;
 constexpr double kPatience = 20;  // seconds
+// Of a speed: what other programs take between two steps of a millisecond is not in the trace.
+constexpr double kNearlyRight = 0.3;
 
 class TraceTest : public testing::Test {
  protected:
@@ -100,20 +102,22 @@ TEST_F(TraceTest, TheSimulatorHitsWhatTheEngineHit) {
     ASSERT_GT(stats.cache.misses, 100u);
     EXPECT_GT(again.decode.hits, 0u);
     ASSERT_TRUE(again.tok_per_s.has_value());
-    EXPECT_NEAR(*again.tok_per_s, stats.decode.tok_per_s(), 0.1 * stats.decode.tok_per_s()) << bytes;
+    EXPECT_NEAR(*again.tok_per_s, stats.decode.tok_per_s(), kNearlyRight * stats.decode.tok_per_s()) << bytes;
   }
 }
 
-// What was read on a guess pushes others out, which the replay does alike.
+// What was read on a guess pushes others out, which the replay does alike. It cannot know how long a drive takes over a
+// guess that was wrong, and what has its slot meanwhile cannot be pushed out: so the page cache answers here.
 TEST_F(TraceTest, TheSimulatorReadsAheadAsTheEngineDid) {
   options_.read_ahead = ReadAheadChoice::on;
+  options_.io = IoChoice::buffered;
   for (const uint64_t bytes : {1'000'000u, 4'000'000u}) {
     const Stats stats = run(bytes);
     ASSERT_GT(stats.io.read_ahead.guessed, 100u);
     const WhatIfResult again = simulate({});
     EXPECT_EQ(again.all.hits + again.all.misses, stats.cache.hits + stats.cache.misses) << bytes;
-    EXPECT_NEAR(again.all.hit_rate(), stats.cache.hit_rate(), 0.01) << bytes;
-    EXPECT_NEAR(*again.tok_per_s, stats.decode.tok_per_s(), 0.1 * stats.decode.tok_per_s()) << bytes;
+    EXPECT_EQ(again.all.hits, stats.cache.hits) << bytes;
+    EXPECT_NEAR(*again.tok_per_s, stats.decode.tok_per_s(), kNearlyRight * stats.decode.tok_per_s()) << bytes;
   }
 }
 

@@ -64,6 +64,25 @@ TEST(Guess, AWrongOneIsCountedApart) {
   EXPECT_EQ(io.bytes_read, 2 * experts.table.at(1, 5).bytes());
 }
 
+// A prompt's picks come in waves where the cache is small.
+TEST(Guess, OneOfALaterWaveIsKeptForIt) {
+  const FakeExperts experts = make_fake_experts(Layout::stacked, 2, 8, 2);
+  Budget budget;
+  const auto source = make_streamed(experts, half(experts), 1, 1, budget, guessing());
+  source->guess(1, std::vector<int32_t>{3, 4}, 1);
+  {
+    const std::vector<int32_t> first = {0, 3}, second = {4, 5};
+    Lease wave = source->acquire(1, first);
+    Lease following = source->acquire(1, second);
+    EXPECT_EQ(following.outcomes()[0], Outcome::guessed);
+    ASSERT_TRUE(all_arrive(experts, 1, first, wave));
+    ASSERT_TRUE(all_arrive(experts, 1, second, following));
+  }
+  EXPECT_EQ(experts.disk->n_reads(), 4 * 3u);
+  EXPECT_EQ(source->io_stats().read_ahead.used, 2u);
+  EXPECT_EQ(source->io_stats().read_ahead.wasted_bytes, 0u);
+}
+
 TEST(Guess, OneThatTwoRowsShareIsReadOnce) {
   const FakeExperts experts = make_fake_experts(Layout::stacked, 2, 8, 2);
   Budget budget;
