@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/thread_pool.h"
+#include "kernels/interleaving.h"
 #include "support/kernel_cases.h"
 
 namespace flashmoe {
@@ -67,9 +68,13 @@ class Weights {
       view.data = copy(w.data, w.rows * w.row_bytes());
       view.scales = copy(w.scales, scale_bytes);
       view.biases = copy(w.biases, scale_bytes);
-      if (way == Way::interleaved) interleave(table, view, const_cast<std::byte*>(view.data));
       views_.push_back(view);
     }
+    if (way != Way::interleaved) return;
+    std::vector<Interleaving> all;
+    for (MatrixView& view : views_) all.push_back({&view, const_cast<std::byte*>(view.data)});
+    ThreadPool alone(1);
+    interleave(table, all, alone);
   }
   const MatrixView& next() { return views_[at_++ % views_.size()]; }
 

@@ -253,6 +253,7 @@ void CheckpointEngine::load_weights(Reading& reading) {
   StreamedOptions how =
       streaming_options(options_, placement_, model_.experts, reading, pool_->size(), earlier_use_.rates);
   how.interleave_for = interleave_for;
+  how.pool = &*pool_;
   expert_alignment_ = how.alignment;
   experts_ = make_streamed_experts(model_.experts, checkpoint.files(), std::move(queue), how, budget_);
   if (fill) experts_->fill(progress.part());

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/keep_going.h"
 #include "engine/roof_probe.h"
+#include "kernels/interleaving.h"
 
 namespace flashmoe {
 namespace {

@@ -78,6 +78,7 @@ class ExpertsAlone {
     StreamedOptions how = streaming_options(options_, placement_, table_, *reading_, pool_.size(), {});
     how.warm_up = false;  // only what is picked is read
     how.interleave_for = options_.exact ? nullptr : &kernels_;
+    how.pool = &pool_;
     if (!how.direct) {
       for (const auto& file : model_.checkpoint->files()) file->drop_page_cache();
     }

@@ -14,7 +14,7 @@
 #include "flashmoe/options.h"
 #include "io/file.h"
 #include "io/read_queue.h"
-#include "kernels/kernels.h"
+#include "kernels/interleaving.h"
 
 namespace flashmoe {
 
@@ -34,9 +34,10 @@ struct Slot {
   int failed_read = -1;
   int error = 0;  // of failed_read, after
   int n_tries = 1;
-  int n_mismatches = 0;  // arrivals with a wrong checksum
-  uint64_t bytes = 0;    // read from the files, once ready
-  uint64_t arrival = 0;  // counts up over all slots
+  int n_mismatches = 0;    // arrivals with a wrong checksum
+  uint64_t bytes = 0;      // read from the files, once ready
+  uint64_t arrival = 0;    // counts up over all slots
+  bool as_stored = false;  // the weights are still to be interleaved
 };
 
 class SlotReader {
@@ -45,8 +46,8 @@ class SlotReader {
     bool direct = false;
     uint32_t alignment = 1;  // of direct reads, 1 when buffered
     VerifyChoice verify = VerifyChoice::first;
-    bool drop_behind = false;                     // what has arrived in a slot is dropped from the page cache
-    const KernelTable* interleave_for = nullptr;  // whose way of rearranging is applied to what has arrived; null: none
+    bool drop_behind = false;  // what has arrived in a slot is dropped from the page cache
+    bool interleaved = false;  // what has arrived is to be interleaved before it is used
   };
   // `data` [n_slots]: where each slot begins. The table must outlive this object.
   SlotReader(const ExpertTable& table, std::vector<std::shared_ptr<File>> files, std::unique_ptr<ReadQueue> queue,
@@ -64,6 +65,9 @@ class SlotReader {
   // A guess that was wrong, or right: from now on the slot is like any other.
   void forget_cause(int index);
 
+  // Of a slot that is ready and still as stored: what is to be interleaved before anybody uses it.
+  std::array<Interleaving, 3> interleaving(int index);
+
   // Throws Error{io} that tells why the slot failed.
   [[noreturn]] void fail_slot(int index) const;
 
@@ -78,7 +82,6 @@ class SlotReader {
   void add_request(int index, int read, const SlotLayout& layout);
   bool take_arrival(const ReadDone& done);
   bool is_right(const Slot& slot, const SlotLayout& layout);
-  void interleave_weights(Slot& slot) const;
   void drop_from_page_cache(const SlotLayout& layout) const;
   bool read_anew(int index, const SlotLayout& layout);
   const ExpertRecord& record_of(ExpertId id) const { return table_.at(id.layer, id.expert); }
@@ -90,7 +93,7 @@ class SlotReader {
   uint32_t alignment_;
   VerifyChoice verify_;
   bool drop_behind_;
-  const KernelTable* interleave_for_;
+  bool interleaved_;
   std::vector<bool> verified_;  // [n_layers, n_experts]
   std::vector<Slot> slots_;
   std::vector<ReadRequest> requests_;  // about to be submitted

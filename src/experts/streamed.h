@@ -10,7 +10,7 @@
 #include "flashmoe/options.h"
 #include "io/file.h"
 #include "io/read_queue.h"
-#include "kernels/kernels.h"
+#include "kernels/interleaving.h"
 #include "memory/buffer.h"
 
 namespace flashmoe {
@@ -29,10 +29,13 @@ struct StreamedOptions {
   // Empty slots are filled while nobody asks for anything, and, where reads cost no processor time (direct), in the
   // gaps of a token too: the experts most used in earlier runs first.
   bool warm_up = false;
-  VerifyChoice verify = VerifyChoice::first;    // of records with a checksum
-  bool drop_behind = false;                     // records that were copied leave the page cache
-  const KernelTable* interleave_for = nullptr;  // records are rearranged as this table wants them; null: they are not
-  int prefault_threads = 0;                     // that take the cache's memory from the system before it is used
+  VerifyChoice verify = VerifyChoice::first;  // of records with a checksum
+  bool drop_behind = false;                   // records that were copied leave the page cache
+  // Records are rearranged as this table wants them when they are first used, on the threads of the pool, whose one
+  // caller is who holds the leases; null: they stay as stored.
+  const KernelTable* interleave_for = nullptr;
+  ThreadPool* pool = nullptr;
+  int prefault_threads = 0;  // that take the cache's memory from the system before it is used
   // What the slots may take of the system's memory right now, asked before each step; empty: all that was planned.
   std::function<uint64_t()> cache_bytes = {};
   std::vector<float> rates = {};  // [n_layers, n_experts] picks of each for a token in earlier runs; empty: not known

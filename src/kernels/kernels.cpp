@@ -74,18 +74,6 @@ Matmul matmul_for(const KernelTable& table, const MatrixView& w, bool exact) {
   return exact || format_info(w.format).is_float ? table.matmul_exact[format] : table.matmul_fast[format];
 }
 
-bool can_interleave(const KernelTable& table, const MatrixView& w) {
-  return table.interleave[static_cast<size_t>(w.format)] != nullptr && w.rows % kInterleavedRows == 0 &&
-         w.cols % 256 == 0 && w.cols <= kMostInterleavedCols;
-}
-
-void interleave(const KernelTable& table, MatrixView& w, std::byte* data) {
-  if (!can_interleave(table, w)) return;
-  CHECK(!w.interleaved);
-  table.interleave[static_cast<size_t>(w.format)](data, w.rows, w.cols);
-  w.interleaved = true;
-}
-
 const KernelTable& best_kernels() {
   static const KernelTable* const best = [] {
     for (const char* name : {"avx512", "avxvnni", "avx2", "neon"}) {

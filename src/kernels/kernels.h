@@ -95,9 +95,9 @@ struct KernelTable {
   Matmul matmul_exact[kFormatCount] = {};  // reads x.f32
   Matmul matmul_fast[kFormatCount] = {};   // reads x.q8, scale, sum; for float formats the same as matmul_exact
 
-  // What interleaved() uses, of the formats that are faster so. interleave: a matrix [rows, cols] in place, rows a
-  // multiple of kInterleavedRows and cols of 256, at most kMostInterleavedCols. matmul_interleaved: the same bits as
-  // matmul_fast, for ranges that begin at a multiple of kInterleavedRows.
+  // What interleaved matrices use (kernels/interleaving.h), of the formats that are faster so. interleave: a matrix
+  // [rows, cols] in place, rows a multiple of kInterleavedRows and cols of 256, at most kMostInterleavedCols.
+  // matmul_interleaved: the same bits as matmul_fast, for ranges that begin at a multiple of kInterleavedRows.
   void (*interleave[kFormatCount])(std::byte* data, int64_t rows, int64_t cols) noexcept = {};
   Matmul matmul_interleaved[kFormatCount] = {};
 
@@ -159,11 +159,6 @@ struct KernelTable {
 
 // The entry for products with w: `exact` reads x.f32, which no interleaved matrix has an entry for.
 Matmul matmul_for(const KernelTable& table, const MatrixView& w, bool exact);
-
-// Whether the table has entries for w interleaved: for its format, and for its shape.
-bool can_interleave(const KernelTable& table, const MatrixView& w);
-// Rearranges w, whose weights lie at `data`, if it can be, and says so in w.
-void interleave(const KernelTable& table, MatrixView& w, std::byte* data);
 
 // The best table this machine runs, or the one that is named; nothing if the machine cannot run it.
 const KernelTable& best_kernels();

@@ -10,6 +10,7 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "checkpoint/trunk_checksums.h"
+#include "kernels/interleaving.h"
 
 namespace flashmoe {
 namespace {
@@ -215,16 +216,12 @@ void Trunk::verify_matrices(const Binder& binder, const Checkpoint& checkpoint, 
 }
 
 void Trunk::interleave_matrices(const Binder& binder, const KernelTable& kernels, ThreadPool& pool) {
+  std::vector<Interleaving> matrices;
   for (const auto& request : binder.matrices()) {
     MatrixView& w = *request.target;
-    if (request.use != MatrixUse::products || !can_interleave(kernels, w)) continue;
-    std::byte* const data = buffer_.data() + (w.data - buffer_.data());
-    pool.parallel_for(w.rows / kInterleavedRows, 1, [&](int64_t begin, int64_t end) {
-      MatrixView part = {nullptr, (end - begin) * kInterleavedRows, w.cols, w.format};
-      interleave(kernels, part, data + begin * kInterleavedRows * w.row_bytes());
-    });
-    w.interleaved = true;
+    if (request.use == MatrixUse::products) matrices.push_back({&w, buffer_.data() + (w.data - buffer_.data())});
   }
+  interleave(kernels, matrices, pool);
 }
 
 void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, const Reading& how, Budget& budget,

@@ -74,6 +74,7 @@ TEST(ForwardInterleaved, GivesTheBitsOfWeightsAsStored) {
     for (const bool streamed : {false, true}) {
       options.streamed = streamed;
       options.n_threads = streamed ? 2 : 1;
+      options.read_ahead = streamed ? ReadAheadChoice::on : ReadAheadChoice::off;
       EXPECT_TRUE(same_bits(LoadedModel(path, options).logits(ids, chunk), as_stored)) << chunk << " rows";
     }
   }

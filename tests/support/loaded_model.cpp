@@ -28,6 +28,7 @@ LoadedModel::LoadedModel(const std::string& path, const LoadOptions& options)
                                     .read_ahead = options.read_ahead,
                                     .warm_up = options.warm_up,
                                     .interleave_for = interleave_for,
+                                    .pool = &pool_,
                                     .rates = options.rates},
                                    budget_);
   if (!options.streamed) experts_->fill({});

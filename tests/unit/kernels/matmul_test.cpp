@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/cpu_features.h"
+#include "kernels/interleaving.h"
 #include "quant/fp8_e4m3.h"
 #include "support/kernel_cases.h"
 
@@ -63,7 +64,10 @@ Expected expect_row(const MatmulCase& c, const TestMatrix& w, const TestActivati
   return expected;
 }
 
-class EveryTable : public testing::TestWithParam<const KernelTable*> {};
+class EveryTable : public testing::TestWithParam<const KernelTable*> {
+ protected:
+  ThreadPool pool_{2};
+};
 
 TEST_P(EveryTable, MatmulsAgreeWithTheDefinition) {
   for (const MatmulCase& c : matmul_cases()) {
@@ -183,7 +187,8 @@ TEST_P(EveryTable, InterleavedMatricesGiveTheBitsOfRows) {
       std::memcpy(&bytes[1], w.view().data, bytes.size() - 1);
       MatrixView rearranged = w.view();
       rearranged.data = &bytes[1];
-      interleave(*GetParam(), rearranged, &bytes[1]);
+      const Interleaving one[] = {{&rearranged, &bytes[1]}};
+      interleave(*GetParam(), one, pool_);
       ASSERT_TRUE(rearranged.interleaved);
       const int64_t most = shape.cols > 2048 ? 25 : kMostRows;
       const TestActivations x(most, shape.cols, 13);
@@ -215,7 +220,8 @@ TEST_P(EveryTable, MatricesOfOtherShapesAreNotInterleaved) {
       const TestMatrix w(format, rows, cols, 7);
       std::vector<std::byte> bytes(w.view().data, w.view().data + w.view().bytes());
       MatrixView same = w.view();
-      interleave(*GetParam(), same, bytes.data());
+      const Interleaving one[] = {{&same, bytes.data()}};
+      interleave(*GetParam(), one, pool_);
       EXPECT_FALSE(same.interleaved);
       EXPECT_EQ(0, std::memcmp(bytes.data(), w.view().data, bytes.size()));
     }
