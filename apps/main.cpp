@@ -62,11 +62,13 @@ std::string help_command(const CLI::App& cli) {
   return chosen.empty() ? "flashmoe" : "flashmoe " + chosen.front()->get_name();
 }
 
-// "--ram: 1 required TEXT missing" says less than it could.
+// "--ram: 1 required TEXT missing" and "--ram: At Most 1 required but received 2" say less than they could.
 std::string in_our_words(const std::string& complaint) {
-  const size_t at = complaint.find(": 1 required ");
-  const bool missing = at != std::string::npos && complaint.ends_with(" missing");
-  return missing ? complaint.substr(0, at) + ": a value is missing" : complaint;
+  const size_t one = complaint.find(": 1 required "), many = complaint.find(": At Most 1 required ");
+  if (one != std::string::npos && complaint.ends_with(" missing")) {
+    return complaint.substr(0, one) + ": a value is missing";
+  }
+  return many == std::string::npos ? complaint : complaint.substr(0, many) + ": given more than once";
 }
 
 int dispatch(int argc, char** argv) {

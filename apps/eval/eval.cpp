@@ -94,7 +94,7 @@ Command add_eval(CLI::App& cli) {
       cli.add_subcommand("eval", "Measure quality: perplexity, distance from another model, tool calls");
   add_choice<EvalKind>(*options, "WHAT", chosen->kind,
                        {{"ppl", EvalKind::perplexity}, {"kld", EvalKind::divergence}, {"tools", EvalKind::tools}},
-                       "What to measure")
+                       "What to measure: ppl, kld or tools")
       ->required();
   add_file(*options, "--text", chosen->text_file, "ppl, kld: the text; marks in it are marks");
   options->add_flag("--marks-as-text", chosen->marks_as_text,

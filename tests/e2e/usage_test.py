@@ -108,6 +108,7 @@ class WrongUsage(Case):
 
     def test_missing_values(self):
         self.assert_usage("--ram: a value is missing", "run", "-p", "x", "--ram")
+        self.assert_usage("--ram: given more than once", "run", "-p", "x", "--ram", "1G", "--ram", "2G")
 
     def test_more_threads_than_cpus_are_noted(self):
         run = self.assert_done(flashmoe("run", "--quiet", "-n", 1, "-p", "x", "--threads", len(os.sched_getaffinity(0)) + 1))

@@ -165,7 +165,7 @@ TEST_F(TraceTest, TellsHowTheRunWent) {
   ASSERT_TRUE(a.summary.recorded.has_value());
   EXPECT_EQ(a.summary.recorded->hits, stats.cache.hits);
   EXPECT_EQ(a.summary.recorded->misses, stats.cache.misses);
-  EXPECT_NEAR(a.summary.tok_per_s, stats.decode.tok_per_s(), 0.2 * stats.decode.tok_per_s());
+  EXPECT_NEAR(a.summary.tok_per_s, stats.decode.tok_per_s(), kNearlyRight * stats.decode.tok_per_s());
   for (const PredictorTrial& trial : a.predictors) EXPECT_TRUE(trial.known) << trial.name;
   EXPECT_GT(a.predictors.back().caught, 0.2);  // by chance: a sixteenth
 
