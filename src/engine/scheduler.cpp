@@ -133,22 +133,30 @@ bool Scheduler::settle() {
 }
 
 void Scheduler::drop_cancelled() {
-  const auto is_cancelled = [](const auto& answer) { return answer->cancelled(); };
+  std::vector<std::unique_ptr<RunningAnswer>> dropped;
+  // Each is asked once: it may be cancelled at any moment.
+  const auto take_cancelled = [&dropped](auto& answers) {
+    for (auto at = answers.begin(); at != answers.end();) {
+      if (!(*at)->cancelled()) {
+        ++at;
+        continue;
+      }
+      dropped.push_back(std::move(*at));
+      at = answers.erase(at);
+    }
+  };
+  take_cancelled(running_);
+  for (auto& answer : dropped) free_sequences_.push_back(answer->give_up_sequence());
+  {
+    const std::lock_guard lock(mutex_);
+    take_cancelled(waiting_);
+    stats_.n_cancelled += dropped.size();
+    stats_.n_waiting = static_cast<int>(waiting_.size());
+    stats_.n_running = static_cast<int>(running_.size());
+  }
+  if (dropped.empty()) return;
   const auto ended = std::make_exception_ptr(Error(Fault::interrupted, "the request was cancelled"));
-  for (auto& answer : running_) {
-    if (!answer->cancelled()) continue;
-    answer->fail(ended);
-    free_sequences_.push_back(answer->give_up_sequence());
-  }
-  auto n = std::erase_if(running_, is_cancelled);
-  const std::lock_guard lock(mutex_);
-  for (auto& answer : waiting_) {
-    if (answer->cancelled()) answer->fail(ended);
-  }
-  n += std::erase_if(waiting_, is_cancelled);
-  stats_.n_cancelled += n;
-  stats_.n_waiting = static_cast<int>(waiting_.size());
-  stats_.n_running = static_cast<int>(running_.size());
+  for (auto& answer : dropped) answer->fail(ended);  // once it is counted
 }
 
 // What comes first to a service that has nothing to do waits a moment for others.
@@ -282,9 +290,12 @@ void Scheduler::end_answers() {
 }
 
 void Scheduler::fail_one(RunningAnswer& answer, const std::exception_ptr& error) {
-  remove(answer)->fail(error);
-  const std::lock_guard lock(mutex_);
-  ++stats_.n_failed;
+  const auto removed = remove(answer);
+  {
+    const std::lock_guard lock(mutex_);
+    ++stats_.n_failed;
+  }
+  removed->fail(error);
 }
 
 // A step that failed leaves every sequence in it undefined. They begin again, each alone up to where it was; only who
