@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 
 #include "base/error.h"
 #include "engine/peak_memory.h"
@@ -133,7 +134,7 @@ bool Scheduler::settle() {
 }
 
 void Scheduler::drop_cancelled() {
-  std::vector<std::unique_ptr<RunningAnswer>> dropped;
+  Answers dropped;
   // Each is asked once: it may be cancelled at any moment.
   const auto take_cancelled = [&dropped](auto& answers) {
     for (auto at = answers.begin(); at != answers.end();) {
@@ -321,18 +322,19 @@ void Scheduler::recover(const std::exception_ptr& error) {
 
 void Scheduler::fail_all(const std::exception_ptr& error) {
   readers_.clear();
-  for (auto& answer : running_) {
-    answer->fail(error);
-    free_sequences_.push_back(answer->give_up_sequence());
-  }
-  const std::lock_guard lock(mutex_);
-  stats_.n_failed += running_.size();
+  Answers failed = std::move(running_);
   running_.clear();
-  stats_.n_running = 0;
-  if (!stopping_) return;
-  for (auto& answer : waiting_) answer->fail(error);
-  stats_.n_failed += waiting_.size();
-  waiting_.clear();
+  for (auto& answer : failed) free_sequences_.push_back(answer->give_up_sequence());
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) {
+      std::move(waiting_.begin(), waiting_.end(), std::back_inserter(failed));
+      waiting_.clear();
+    }
+    stats_.n_failed += failed.size();
+    stats_.n_running = 0;
+  }
+  for (auto& answer : failed) answer->fail(error);
 }
 
 void Scheduler::before_layer(int layer) {

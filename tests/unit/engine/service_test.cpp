@@ -10,85 +10,15 @@
 
 #include "flashmoe/error.h"
 #include "support/expect_error.h"
+#include "support/service_case.h"
 
 namespace flashmoe {
 namespace {
-
-using std::chrono::milliseconds;
-
-constexpr milliseconds kPatience{300'000};
 
 const std::string kTools =
     R"([{"type":"function","function":{"name":"close_order","description":"Close an order",)"
     R"("parameters":{"type":"object","properties":{"id":{"type":"string"}},"required":["id"]}}}])";
 const std::string kCloseOrder = "Close order BB668296004UL.";
-
-struct Told {
-  std::string thinking, content, arguments, name, call_id;
-  std::vector<SampledToken> tokens;
-  uint64_t n_reading = 0;
-  AnswerEvent done;
-};
-
-Told read_all(Answer& answer) {
-  Told told;
-  while (auto event = answer.next(kPatience)) {
-    told.tokens.insert(told.tokens.end(), event->tokens.begin(), event->tokens.end());
-    switch (event->kind) {
-      case AnswerEvent::Kind::waiting:
-        break;
-      case AnswerEvent::Kind::reading:
-        ++told.n_reading;
-        break;
-      case AnswerEvent::Kind::thinking:
-        told.thinking += event->text;
-        break;
-      case AnswerEvent::Kind::content:
-        told.content += event->text;
-        break;
-      case AnswerEvent::Kind::tool_call:
-        if (!event->name.empty()) told.name = event->name, told.call_id = event->call_id;
-        told.arguments += event->text;
-        break;
-      case AnswerEvent::Kind::done:
-        told.done = *event;
-    }
-  }
-  EXPECT_TRUE(answer.finished());
-  return told;
-}
-
-class ServiceTest : public testing::Test {
- protected:
-  std::unique_ptr<Service> start(const ServiceOptions& options = {}, std::function<bool()> keep_going = {},
-                                 uint64_t ram_bytes = 0) {
-    EngineOptions engine;
-    engine.ram_bytes = ram_bytes;
-    engine.keep_going = std::move(keep_going);
-    engine.model_path = FLASHMOE_SOURCE_DIR "/models/spark/spark.gguf";
-    engine.n_threads = 2;
-    engine.context_tokens = 4096;
-    engine.learn = false;
-    return Service::start(Engine::open(engine), options);
-  }
-  // With hardly more memory than it needs, so that experts are streamed.
-  std::unique_ptr<Service> start_streamed(const std::function<bool()>& keep_going) {
-    for (uint64_t ram_bytes = 16 << 20;; ram_bytes += 4 << 20) {
-      try {
-        return start({}, keep_going, ram_bytes);
-      } catch (const Error& error) {
-        if (error.fault() != Fault::memory_floor) throw;
-      }
-    }
-  }
-  static Request chat(const std::string& text, int max_tokens = 40, const std::string& more = "") {
-    Request request;
-    request.chat_json = nlohmann::json{{"messages", {{{"role", "user"}, {"content", text}}}}}.dump();
-    if (!more.empty()) request.chat_json.insert(1, more + ",");
-    request.generate.max_tokens = max_tokens;
-    return request;
-  }
-};
 
 TEST_F(ServiceTest, AnswersWithReasoningAndContentApart) {
   const auto service = start();
@@ -204,57 +134,6 @@ TEST_F(ServiceTest, CallsATool) {
   EXPECT_EQ(told.name, "close_order");
   EXPECT_EQ(told.call_id.substr(0, 5), "call_");
   EXPECT_EQ(told.arguments, R"({"id":"BB668296004UL"})");
-}
-
-TEST_F(ServiceTest, ACancelledAnswerStopsAndOthersGoOn) {
-  const auto service = start();
-  const auto dropped = service->submit(chat("Count to a thousand.", 3000));
-  const auto other = service->submit(chat("Hello!", 8));
-  while (dropped->next(kPatience)->kind != AnswerEvent::Kind::thinking) {
-  }
-  dropped->cancel();
-  const auto drain = [&] {
-    while (dropped->next(kPatience)) {
-    }
-  };
-  expect_error([&] { drain(); }, Fault::interrupted, {"cancelled"});
-  EXPECT_TRUE(dropped->finished());
-  EXPECT_EQ(read_all(*other).done.usage.answer_tokens, 8);
-  EXPECT_EQ(service->stats().n_cancelled, 1U);
-}
-
-// A chunk may be long: it is given up between two layers when nobody waits for it any more.
-TEST_F(ServiceTest, ACancelledPromptIsNotReadToItsEnd) {
-  const auto read_long_prompt = [&] {
-    const auto service = start();
-    Request request;
-    request.ids.assign(4000, 100);
-    request.generate.max_tokens = 1;
-    read_all(*service->submit(request));
-    return service->stats().prefill_s;
-  };
-  const auto cancelled_in_time = [&](double whole_s) {  // the step may end before this thread gets to run
-    const auto service = start();
-    Request request;
-    request.ids.assign(4000, 100);
-    const auto dropped = service->submit(request);
-    while (true) {
-      const auto event = dropped->next(kPatience);
-      if (event->kind == AnswerEvent::Kind::reading && event->done > 0) break;
-    }
-    dropped->cancel();
-    const auto drain = [&] {
-      while (dropped->next(kPatience)) {
-      }
-    };
-    expect_error([&] { drain(); }, Fault::interrupted, {"cancelled"});
-    EXPECT_EQ(read_all(*service->submit(chat("Hello!", 4))).done.usage.answer_tokens, 4);
-    return service->stats().prefill_s < 0.5 * whole_s;
-  };
-  const double whole_s = read_long_prompt();
-  int tries = 1;
-  while (tries < 10 && !cancelled_in_time(whole_s)) ++tries;
-  EXPECT_LT(tries, 10);
 }
 
 TEST_F(ServiceTest, AFullQueueIsBusy) {

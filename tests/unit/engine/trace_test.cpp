@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -27,8 +28,6 @@ constexpr int64_t kPrompt = 130, kAnswer = 60;
 constexpr double kPatience = 20;  // seconds
 constexpr uint64_t kSpareBytes = 3 << 20;
 constexpr int kMostTries = 60;
-// Of a speed: what other programs take between two steps of a millisecond is not in the trace.
-constexpr double kNearlyRight = 0.3;
 
 class TraceTest : public testing::Test {
  protected:
@@ -47,9 +46,9 @@ class TraceTest : public testing::Test {
     options_.trace.path = dir_ / "run.trace";
   }
 
-  // With a cache of about so many bytes: half of them to kSpareBytes more. What the plan gives to other things depends
-  // on the limit, and what the program itself takes changes with every try, under a sanitizer by megabytes: so the
-  // limit is corrected until it fits.
+  // With a cache of about so many bytes: three quarters of them to kSpareBytes more. What the plan gives to other
+  // things depends on the limit, and what the program itself takes changes with every try, under a sanitizer by
+  // megabytes: so the limit is corrected until it fits.
   std::unique_ptr<Engine> load(uint64_t cache_bytes) {
     options_.ram_bytes = 1 << 30;
     const MemoryPlan wide = Engine::open(options_)->plan(kPrompt, kAnswer);
@@ -92,6 +91,8 @@ class TraceTest : public testing::Test {
     }
     return 0;
   }
+  // By the trace's own clock. TellsHowTheRunWent holds it against the engine's.
+  double recorded_tok_per_s() { return analyse_trace({.path = options_.trace.path}).summary.tok_per_s; }
   WhatIfResult simulate(const WhatIf& setting) {
     return simulate_trace({.path = options_.trace.path}, {&setting, 1}).front();
   }
@@ -110,7 +111,7 @@ TEST_F(TraceTest, TheSimulatorHitsWhatTheEngineHit) {
     ASSERT_GT(stats.cache.misses, 100u);
     EXPECT_GT(again.decode.hits, 0u);
     ASSERT_TRUE(again.tok_per_s.has_value());
-    EXPECT_NEAR(*again.tok_per_s, stats.decode.tok_per_s(), kNearlyRight * stats.decode.tok_per_s()) << bytes;
+    EXPECT_NEAR(*again.tok_per_s, recorded_tok_per_s(), 0.1 * recorded_tok_per_s()) << bytes;
   }
 }
 
@@ -119,12 +120,18 @@ TEST_F(TraceTest, TheSimulatorHitsWhatTheEngineHit) {
 TEST_F(TraceTest, TheSimulatorReadsAheadAsTheEngineDid) {
   options_.read_ahead = ReadAheadChoice::on;
   options_.io = IoChoice::buffered;
-  for (const uint64_t bytes : {1'000'000u, 4'000'000u}) {
+  const auto takes_as_long = [&](uint64_t bytes) {
     const Stats stats = run(bytes);
-    ASSERT_GT(stats.io.read_ahead.guessed, 100u);
+    EXPECT_GT(stats.io.read_ahead.guessed, 100u);
     const WhatIfResult again = simulate({});
     EXPECT_EQ(again.all.hits + again.all.misses, stats.cache.hits + stats.cache.misses) << bytes;
     EXPECT_NEAR(again.all.hit_rate(), stats.cache.hit_rate(), 0.01) << bytes;
+    return std::abs(*again.tok_per_s - recorded_tok_per_s()) < 0.1 * recorded_tok_per_s();
+  };
+  for (const uint64_t bytes : {1'000'000u, 4'000'000u}) {
+    int tries = 1;  // others on the machine may lengthen a single wait beyond all the rest
+    while (tries < 10 && !takes_as_long(bytes)) ++tries;
+    EXPECT_LT(tries, 10) << bytes;
   }
 }
 
@@ -174,7 +181,7 @@ TEST_F(TraceTest, TellsHowTheRunWent) {
   ASSERT_TRUE(a.summary.recorded.has_value());
   EXPECT_EQ(a.summary.recorded->hits, stats.cache.hits);
   EXPECT_EQ(a.summary.recorded->misses, stats.cache.misses);
-  EXPECT_NEAR(a.summary.tok_per_s, stats.decode.tok_per_s(), kNearlyRight * stats.decode.tok_per_s());
+  EXPECT_NEAR(a.summary.tok_per_s, stats.decode.tok_per_s(), 0.2 * stats.decode.tok_per_s());
   for (const PredictorTrial& trial : a.predictors) EXPECT_TRUE(trial.known) << trial.name;
   EXPECT_GT(a.predictors.back().caught, 0.2);  // by chance: a sixteenth
 
