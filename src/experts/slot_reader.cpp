@@ -26,7 +26,6 @@ SlotReader::SlotReader(const ExpertTable& table, std::vector<std::shared_ptr<Fil
       alignment_(options.alignment),
       verify_(options.verify),
       drop_behind_(options.drop_behind),
-      interleaved_(options.interleaved),
       verified_(table.records.size()),
       slots_(data.size()),
       queue_(std::move(queue)) {
@@ -110,7 +109,6 @@ bool SlotReader::take_arrival(const ReadDone& done) {
   if (--n_reading_ == 0) busy_ns_ += now_ns() - busy_since_;
   if (slot.cause == ReadCause::demand) --n_demanded_;
   if (drop_behind_) drop_from_page_cache(layout);
-  slot.as_stored = interleaved_;
   slot.arrival = ++n_arrivals_;
   slot.state = slot.failed_read < 0 ? Slot::State::ready : Slot::State::failed;
   return true;
@@ -129,10 +127,9 @@ bool SlotReader::is_right(const Slot& slot, const SlotLayout& layout) {
   return verified_[index];
 }
 
-std::array<Interleaving, 3> SlotReader::interleaving(int index) {
+std::array<Interleaving, 3> SlotReader::matrices(int index) {
   Slot& slot = slots_[static_cast<size_t>(index)];
-  CHECK(slot.state == Slot::State::ready && slot.as_stored);
-  slot.as_stored = false;
+  CHECK(slot.state == Slot::State::ready);
   const auto of = [&](MatrixView& w) { return Interleaving{&w, slot.data + (w.data - slot.data)}; };
   return {of(slot.weights.gate), of(slot.weights.up), of(slot.weights.down)};
 }

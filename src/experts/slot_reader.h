@@ -34,10 +34,9 @@ struct Slot {
   int failed_read = -1;
   int error = 0;  // of failed_read, after
   int n_tries = 1;
-  int n_mismatches = 0;    // arrivals with a wrong checksum
-  uint64_t bytes = 0;      // read from the files, once ready
-  uint64_t arrival = 0;    // counts up over all slots
-  bool as_stored = false;  // the weights are still to be interleaved
+  int n_mismatches = 0;  // arrivals with a wrong checksum
+  uint64_t bytes = 0;    // read from the files, once ready
+  uint64_t arrival = 0;  // counts up over all slots
 };
 
 class SlotReader {
@@ -47,7 +46,6 @@ class SlotReader {
     uint32_t alignment = 1;  // of direct reads, 1 when buffered
     VerifyChoice verify = VerifyChoice::first;
     bool drop_behind = false;  // what has arrived in a slot is dropped from the page cache
-    bool interleaved = false;  // what has arrived is to be interleaved before it is used
   };
   // `data` [n_slots]: where each slot begins. The table must outlive this object.
   SlotReader(const ExpertTable& table, std::vector<std::shared_ptr<File>> files, std::unique_ptr<ReadQueue> queue,
@@ -65,8 +63,8 @@ class SlotReader {
   // A guess that was wrong, or right: from now on the slot is like any other.
   void forget_cause(int index);
 
-  // Of a slot that is ready and still as stored: what is to be interleaved before anybody uses it.
-  std::array<Interleaving, 3> interleaving(int index);
+  // The weights of a slot that is ready, and where they lie.
+  std::array<Interleaving, 3> matrices(int index);
 
   // Throws Error{io} that tells why the slot failed.
   [[noreturn]] void fail_slot(int index) const;
@@ -93,7 +91,6 @@ class SlotReader {
   uint32_t alignment_;
   VerifyChoice verify_;
   bool drop_behind_;
-  bool interleaved_;
   std::vector<bool> verified_;  // [n_layers, n_experts]
   std::vector<Slot> slots_;
   std::vector<ReadRequest> requests_;  // about to be submitted

@@ -56,10 +56,9 @@ class StreamedExperts final : public ExpertSource {
         interleave_for_(options.interleave_for),
         pool_(options.pool),
         use_(table_),
-        reader_(
-            table_, std::move(files), std::move(queue),
-            {options.direct, options.alignment, options.verify, options.drop_behind, options.interleave_for != nullptr},
-            slot_places(classes, memory_.span())),
+        reader_(table_, std::move(files), std::move(queue),
+                {options.direct, options.alignment, options.verify, options.drop_behind},
+                slot_places(classes, memory_.span())),
         unasked_(table_, cache_, reader_, what_to_warm_up(table_, size_, options.rates)) {
     count_slots();
     if (!options.rates.empty()) cache_.expect(options.rates);
@@ -241,11 +240,12 @@ void StreamedExperts::take_arrivals(bool block) {
 
 // As a loop of its own: one thread alone spent 5 of 81 ms of a token on it.
 void StreamedExperts::interleave_weights(const LeaseState& lease, std::span<const int32_t> picks) {
+  if (interleave_for_ == nullptr) return;
   as_stored_.clear();
   for (const int32_t pick : picks) {
-    const int slot = lease.slots[static_cast<size_t>(pick)];
-    if (!reader_.slot(slot).as_stored) continue;
-    for (const Interleaving& matrix : reader_.interleaving(slot)) as_stored_.push_back(matrix);
+    for (const Interleaving& matrix : reader_.matrices(lease.slots[static_cast<size_t>(pick)])) {
+      if (!matrix.w->interleaved && can_interleave(*interleave_for_, *matrix.w)) as_stored_.push_back(matrix);
+    }
   }
   if (!as_stored_.empty()) interleave(*interleave_for_, as_stored_, *pool_);
 }

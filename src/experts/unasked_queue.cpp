@@ -24,7 +24,6 @@ UnaskedQueue::UnaskedQueue(const ExpertTable& table, ExpertCache& cache, SlotRea
 
 void UnaskedQueue::guess(int layer, std::span<const int32_t> experts, int64_t n_rows, bool busy, int max_picks) {
   drop_guesses();
-  guessed_layer_ = layer;
   const bool sure = n_rows > kGuessedRows;
   guesses_at_once_ = sure   ? std::clamp(max_picks / 4, kGuessesAtOnce, kSureGuessesAtOnce)
                      : busy ? kGuessesBesideDemand
@@ -42,7 +41,7 @@ void UnaskedQueue::settle(int layer, std::span<const int32_t> picks) {
 }
 
 void UnaskedQueue::leave(int layer) {
-  if (layer == guessed_layer_) drop_guesses();
+  if (!guesses_.empty() && guesses_.front().layer == layer) drop_guesses();
 }
 
 void UnaskedQueue::drop_guesses() {

@@ -43,7 +43,6 @@ class UnaskedQueue {
   ExpertCache& cache_;
   SlotReader& reader_;
   GuessRecord record_;
-  int guessed_layer_ = -1;
   std::vector<ExpertId> guesses_;  // likeliest first
   size_t n_guesses_begun_ = 0;
   int guesses_at_once_ = 0;
