@@ -10,6 +10,8 @@
 
 namespace flashmoe::FLASHMOE_ISA {
 
+inline constexpr int64_t kSuperblock = 256;  // values
+
 inline __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 inline __m256i load32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline float half_at(const uint8_t* p) {

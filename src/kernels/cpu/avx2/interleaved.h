@@ -7,7 +7,6 @@
 
 namespace flashmoe::FLASHMOE_ISA {
 
-inline constexpr int64_t kSuperblock = 256;
 inline constexpr int kTileRows = 8;  // lanes: half of the rows that lie interleaved
 
 // 256 values of rows [8 half, 8 half + 8) of 16.

@@ -72,20 +72,19 @@ inline constexpr SpreadPlaces kSpreadOne[4] = {spread_places(0, 0), spread_place
                                                spread_places(3, 3)};
 inline constexpr SpreadPlaces kSpreadTwo[2] = {spread_places(0, 1), spread_places(2, 3)};
 
+// The sums of 16 values, as Fours leave them, times a 16-bit factor that both halves of a word have.
+inline __m256i times_fine(__m256i sums, __m256i factors) {
+  if constexpr (!kHasVnni) return _mm256_madd_epi16(sums, factors);
+  return _mm256_mullo_epi32(sums, _mm256_srai_epi32(factors, 16));
+}
+
 // The signed factors of 16 values each of a superblock, four to a word.
 struct FineFactors {
   __m256i words[4];
 
-  // The sums of 16 values.
-  __m256i times(int piece, __m256i sums) const {
-    const __m256i factors = spread(words[piece / 4], kSpreadOne[piece % 4]);
-    if constexpr (!kHasVnni) return _mm256_madd_epi16(sums, factors);
-    return _mm256_mullo_epi32(sums, _mm256_srai_epi32(factors, 16));
-  }
-  // The sum of both halves of a block, times a 16-bit number each.
-  __m256i times_two(int block, __m256i pairs) const {
-    return _mm256_madd_epi16(spread(words[block / 2], kSpreadTwo[block % 2]), pairs);
-  }
+  // Of 16 values, twice; of both halves of a block, side by side.
+  __m256i twice(int piece) const { return spread(words[piece / 4], kSpreadOne[piece % 4]); }
+  __m256i pair(int block) const { return spread(words[block / 2], kSpreadTwo[block % 2]); }
 
  private:
   static __m256i spread(__m256i words, const SpreadPlaces& from) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/cpu/avx512/block_sums.h"
+#include "kernels/cpu/vector/weights_ahead.h"
 
 namespace flashmoe::avx512 {
 
@@ -146,22 +147,6 @@ inline void add_block(const Panels<kForm>& w, const std::byte* x, __m512 totals[
     }
   }
 }
-
-// Memory that is asked for bit by bit while something else is computed: weights that all come at once, when they are
-// unpacked, wait for each other.
-struct WeightsAhead {
-  const char *at, *end;
-  int n_lines;  // at a time
-
-  // In n_times at most, with a third to spare: what is asked for last must have come.
-  WeightsAhead(const char* from, const char* to, int64_t n_times)
-      : at(from), end(to), n_lines(static_cast<int>((to - from) / 48 / n_times + 1)) {}
-  void prefetch() {
-    if (at >= end) return;
-    for (int line = 0; line < n_lines; ++line) _mm_prefetch(at + 64 * line, _MM_HINT_T1);
-    at += 64 * n_lines;
-  }
-};
 
 // Rows of M activations times R panels; y [M, 16 R] with y_stride, of which only the bits of `rows` are written.
 template <Form kForm, int M, int R>
