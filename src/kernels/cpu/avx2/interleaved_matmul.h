@@ -10,7 +10,8 @@
 
 namespace flashmoe::FLASHMOE_ISA {
 
-inline constexpr int64_t kFewRows = 2;  // for which unpacking to memory does not pay
+inline constexpr int64_t kFewRows = 2;      // for which unpacking to memory does not pay
+inline constexpr size_t kAskedAhead = 512;  // bytes: of a single row, processors alone fetch too little ahead
 
 template <typename Block>
 concept HasMinimum = requires(const InterleavedValues<Block>& w) {
@@ -54,7 +55,7 @@ struct InterleavedPiece {
   const std::byte* group;
   int64_t cols, first, n;
 
-  // Calls body(block, halves) for each block of 32 columns.
+  // Calls body(block, halves, the superblock's words) for each block of 32 columns.
   template <typename Body>
   [[gnu::always_inline]] void over_blocks(Body body) const {
     using Values = InterleavedValues<Block>;
@@ -64,7 +65,7 @@ struct InterleavedPiece {
 #pragma GCC unroll 8
       for (int b = 0; b < 8; ++b) {
         const InterleavedHalf<Block> halves[2] = {{w[0], b}, {w[1], b}};
-        body(8 * s + b, halves);
+        body(8 * s + b, halves, places.first_word);
       }
     }
   }
@@ -75,10 +76,25 @@ using Panel = PanelBlock<form_of<Block>()>;
 
 template <typename Block>
 inline void unpack(const InterleavedPiece<Block>& piece, Panel<Block>* to) {
-  piece.over_blocks([to](int64_t b, const auto& halves) __attribute__((always_inline)) {
+  piece.over_blocks([to](int64_t b, const auto& halves, const std::byte*) __attribute__((always_inline)) {
     store_half(halves[0], 0, to + b);
     store_half(halves[1], 1, to + b);
   });
+}
+
+template <typename Block, int M>
+[[gnu::flatten]] inline void multiply_in_registers(const InterleavedPiece<Block>& piece, const PackedBlock<M>* x,
+                                                   const Results& to) {
+  using Parts = WordsAndHalves<Block>;
+  __m256 totals[2][M];
+  to.read(0, totals);
+  piece.over_blocks([&](int64_t b, const auto& halves, const std::byte* words) __attribute__((always_inline)) {
+    for (int64_t line = Parts::kWords * (b % 8) / 8; line < Parts::kWords * (b % 8 + 1) / 8; ++line) {
+      __builtin_prefetch(words + 64 * line + kAskedAhead);
+    }
+    add_block(halves, x[b], totals);
+  });
+  to.write(0, totals);
 }
 
 template <typename Block>
@@ -90,14 +106,8 @@ inline void multiply(const InterleavedPiece<Block>& piece, PackedActivations<for
     multiply_panel(panel, 8 * piece.n, x, to, next);
     return;
   }
-  x.over_groups([&]<int M>(int64_t row, const PackedBlock<M>* blocks) {
-    if constexpr (M <= kFewRows) {
-      __m256 totals[2][M];
-      to.read(row, totals);
-      piece.over_blocks([&](int64_t b, const auto& halves)
-                            __attribute__((always_inline)) { add_block(halves, blocks[b], totals); });
-      to.write(row, totals);
-    }
+  x.over_groups([&]<int M>(int64_t, const PackedBlock<M>* blocks) {
+    if constexpr (M <= kFewRows) multiply_in_registers(piece, blocks, to);
   });
 }
 
