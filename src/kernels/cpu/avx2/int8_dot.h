@@ -67,24 +67,4 @@ inline __m256i bytes_of_bits(uint32_t bits) {
   return _mm256_cmpeq_epi8(_mm256_and_si256(each, bit), bit);
 }
 
-// The scales of 16 groups of 16 values, out of 16 or 8 steps: (step * slope + start) * d.
-inline __m256 affine(__m256i steps, float slope, float start, float d) {
-  const __m256 factors = _mm256_fmadd_ps(_mm256_cvtepi32_ps(steps), _mm256_set1_ps(slope), _mm256_set1_ps(start));
-  return _mm256_mul_ps(factors, _mm256_set1_ps(d));
-}
-inline void store_scales(__m128i steps, float slope, float start, float d, float to[16]) {
-  _mm256_storeu_ps(to, affine(_mm256_cvtepu8_epi32(steps), slope, start, d));
-  _mm256_storeu_ps(to + 8, affine(_mm256_cvtepu8_epi32(_mm_srli_si128(steps, 8)), slope, start, d));
-}
-inline void store_scales(__m256i eight_steps, float slope, float start, float d, float to[16]) {
-  const __m256 scales = affine(eight_steps, slope, start, d);
-  const __m256 low = _mm256_unpacklo_ps(scales, scales), high = _mm256_unpackhi_ps(scales, scales);
-  _mm256_storeu_ps(to, _mm256_permute2f128_ps(low, high, 0x20));
-  _mm256_storeu_ps(to + 8, _mm256_permute2f128_ps(low, high, 0x31));
-}
-// Two groups of 16 values: 4 lanes each.
-inline __m256 two_scales(const float scales[2]) {
-  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_broadcast_ss(scales)), _mm_broadcast_ss(scales + 1), 1);
-}
-
 }  // namespace flashmoe::FLASHMOE_ISA

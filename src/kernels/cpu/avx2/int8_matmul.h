@@ -1,5 +1,5 @@
-// Matmuls on int8 activations with AVX2, as instructions of the including source have them: codebooks and formats of 32
-// values row by row, the others with rows in the lanes (interleaved_matmul.h).
+// Matmuls on int8 activations with AVX2, as instructions of the including source have them: formats of 32 values row by
+// row, codebooks 8 rows at once (stored_rows.h), the others with rows in the lanes (interleaved_matmul.h).
 #pragma once
 
 #include "kernels/cpu/avx2/interleaved_matmul.h"
@@ -9,36 +9,6 @@
 #include "kernels/cpu/vector/matmul.h"
 
 namespace flashmoe::FLASHMOE_ISA {
-
-// 256 signed values with a scale for each 16.
-template <typename Block>
-struct SignedDot {
-  static constexpr int64_t kBlockValues = Block::kValues, kBlockBytes = sizeof(Block);
-
-  template <int N>
-  static void run(const std::byte* w, const Activations& x, int64_t first, float* y, int64_t y_stride) {
-    const auto* blocks = reinterpret_cast<const Block*>(w);
-    const int64_t n_blocks = x.cols / kBlockValues;
-    __m256 sums[N][2];  // two chains hide the latency of the additions
-    for (int i = 0; i < N; ++i) sums[i][0] = sums[i][1] = _mm256_setzero_ps();
-    for (int64_t b = 0; b < n_blocks; ++b) {
-      const int8_t* q8 = x.q8 + first * x.cols + b * kBlockValues;
-      const float* scale = x.scale + (first * n_blocks + b) * 8;
-      float scales[16];
-      group_scales(blocks[b], scales);
-      for (int run = 0; run < 8; ++run) {
-        const SignedBytes q = signed_run(blocks[b], run);
-        const __m256 group_scale = two_scales(scales + 2 * run);
-        for (int i = 0; i < N; ++i) {
-          const __m256 dots = dot4(q, load32(q8 + i * x.cols + 32 * run));
-          const __m256 both = _mm256_mul_ps(group_scale, _mm256_broadcast_ss(scale + i * n_blocks * 8 + run));
-          sums[i][run % 2] = _mm256_fmadd_ps(dots, both, sums[i][run % 2]);
-        }
-      }
-    }
-    for (int i = 0; i < N; ++i) y[i * y_stride] = sum_lanes({_mm256_add_ps(sums[i][0], sums[i][1])});
-  }
-};
 
 // 32 values: signed, or unsigned with a minimum `m`, which is added.
 template <typename Block>
@@ -98,13 +68,13 @@ inline void set_fast_matmuls(KernelTable& table) {
   set(Format::q5_1, matmul<BlockDot<BlockQ5_1>>);
   set(Format::iq4_nl, matmul<BlockDot<BlockIQ4_NL>>);
   set(Format::mxfp4, matmul<BlockDot<BlockMXFP4>>);
-  set(Format::iq1_s, matmul<SignedDot<BlockIQ1_S>>);
-  set(Format::iq1_m, matmul<SignedDot<BlockIQ1_M>>);
-  set(Format::iq2_xxs, matmul<SignedDot<BlockIQ2_XXS>>);
-  set(Format::iq2_xs, matmul<SignedDot<BlockIQ2_XS>>);
-  set(Format::iq2_s, matmul<SignedDot<BlockIQ2_S>>);
-  set(Format::iq3_xxs, matmul<SignedDot<BlockIQ3_XXS>>);
-  set(Format::iq3_s, matmul<SignedDot<BlockIQ3_S>>);
+  set(Format::iq1_s, stored_matmul<BlockIQ1_S>);
+  set(Format::iq1_m, stored_matmul<BlockIQ1_M>);
+  set(Format::iq2_xxs, stored_matmul<BlockIQ2_XXS>);
+  set(Format::iq2_xs, stored_matmul<BlockIQ2_XS>);
+  set(Format::iq2_s, stored_matmul<BlockIQ2_S>);
+  set(Format::iq3_xxs, stored_matmul<BlockIQ3_XXS>);
+  set(Format::iq3_s, stored_matmul<BlockIQ3_S>);
   set(Format::affine2, matmul<AffineDot<2>>);
   set(Format::affine3, matmul<AffineDot<3>>);
   set(Format::affine4, matmul<AffineDot<4>>);
