@@ -19,10 +19,13 @@ struct PanelForm {
   WeightBytes bytes;
   bool has_min = false;       // that meets sums of activations
   bool has_fine_min = false;  // the same with a factor for each 16 columns
-  int offset_bits = 0;        // of weights with fine factors and no minimum
+  int offset_bits = 0;        // of unsigned weights with fine factors and no minimum
 
+  // By what power of two weights with fine factors are too large.
+  constexpr int fine_offset_bits() const { return has_fine_min ? 0 : bytes.needs_start() ? 7 : offset_bits; }
   // What of a block of activations is in PackedBlock::start: its sums of 16, 16 bits each, or -128 times its sum.
-  constexpr bool has_start() const { return bytes.has_fine || bytes.needs_start(); }
+  constexpr bool has_sums_of_16() const { return has_fine_min || (bytes.has_fine && fine_offset_bits() > 0); }
+  constexpr bool has_start() const { return has_sums_of_16() || bytes.needs_start(); }
 };
 
 template <PanelForm kForm>
@@ -30,7 +33,7 @@ inline int32_t start_of(__m256i q8) {
   const __m256i fours = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), q8), _mm256_set1_epi16(1));
   const __m256i twos = _mm256_hadd_epi32(fours, fours), halves = _mm256_hadd_epi32(twos, twos);
   const int32_t low = _mm256_extract_epi32(halves, 0), high = _mm256_extract_epi32(halves, 4);
-  if constexpr (kForm.bytes.has_fine) return (low & 0xffff) | high << 16;
+  if constexpr (kForm.has_sums_of_16()) return (low & 0xffff) | high << 16;
   return -128 * (low + high);
 }
 
@@ -157,8 +160,9 @@ template <typename Half, int M>
     const __m256 x_scale = _mm256_broadcast_ss(&x.scale[m]);
     const auto start = [&] { return _mm256_set1_epi32(x.start[m]); };
     __m256i sum = sums[m];
-    if constexpr (kForm.bytes.has_fine && !kForm.has_fine_min) {
-      sum = _mm256_sub_epi32(sum, _mm256_slli_epi32(_mm256_madd_epi16(w.fine_pair(), start()), kForm.offset_bits));
+    if constexpr (kForm.has_sums_of_16() && !kForm.has_fine_min) {
+      const __m256i sums_of_16 = _mm256_madd_epi16(w.fine_pair(), start());
+      sum = _mm256_sub_epi32(sum, _mm256_slli_epi32(sums_of_16, kForm.fine_offset_bits()));
     } else if constexpr (kForm.bytes.needs_start()) {
       sum = _mm256_add_epi32(sum, start());
     }

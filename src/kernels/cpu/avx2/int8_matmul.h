@@ -4,8 +4,8 @@
 
 #include "kernels/cpu/avx2/interleaved_matmul.h"
 #include "kernels/cpu/avx2/scaled_dot.h"
+#include "kernels/cpu/avx2/stored_matmul.h"
 #include "kernels/cpu/avx2/unpack_32.h"
-#include "kernels/cpu/avx2/unpack_iq.h"
 #include "kernels/cpu/vector/matmul.h"
 
 namespace flashmoe::FLASHMOE_ISA {

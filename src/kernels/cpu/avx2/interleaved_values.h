@@ -30,7 +30,7 @@ struct InterleavedValues;
 template <>
 struct InterleavedValues<BlockQ8_0> {
   using Block = BlockQ8_0;
-  static constexpr WeightBytes kBytes = {.is_signed = true};
+  static constexpr WeightBytes kBytes = {.largest = 128, .is_signed = true};
   const InterleavedColumns<Block> of;
 
   explicit InterleavedValues(const InterleavedColumns<Block>& columns) : of(columns) {}
@@ -165,7 +165,7 @@ struct InterleavedValues<BlockQ2_K> {
 template <>
 struct InterleavedValues<BlockIQ4_XS> {
   using Block = BlockIQ4_XS;
-  static constexpr WeightBytes kBytes = {.is_signed = true};
+  static constexpr WeightBytes kBytes = {.largest = 128, .is_signed = true};
   const InterleavedColumns<Block> of;
   __m256 d;
   __m256i high, low;  // of the scales: pairs of bits from bit 16 on, and nibbles

@@ -11,8 +11,8 @@ namespace flashmoe::FLASHMOE_ISA {
 
 // The bytes that a format's weights are unpacked to.
 struct WeightBytes {
-  int largest = 0;         // of unsigned ones
-  bool is_signed = false;  // -128..127
+  int largest = 0;         // absolute value
+  bool is_signed = false;  // else unsigned
   bool has_fine = false;   // every 16 of a row have a factor
 
   // VNNI: signed ones are 128 too large, and the sum is so much too large.
@@ -21,7 +21,7 @@ struct WeightBytes {
   constexpr int together() const {
     const int longest = has_fine ? 4 : 8;
     if (kHasVnni) return longest;
-    const int most = is_signed ? 1 : 32767 / (2 * 127 * largest);
+    const int most = 32767 / (2 * 127 * largest);
     return most >= longest ? longest : most >= 4 ? 4 : most >= 2 ? 2 : 1;
   }
 };

@@ -109,6 +109,13 @@ inline void add_superblock(const StoredRows<Block>& w, const int8_t* x, const fl
   }
 }
 
+// Of the next 8 rows: processors alone fetch too little ahead of so many.
+template <typename Block>
+inline void ask_for(const Block* block) {
+  __builtin_prefetch(block);
+  __builtin_prefetch(reinterpret_cast<const std::byte*>(block) + 64);
+}
+
 // n_rows <= 8 weight rows times activation rows [first, first + M).
 template <typename Block, int M>
 inline void multiply_stored(const std::byte* w, int64_t n_rows, const Activations& x, int64_t first, float* y,
@@ -123,6 +130,7 @@ inline void multiply_stored(const std::byte* w, int64_t n_rows, const Activation
   __m256 totals[M];
   for (int m = 0; m < M; ++m) totals[m] = _mm256_setzero_ps();
   for (int64_t s = 0; s < n_blocks; ++s) {
+    for (const Block* row : rows) ask_for(row + kStoredRows * n_blocks);
     const StoredRows<Block> unpacked(rows);
     for (const Block*& row : rows) ++row;
     add_superblock<Block, M>(unpacked, q8 + s * Block::kValues, scale + s * 8, x.cols, totals);
@@ -130,24 +138,6 @@ inline void multiply_stored(const std::byte* w, int64_t n_rows, const Activation
   for (int m = 0; m < M; ++m) {
     float* to = y + m * y_stride;
     n_rows < kStoredRows ? store(to, {totals[m]}, First{n_rows}) : store(to, {totals[m]});
-  }
-}
-
-template <typename Block>
-inline void stored_matmul(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
-                          int64_t row_end) noexcept {
-  const int64_t row_bytes = w.cols / Block::kValues * static_cast<int64_t>(sizeof(Block));
-  for (int64_t row = row_begin; row < row_end; row += kStoredRows) {
-    const int64_t n_rows = row_end - row < kStoredRows ? row_end - row : kStoredRows;
-    int64_t i = 0;
-    const auto run = [&]<int M>() {
-      for (; i + M <= x.n; i += M) {
-        multiply_stored<Block, M>(w.data + row * row_bytes, n_rows, x, i, y + i * y_stride + row, y_stride);
-      }
-    };
-    run.template operator()<kMostStoredM>();
-    run.template operator()<2>();
-    run.template operator()<1>();
   }
 }
 
