@@ -267,14 +267,23 @@ TEST_P(EveryTable, MatmulsHoldTheExtremes) {
       }
       for (const int sign : {-1, 1}) {
         for (const bool at_end : {false, true}) {  // of each block
-          const std::vector<int8_t> q8 = largest_block_sums(kCols, sign, at_end);
-          const std::vector<float> scale(kCols / 32, 1.0f),
-              sum(kCols / 32, static_cast<float>(sign * kMostActivationSum));
-          const Activations x = {1, kCols, nullptr, q8.data(), scale.data(), sum.data()};
-          float want = 0, got = 0;
+          constexpr int64_t kRows = 30;            // of activations: alone and many, the same each
+          std::vector<int8_t> q8;
+          for (int64_t i = 0; i < kRows; ++i) {
+            const std::vector<int8_t> row = largest_block_sums(kCols, sign, at_end);
+            q8.insert(q8.end(), row.begin(), row.end());
+          }
+          const std::vector<float> scale(kRows * kCols / 32, 1.0f),
+              sum(kRows * kCols / 32, static_cast<float>(sign * kMostActivationSum));
+          Activations x = {1, kCols, nullptr, q8.data(), scale.data(), sum.data()};
+          float want = 0, alone = 0;
           entry(scalar, format, true)(w, x, &want, 1, 0, 1);
-          entry(*GetParam(), format, true)(w, x, &got, 1, 0, 1);
-          EXPECT_NEAR(got, want, 1e-6 * std::fabs(want) + 64) << format_info(format).name << " " << pattern;
+          entry(*GetParam(), format, true)(w, x, &alone, 1, 0, 1);
+          EXPECT_NEAR(alone, want, 1e-6 * std::fabs(want) + 64) << format_info(format).name << " " << pattern;
+          x.n = kRows;
+          std::vector<float> many(kRows);
+          entry(*GetParam(), format, true)(w, x, many.data(), 1, 0, 1);
+          EXPECT_EQ(many, std::vector<float>(kRows, alone)) << format_info(format).name << " " << pattern;
         }
       }
     }
