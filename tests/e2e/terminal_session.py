@@ -36,11 +36,15 @@ class TerminalSession:
         self.raw = ""  # all that was written, escape sequences included
         self.seen = 0  # how far expect() has come in text()
         self.code = None
+        started, starting = os.pipe()  # whose other end closes when the program is there: before, Ctrl-C reaches nobody
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
             self.terminal = 0
             self.resize(columns, rows)
             os.execve(command[0], [str(word) for word in command], {**os.environ, "TERM": "xterm-256color", **environment})
+        os.close(starting)
+        os.read(started, 1)
+        os.close(started)
 
     def resize(self, columns, rows):
         fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
