@@ -2,9 +2,9 @@
 //
 // Whatever weights are unpacked from and wherever they lie then, a result is the sum over blocks of 32 columns in their
 // order, and each block adds
-//   scale sum(q x) x_scale - min x_sum   with q as WeightBytes says, or with factors of each 16 columns
-//   scale sum_j(fine_j sum_j((q - 2^offset_bits) x)) x_scale,  (scale sum_j(fine_j sum_j(q x)) - min sum_j(m_j
-//   sum_j(x))) x_scale
+//   scale sum(q x) x_scale - min x_sum                  with q as WeightBytes says, or with a factor of each 16 columns
+//   scale sum_j(fine_j sum((q - 2^offset_bits) x)) x_scale, or
+//   scale sum_j(fine_j sum(q x)) x_scale - min sum_j(fine_min_j sum(x)) x_scale
 #pragma once
 
 #include "kernels/cpu/avx2/products.h"
@@ -93,6 +93,7 @@ class PackedActivations {
     });
   }
   int64_t n() const { return n_; }
+  int64_t n_groups() const { return (n_ + kRowsAtOnce - 1) / kRowsAtOnce; }
 
   // Calls body.operator()<M>(row, blocks) for rows [row, row + M).
   template <typename Body>

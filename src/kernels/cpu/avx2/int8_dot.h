@@ -1,7 +1,7 @@
 // Products of int8 activations with weights that were unpacked to bytes, 32 to a register, AVX2.
 //
 // VNNI adds four products of unsigned with signed bytes to 32 bits. Without it vpmaddubsw sums two in 16 bits with
-// saturation, which is never met: |x| <= 127 and unsigned weights are at most 31, while signed weights go in as
+// saturation, which is never met: |x| <= 127 and unsigned weights are at most 63, while signed weights go in as
 // |w| <= 128 with their sign moved to x, and 2 * 128 * 127 < 2^15. A lane ends up with the dot product of 4 values.
 // Formats with a minimum keep weights unsigned, and the minimum meets the sum of the activations.
 #pragma once
@@ -58,13 +58,15 @@ struct SignedBytes {
 inline SignedBytes signed_bytes_of(__m256i q) { return {_mm256_abs_epi8(q), q}; }
 inline __m256 dot4(const SignedBytes& w, __m256i x) { return dot4(w.magnitude, _mm256_sign_epi8(x, w.sign)); }
 
+// Each byte of a word eight times.
+inline __m256i eight_of_each(uint32_t bytes) {
+  const __m256i places = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+  return _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bytes)), places);
+}
 // 0xff in byte j where bit j is set.
 inline __m256i bytes_of_bits(uint32_t bits) {
-  const __m256i each =
-      _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)),
-                          _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
   const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
-  return _mm256_cmpeq_epi8(_mm256_and_si256(each, bit), bit);
+  return _mm256_cmpeq_epi8(_mm256_and_si256(eight_of_each(bits), bit), bit);
 }
 
 }  // namespace flashmoe::FLASHMOE_ISA

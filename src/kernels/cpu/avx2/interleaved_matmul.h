@@ -54,6 +54,14 @@ template <typename Block>
 struct InterleavedPiece {
   const std::byte* group;
   int64_t cols, first, n;
+  bool is_followed;  // by 16 rows more
+
+  // The same superblocks of those, on their way to L2 in n_times.
+  WeightsAhead next(int64_t n_times) const {
+    const auto bytes = [](int64_t n_cols) { return kInterleavedRows * row_bytes_of<Block>(n_cols); };
+    const auto* from = reinterpret_cast<const char*>(group) + bytes(cols) + bytes(first * kSuperblock);
+    return {from, is_followed ? from + bytes(n * kSuperblock) : from, n_times};
+  }
 
   // Calls body(block, halves, the superblock's words) for each block of 32 columns.
   template <typename Body>
@@ -98,12 +106,11 @@ template <typename Block, int M>
 }
 
 template <typename Block>
-inline void multiply(const InterleavedPiece<Block>& piece, PackedActivations<form_of<Block>()>& x, const Results& to,
-                     WeightsAhead next) {
+inline void multiply(const InterleavedPiece<Block>& piece, PackedActivations<form_of<Block>()>& x, const Results& to) {
   if (x.n() > kFewRows) {
     Panel<Block> panel[kColsOfPanel / kActivationBlock];
     unpack(piece, panel);
-    multiply_panel(panel, 8 * piece.n, x, to, next);
+    multiply_panel(panel, 8 * piece.n, x, to, piece.next(8 * piece.n * x.n_groups()));
     return;
   }
   x.over_groups([&]<int M>(int64_t, const PackedBlock<M>* blocks) {
@@ -121,18 +128,11 @@ inline void interleaved_matmul(const MatrixView& w, const Activations& x, float*
   over_passes(x, cols_of_pass(x), [&](const Pass& pass) {
     PackedActivations<form_of<Block>()> packed(x, pass);
     const int64_t n_superblocks = pass.n_cols / kSuperblock;
-    const int64_t skipped = kInterleavedRows * row_bytes_of<Block>(pass.first_col);
-    const auto data = [&](int64_t row) {
-      const char* at = reinterpret_cast<const char*>(w.data) + row * row_bytes + skipped;
-      return row < row_end ? WeightsAhead(at, at + kInterleavedRows * row_bytes_of<Block>(pass.n_cols),
-                                          8 * n_superblocks * ((pass.n + kRowsAtOnce - 1) / kRowsAtOnce))
-                           : WeightsAhead(at, at, 1);
-    };
     for (int64_t row = row_begin; row < row_end; row += kInterleavedRows) {
       const InterleavedPiece<Block> piece = {w.data + row * row_bytes, w.cols, pass.first_col / kSuperblock,
-                                             n_superblocks};
+                                             n_superblocks, row + kInterleavedRows < row_end};
       const Results to = {y + pass.first * y_stride + row, y_stride, row_end - row, pass.first_col == 0};
-      multiply(piece, packed, to, data(row + kInterleavedRows));
+      multiply(piece, packed, to);
     }
   });
 }
@@ -170,9 +170,9 @@ inline void int8_matmul(const MatrixView& w, const Activations& x, float* y, int
     for (int64_t row = row_begin; row < row_end; row += kInterleavedRows) {
       const int64_t n_rows = row_end - row < kInterleavedRows ? row_end - row : kInterleavedRows;
       const int64_t n_superblocks = interleave_piece<Block>(w, row, n_rows, pass, memory);
-      const InterleavedPiece<Block> piece = {memory, n_superblocks * kSuperblock, 0, n_superblocks};
+      const InterleavedPiece<Block> piece = {memory, n_superblocks * kSuperblock, 0, n_superblocks, false};
       const Results to = {y + pass.first * y_stride + row, y_stride, n_rows, pass.first_col == 0};
-      multiply(piece, packed, to, WeightsAhead(nullptr, nullptr, 1));
+      multiply(piece, packed, to);
     }
   });
 }

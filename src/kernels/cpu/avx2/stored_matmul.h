@@ -15,34 +15,32 @@ consteval PanelForm stored_panel_form() {
 template <typename Block>
 using StoredPanel = PanelBlock<stored_panel_form<Block>()>;
 
-// 256 columns of 8 rows, one half of 8 blocks.
+// Block b of 8 rows.
 template <typename Block>
-inline void unpack(const StoredRows<Block>& w, int half, StoredPanel<Block>* to) {
-  const auto factor = [&w](int j, int b) {
-    return _mm256_cvtps_epi32(w.factor(StoredRows<Block>::kForm.has_halves ? j : 0, b));
-  };
-  const auto put = [half](int32_t* at, __m256i lower, __m256i upper) {
-    const __m256i both = _mm256_or_si256(lower, _mm256_slli_epi32(upper, 16));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(at + 8 * half), both);
-  };
-#pragma GCC unroll 1
-  for (int b = 0; b < 8; ++b) {
-    __m256i rows[8];
+struct StoredHalf {
+  static constexpr PanelForm kForm = stored_panel_form<Block>();
+  const StoredRows<Block>& of;
+  int b;
+  __m256i fours[8];
+
+  StoredHalf(const StoredRows<Block>& rows, int block) : of(rows), b(block) {
 #pragma GCC unroll 8
     for (int r = 0; r < 8; ++r) {
-      const SignedBytes q = w.bytes(r, b);
-      rows[r] = _mm256_sign_epi8(q.magnitude, q.sign);
+      const SignedBytes q = of.bytes(r, b);
+      fours[r] = _mm256_sign_epi8(q.magnitude, q.sign);
     }
-    transpose_8(rows);
-#pragma GCC unroll 8
-    for (int k = 0; k < 8; ++k) _mm256_store_si256(reinterpret_cast<__m256i*>(to[b].q[k] + 32 * half), rows[k]);
-    _mm256_storeu_ps(to[b].scale + 8 * half, w.scale());
-    const __m256i first = factor(0, b), last = factor(1, b);
-    put(to[b].fine[0], first, first);
-    put(to[b].fine[1], last, last);
-    put(to[b].fine_pair, first, last);
+    transpose_8(fours);
   }
-}
+  __m256i four(int k) const { return fours[k]; }
+  __m256 scale() const { return of.scale(); }
+  __m256i fine(int j) const { return side_by_side(of.factor(j, b), of.factor(j, b)); }
+  __m256i fine_pair() const { return side_by_side(of.factor(0, b), of.factor(1, b)); }
+
+ private:
+  static __m256i side_by_side(__m256i lower, __m256i upper) {
+    return _mm256_or_si256(lower, _mm256_slli_epi32(upper, 16));
+  }
+};
 
 // The columns of a pass of 16 rows, of which n_rows are there: the last one is repeated.
 template <typename Block>
@@ -56,7 +54,9 @@ inline void unpack(const MatrixView& w, int64_t row, int64_t n_rows, const Pass&
       rows[r] = first + (row + (in_group < n_rows ? in_group : n_rows - 1)) * row_blocks;
     }
     for (int64_t s = 0; s < pass.n_cols / kSuperblock; ++s) {
-      unpack(StoredRows<Block>(rows), half, to + 8 * s);
+      const StoredRows<Block> unpacked(rows);
+#pragma GCC unroll 1
+      for (int b = 0; b < 8; ++b) store_half(StoredHalf<Block>(unpacked, b), half, to + 8 * s + b);
       for (const Block*& block : rows) ++block;
     }
   }
@@ -80,7 +80,7 @@ inline void multiply_many(const MatrixView& w, const Activations& x, float* y, i
 template <typename Block>
 inline void multiply_few(const MatrixView& w, const Activations& x, float* y, int64_t y_stride, int64_t row_begin,
                          int64_t row_end) {
-  const int64_t row_bytes = w.cols / Block::kValues * static_cast<int64_t>(sizeof(Block));
+  const int64_t row_bytes = row_bytes_of<Block>(w.cols);
   for (int64_t row = row_begin; row < row_end; row += kStoredRows) {
     const int64_t n_rows = row_end - row < kStoredRows ? row_end - row : kStoredRows;
     int64_t i = 0;

@@ -13,8 +13,8 @@
 
 namespace flashmoe::FLASHMOE_ISA {
 
-inline constexpr int kStoredRows = 8;  // multiplied together
-inline constexpr int kMostStoredM = 4;
+inline constexpr int kStoredRows = 8;   // multiplied together
+inline constexpr int kMostStoredM = 4;  // rows of activations, whose sums fit in the registers
 
 // What the rows of a format are unpacked to.
 struct StoredForm {
@@ -30,7 +30,7 @@ struct StoredForm {
 //   explicit StoredRows(const Block* const (&rows)[kStoredRows]);
 //   SignedBytes bytes(int row, int block) const;
 //   __m256 scale() const;
-//   __m256 factor(int half, int block) const;  // of 8 rows; half 0 if there are no halves
+//   __m256i factor(int half, int block) const;  // of 8 rows, whole numbers
 template <typename Block>
 class StoredRows;
 
@@ -80,12 +80,13 @@ template <typename Block>
     low = _mm256_madd_epi16(low, _mm256_set1_epi16(1));
     high = _mm256_madd_epi16(high, _mm256_set1_epi16(1));
   }
+  const auto factor = [&](int half) { return _mm256_cvtepi32_ps(w.factor(half, b)); };
   const __m256i first = _mm256_permute2x128_si256(low, high, 0x20), last = _mm256_permute2x128_si256(low, high, 0x31);
   if constexpr (!kForm.has_halves) {
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(first, last)), w.factor(0, b));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(first, last)), factor(0));
   } else {
-    const __m256 both = _mm256_mul_ps(_mm256_cvtepi32_ps(first), w.factor(0, b));
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(last), w.factor(1, b), both);
+    const __m256 both = _mm256_mul_ps(_mm256_cvtepi32_ps(first), factor(0));
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(last), factor(1), both);
   }
 }
 

@@ -98,8 +98,8 @@ class Factors {
     set_four(0, _mm256_unpacklo_epi16(even, odd));
     set_four(4, _mm256_unpackhi_epi16(even, odd));
   }
-  __m256 of(int block) const {
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes_[block]))));
+  __m256i of(int block) const {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes_[block])));
   }
 
  private:
@@ -126,9 +126,7 @@ struct MarkedBySigns {
 // A byte for each entry, 1 or -1, which is added.
 struct MarkedByShifts {
   static SignedBytes signed_bytes(__m256i entries, int32_t shifts) {
-    const __m256i each = _mm256_shuffle_epi8(
-        _mm256_set1_epi32(shifts), _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
-    return signed_bytes_of(_mm256_add_epi8(entries, each));
+    return signed_bytes_of(_mm256_add_epi8(entries, eight_of_each(static_cast<uint32_t>(shifts))));
   }
 };
 
@@ -311,8 +309,7 @@ inline uint16_t half_of(const Block& block) {
 }
 
 template <typename Block>
-requires requires { CodebookOf<Block>::kBook; }
-class StoredRows<Block> {
+class StoredRows {
   using Book = CodebookOf<Block>;
 
  public:
@@ -329,7 +326,7 @@ class StoredRows<Block> {
     return Book::signed_bytes(entries_at(Book::kBook.entries, rows_[row].index[block]), rows_[row].marks[block]);
   }
   __m256 scale() const { return scale_; }
-  __m256 factor(int half, int block) const { return factors_[half].of(block); }
+  __m256i factor(int half, int block) const { return factors_[kForm.has_halves ? half : 0].of(block); }
 
  private:
   typename Book::Row rows_[kStoredRows];
