@@ -15,6 +15,7 @@ struct BlockMXFP4 {
 };
 static_assert(sizeof(BlockMXFP4) == 17 && alignof(BlockMXFP4) == 1);
 
+inline constexpr int8_t kMxfp4Largest = 12;
 inline constexpr int8_t kMxfp4Levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 // 2^(e - 128); the two smallest are subnormal.

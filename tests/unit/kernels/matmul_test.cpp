@@ -170,6 +170,15 @@ TEST_P(EveryTable, MatmulBitsDoNotDependOnPieces) {
   }
 }
 
+// Of formats that keep scales apart: other types and groups with other shapes.
+ScaleGrid grid_for(Format format, int64_t cols) {
+  if (n_scale_matrices(format) == 0) return {};
+  if (n_scale_matrices(format) == 1) return {ScaleType::e8m0, 1, 32, 0};
+  if (cols == 256) return {ScaleType::f32, 1, 64, 0};
+  if (cols == 512) return {ScaleType::f16, 1, 32, 0};
+  return {ScaleType::bf16, 1, cols == 1280 ? 128 : 64, 0};
+}
+
 // Whatever the number of rows and the range, which begins at a multiple of 16; weights may lie anywhere.
 TEST_P(EveryTable, InterleavedMatricesGiveTheBitsOfRows) {
   struct Shape {
@@ -182,8 +191,8 @@ TEST_P(EveryTable, InterleavedMatricesGiveTheBitsOfRows) {
     ASSERT_EQ(has_entry, GetParam()->matmul_interleaved[f] != nullptr);
     for (const Shape& shape : {Shape{16, 256}, Shape{48, 512}, Shape{80, 1280}, Shape{32, kMostInterleavedCols}}) {
       if (!has_entry) continue;
-      const TestMatrix w(format, shape.rows, shape.cols, 7);
-      std::vector<std::byte> bytes(static_cast<size_t>(w.view().bytes()) + 1);
+      const TestMatrix w(format, shape.rows, shape.cols, 7, 1, grid_for(format, shape.cols));
+      std::vector<std::byte> bytes(static_cast<size_t>(w.view().rows * w.view().row_bytes()) + 1);
       std::memcpy(&bytes[1], w.view().data, bytes.size() - 1);
       MatrixView rearranged = w.view();
       rearranged.data = &bytes[1];
@@ -216,9 +225,8 @@ TEST_P(EveryTable, MatricesOfOtherShapesAreNotInterleaved) {
     const auto format = static_cast<Format>(f);
     for (const auto& [rows, cols] :
          {std::pair<int64_t, int64_t>{15, 512}, {24, 256}, {16, kMostInterleavedCols + 256}}) {
-      if (n_scale_matrices(format) > 0) continue;
-      const TestMatrix w(format, rows, cols, 7);
-      std::vector<std::byte> bytes(w.view().data, w.view().data + w.view().bytes());
+      const TestMatrix w(format, rows, cols, 7, 0, grid_for(format, cols));
+      std::vector<std::byte> bytes(w.view().data, w.view().data + rows * w.view().row_bytes());
       MatrixView same = w.view();
       const Interleaving one[] = {{&same, bytes.data()}};
       interleave(*GetParam(), one, pool_);

@@ -2,10 +2,12 @@
 //
 // Whatever weights are unpacked from and wherever they lie then, a result is the sum over blocks of 32 columns in their
 // order, and each block adds
-//   scale sum(q x) x_scale - min x_sum                  with q as WeightBytes says, or with a factor of each 16 columns
-//   scale sum_j(fine_j sum((q - 2^offset_bits) x)) x_scale, or
+//   scale sum((q - offset) x) x_scale - min x_sum       with q as WeightBytes says, or with a factor of each 16 columns
+//   scale sum_j(fine_j sum((q - offset) x)) x_scale, or
 //   scale sum_j(fine_j sum(q x)) x_scale - min sum_j(fine_min_j sum(x)) x_scale
 #pragma once
+
+#include <bit>
 
 #include "kernels/cpu/avx2/products.h"
 #include "kernels/kernels.h"
@@ -19,13 +21,15 @@ struct PanelForm {
   WeightBytes bytes;
   bool has_min = false;       // that meets sums of activations
   bool has_fine_min = false;  // the same with a factor for each 16 columns
-  int offset_bits = 0;        // of unsigned weights with fine factors and no minimum
+  int offset = 0;             // by which unsigned weights are too large; a power of two where factors are fine
+  int columns_apart = 1;      // of a four: so many fours share 4 times as many columns, which go to them in turn
 
-  // By what power of two weights with fine factors are too large.
-  constexpr int fine_offset_bits() const { return has_fine_min ? 0 : bytes.needs_start() ? 7 : offset_bits; }
-  // What of a block of activations is in PackedBlock::start: its sums of 16, 16 bits each, or -128 times its sum.
-  constexpr bool has_sums_of_16() const { return has_fine_min || (bytes.has_fine && fine_offset_bits() > 0); }
-  constexpr bool has_start() const { return has_sums_of_16() || bytes.needs_start(); }
+  // By what weights are too large in the end.
+  constexpr int too_large() const { return has_fine_min ? 0 : bytes.needs_start() ? 128 : offset; }
+  // What of a block of activations is in PackedBlock::start: its sums of 16, 16 bits each, or -too_large() times its
+  // sum.
+  constexpr bool has_sums_of_16() const { return has_fine_min || (bytes.has_fine && too_large() > 0); }
+  constexpr bool has_start() const { return has_sums_of_16() || too_large() > 0; }
 };
 
 template <PanelForm kForm>
@@ -34,7 +38,26 @@ inline int32_t start_of(__m256i q8) {
   const __m256i twos = _mm256_hadd_epi32(fours, fours), halves = _mm256_hadd_epi32(twos, twos);
   const int32_t low = _mm256_extract_epi32(halves, 0), high = _mm256_extract_epi32(halves, 4);
   if constexpr (kForm.has_sums_of_16()) return (low & 0xffff) | high << 16;
-  return -128 * (low + high);
+  return -kForm.too_large() * (low + high);
+}
+
+// Which of 16 columns are in fours, one four after the other.
+struct ColumnOrder {
+  alignas(16) uint8_t of[16];
+};
+consteval ColumnOrder column_order(int columns_apart) {
+  ColumnOrder order = {};
+  const int n = 4 * columns_apart;  // columns that share fours
+  for (int j = 0; j < 16; ++j) {
+    order.of[j] = static_cast<uint8_t>(j / n * n + j % n / 4 + columns_apart * (j % 4));
+  }
+  return order;
+}
+template <PanelForm kForm>
+inline __m256i in_order_of_fours(__m256i q8) {
+  if constexpr (kForm.columns_apart == 1) return q8;
+  static constexpr ColumnOrder kOrder = column_order(kForm.columns_apart);
+  return _mm256_shuffle_epi8(q8, _mm256_broadcastsi128_si256(load16(kOrder.of)));
 }
 
 // 32 columns of M rows of activations, packed.
@@ -54,8 +77,9 @@ inline void pack_rows(const Activations& x, int64_t row, int64_t block, int64_t 
     const int64_t at = (row + m) * (x.cols / kActivationBlock) + block;
     for (int64_t b = 0; b < n_blocks; ++b) {
       const __m256i q8 = load32(x.q8 + (at + b) * kActivationBlock);
+      const __m256i ordered = in_order_of_fours<kForm>(q8);
       int32_t fours[8];
-      __builtin_memcpy(fours, &q8, sizeof(fours));
+      __builtin_memcpy(fours, &ordered, sizeof(fours));
       for (int k = 0; k < 8; ++k) to[b].fours[k][m] = fours[k];
       to[b].scale[m] = x.scale[at + b];
       to[b].sum[m] = x.sum[at + b];
@@ -163,8 +187,9 @@ template <typename Half, int M>
     __m256i sum = sums[m];
     if constexpr (kForm.has_sums_of_16() && !kForm.has_fine_min) {
       const __m256i sums_of_16 = _mm256_madd_epi16(w.fine_pair(), start());
-      sum = _mm256_sub_epi32(sum, _mm256_slli_epi32(sums_of_16, kForm.fine_offset_bits()));
-    } else if constexpr (kForm.bytes.needs_start()) {
+      sum = _mm256_sub_epi32(sum,
+                             _mm256_slli_epi32(sums_of_16, std::countr_zero(static_cast<unsigned>(kForm.too_large()))));
+    } else if constexpr (!kForm.has_fine_min && kForm.too_large() > 0) {
       sum = _mm256_add_epi32(sum, start());
     }
     totals[m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(scale, x_scale), totals[m]);

@@ -14,11 +14,6 @@ inline constexpr int64_t kSuperblock = 256;  // values
 
 inline __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 inline __m256i load32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-inline float half_at(const uint8_t* p) {
-  uint16_t half;
-  __builtin_memcpy(&half, p, sizeof(half));
-  return _cvtsh_ss(half);
-}
 inline uint32_t word_at(const uint8_t* p) {
   uint32_t word;
   __builtin_memcpy(&word, p, sizeof(word));
@@ -30,9 +25,6 @@ inline uint64_t long_at(const uint8_t* p) {
   return word;
 }
 inline __m128i eight_bytes(uint64_t bytes) { return _mm_cvtsi64_si128(static_cast<long long>(bytes)); }
-inline __m128i sixteen_bytes(uint64_t low, uint64_t high) {
-  return _mm_set_epi64x(static_cast<long long>(high), static_cast<long long>(low));
-}
 
 // sum + w (unsigned) times x (signed), four to a lane.
 #if defined(__AVXVNNI__)
@@ -48,15 +40,11 @@ inline __m256i add_fours(__m256i sum, __m256i w, __m256i x) {
 }
 #endif
 
-// Sums of fours of w (unsigned) times x (signed), as f32.
-inline __m256 dot4(__m256i w, __m256i x) { return _mm256_cvtepi32_ps(add_fours(_mm256_setzero_si256(), w, x)); }
-
 // 32 signed weights: bytes up to 128, and bytes whose signs they have.
 struct SignedBytes {
   __m256i magnitude, sign;
 };
 inline SignedBytes signed_bytes_of(__m256i q) { return {_mm256_abs_epi8(q), q}; }
-inline __m256 dot4(const SignedBytes& w, __m256i x) { return dot4(w.magnitude, _mm256_sign_epi8(x, w.sign)); }
 
 // Each byte of a word eight times.
 inline __m256i eight_of_each(uint32_t bytes) {

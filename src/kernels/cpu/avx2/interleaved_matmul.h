@@ -5,8 +5,9 @@
 // (block_products.h).
 #pragma once
 
-#include "kernels/cpu/avx2/interleaved_values.h"
+#include "kernels/cpu/avx2/interleaved_values_32.h"
 #include "kernels/cpu/avx2/panels.h"
+#include "kernels/cpu/avx2/scales_apart.h"
 
 namespace flashmoe::FLASHMOE_ISA {
 
@@ -14,18 +15,11 @@ inline constexpr int64_t kFewRows = 2;      // for which unpacking to memory doe
 inline constexpr size_t kAskedAhead = 512;  // bytes: of a single row, processors alone fetch too little ahead
 
 template <typename Block>
-concept HasMinimum = requires(const InterleavedValues<Block>& w) {
-  w.min(0);
-};
-template <typename Block>
-concept HasFineMinimum = requires(const InterleavedValues<Block>& w) {
-  w.fine_min;
-};
-template <typename Block>
 consteval PanelForm form_of() {
   using Values = InterleavedValues<Block>;
   PanelForm form = {.bytes = Values::kBytes, .has_min = HasMinimum<Block>, .has_fine_min = HasFineMinimum<Block>};
-  if constexpr (requires { Values::kOffsetBits; }) form.offset_bits = Values::kOffsetBits;
+  if constexpr (requires { Values::kOffset; }) form.offset = Values::kOffset;
+  if constexpr (requires { Values::kColumnsApart; }) form.columns_apart = Values::kColumnsApart;
   return form;
 }
 
@@ -54,7 +48,8 @@ template <typename Block>
 struct InterleavedPiece {
   const std::byte* group;
   int64_t cols, first, n;
-  bool is_followed;  // by 16 rows more
+  const BlockScales* apart;  // [8 n] where the format has scales apart
+  bool is_followed;          // by 16 rows more
 
   // The same superblocks of those, on their way to L2 in n_times.
   WeightsAhead next(int64_t n_times) const {
@@ -69,7 +64,8 @@ struct InterleavedPiece {
     using Values = InterleavedValues<Block>;
     for (int64_t s = 0; s < n; ++s) {
       const auto places = superblock_of<Block>(group, cols, first + s);
-      const Values w[2] = {Values({places, 0}), Values({places, 1})};
+      const BlockScales* const scales = apart + (kHasScalesApart<Block> ? 8 * s : 0);
+      const Values w[2] = {Values({places, 0, scales}), Values({places, 1, scales})};
 #pragma GCC unroll 8
       for (int b = 0; b < 8; ++b) {
         const InterleavedHalf<Block> halves[2] = {{w[0], b}, {w[1], b}};
@@ -129,9 +125,12 @@ inline void interleaved_matmul(const MatrixView& w, const Activations& x, float*
     PackedActivations<form_of<Block>()> packed(x, pass);
     const int64_t n_superblocks = pass.n_cols / kSuperblock;
     for (int64_t row = row_begin; row < row_end; row += kInterleavedRows) {
-      const InterleavedPiece<Block> piece = {w.data + row * row_bytes, w.cols, pass.first_col / kSuperblock,
-                                             n_superblocks, row + kInterleavedRows < row_end};
-      const Results to = {y + pass.first * y_stride + row, y_stride, row_end - row, pass.first_col == 0};
+      const int64_t n_rows = row_end - row;
+      const ScalesApart<Block> apart(w, row, n_rows, pass);
+      const InterleavedPiece<Block> piece = {
+          w.data + row * row_bytes, w.cols, pass.first_col / kSuperblock, n_superblocks, apart.blocks(),
+          n_rows > kInterleavedRows};
+      const Results to = {y + pass.first * y_stride + row, y_stride, n_rows, pass.first_col == 0};
       multiply(piece, packed, to);
     }
   });
@@ -170,7 +169,9 @@ inline void int8_matmul(const MatrixView& w, const Activations& x, float* y, int
     for (int64_t row = row_begin; row < row_end; row += kInterleavedRows) {
       const int64_t n_rows = row_end - row < kInterleavedRows ? row_end - row : kInterleavedRows;
       const int64_t n_superblocks = interleave_piece<Block>(w, row, n_rows, pass, memory);
-      const InterleavedPiece<Block> piece = {memory, n_superblocks * kSuperblock, 0, n_superblocks, false};
+      const ScalesApart<Block> apart(w, row, n_rows, pass);
+      const InterleavedPiece<Block> piece = {memory, n_superblocks * kSuperblock, 0, n_superblocks, apart.blocks(),
+                                             false};
       const Results to = {y + pass.first * y_stride + row, y_stride, n_rows, pass.first_col == 0};
       multiply(piece, packed, to);
     }

@@ -1,8 +1,10 @@
 // 256 values of each of 8 interleaved rows, unpacked in registers four values of each row at a time.
 //
-// InterleavedValues<Block>: four(b, k) has bytes 4 k .. 4 k + 3 of block b of 32. A weight is
-//   scale(b) * byte - min(b), or with factors of each 16 values
-//   scale(b) * (fine * (byte - 2^kOffsetBits)), or scale(b) * fine * byte - min * fine_min.
+// InterleavedValues<Block>: four(b, k) has bytes 4 k .. 4 k + 3 of block b of 32 (those of MLX in another order). A
+// weight is
+//   scale(b) * (byte - kOffset) - min(b), or with factors of each 16 values
+//   scale(b) * fine * (byte - kOffset), or scale(b) * fine * byte - min * fine_min,
+// kOffset and minimums being those of formats that have some.
 #pragma once
 
 #include "kernels/cpu/avx2/interleaved.h"
@@ -24,19 +26,21 @@ inline __m256 halves_to_float(__m256i words) {
   return _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
 }
 
+// The levels of a nibble.
+inline __m256i levels_of(const int8_t (&levels)[16], __m256i nibbles) {
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(levels)), nibbles);
+}
+
 template <typename Block>
 struct InterleavedValues;
 
-template <>
-struct InterleavedValues<BlockQ8_0> {
-  using Block = BlockQ8_0;
-  static constexpr WeightBytes kBytes = {.largest = 128, .is_signed = true};
-  const InterleavedColumns<Block> of;
-
-  explicit InterleavedValues(const InterleavedColumns<Block>& columns) : of(columns) {}
-  static constexpr size_t at(int b) { return static_cast<size_t>(b) * sizeof(Block); }
-  __m256i four(int b, int k) const { return of.word(at(b) + offsetof(Block, q) + 4 * static_cast<size_t>(k)); }
-  __m256 scale(int b) const { return _mm256_cvtph_ps(of.halves(at(b) + offsetof(Block, d))); }
+template <typename Block>
+concept HasMinimum = requires(const InterleavedValues<Block>& w) {
+  w.min(0);
+};
+template <typename Block>
+concept HasFineMinimum = requires(const InterleavedValues<Block>& w) {
+  w.fine_min;
 };
 
 // Q4_K and Q5_K: even blocks in the low and odd ones in the high nibbles of the same words; 8 scales and 8 minimums of
@@ -90,7 +94,7 @@ template <>
 struct InterleavedValues<BlockQ6_K> {
   using Block = BlockQ6_K;
   static constexpr WeightBytes kBytes = {.largest = 63, .has_fine = true};
-  static constexpr int kOffsetBits = 5;
+  static constexpr int kOffset = 32;
   const InterleavedColumns<Block> of;
   __m256 d;
   FineFactors fine;
@@ -113,7 +117,7 @@ template <>
 struct InterleavedValues<BlockQ3_K> {
   using Block = BlockQ3_K;
   static constexpr WeightBytes kBytes = {.largest = 7, .has_fine = true};
-  static constexpr int kOffsetBits = 2;
+  static constexpr int kOffset = 4;
   const InterleavedColumns<Block> of;
   __m256 d;
   FineFactors fine;
@@ -179,7 +183,7 @@ struct InterleavedValues<BlockIQ4_XS> {
   __m256i four(int b, int k) const {
     const __m256i both = of.word(offsetof(Block, q) + static_cast<size_t>(16 * b + 4 * (k % 4)));
     const __m256i nibbles = _mm256_and_si256(k < 4 ? both : _mm256_srli_epi16(both, 4), every(15));
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(kIq4Levels)), nibbles);
+    return levels_of(kIq4Levels, nibbles);
   }
   __m256 scale(int b) const {
     const __m256i nibble = _mm256_and_si256(_mm256_srli_epi32(low, 4 * b), _mm256_set1_epi32(15));

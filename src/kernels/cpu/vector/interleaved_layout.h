@@ -74,7 +74,7 @@ consteval WordPlaces word_places<BlockQ3_K>() {
 template <typename Block>
 inline constexpr WordPlaces kWordPlaces = word_places<Block>();
 
-// Which bytes of 256 values of a row are words and which are halves.
+// Which bytes of 256 values of a row are words and which are halves (of MXFP4: single bytes).
 template <typename Block>
 struct WordsAndHalves {  // the K formats: all bytes are words but d, where it is last, and what follows it
   static constexpr size_t kHalvesAt = offsetof(Block, d) == 0 ? sizeof(Block) : offsetof(Block, d);
@@ -85,18 +85,24 @@ struct WordsAndHalves {  // the K formats: all bytes are words but d, where it i
     return superblock.first_half + 32 * ((byte - kHalvesAt) / 2);
   }
 };
-// Halves lie among the words: those of two blocks, in the place of one word, before the words of these blocks.
-template <>
-struct WordsAndHalves<BlockQ8_0> {
-  static constexpr int kWords = 4 * 17, kHalves = 0;
+// Blocks of 32 values: all bytes are words but 1 or 2 at the beginning of some. Of as many blocks as fill a word these
+// lie among the words, [4 or 2 blocks][16 rows], before the words of the same blocks.
+template <typename Block>
+requires(Block::kValues == 32) struct WordsAndHalves<Block> {
+  static constexpr size_t kHead = sizeof(Block) % 4, kTogether = kHead == 0 ? 1 : 4 / kHead;
+  static constexpr size_t kHeadWords = kHead == 0 ? 0 : 1, kBlockWords = sizeof(Block) / 4;
+  static constexpr int kWords = 8 / kTogether * (kHeadWords + kTogether * kBlockWords), kHalves = 0;
+  static constexpr size_t first_word_of(size_t block) {
+    return block / kTogether * (kHeadWords + kTogether * kBlockWords);
+  }
   static constexpr size_t word_at(size_t byte) {
-    const size_t block = byte / sizeof(BlockQ8_0), in_block = byte % sizeof(BlockQ8_0);
-    return block / 2 * 17 + 1 + block % 2 * 8 + (in_block - offsetof(BlockQ8_0, q)) / 4;
+    const size_t block = byte / sizeof(Block), in_block = byte % sizeof(Block);
+    return first_word_of(block) + kHeadWords + block % kTogether * kBlockWords + (in_block - kHead) / 4;
   }
   template <typename Places>
   static auto* half_at(const Places& superblock, size_t byte) {
-    const size_t block = byte / sizeof(BlockQ8_0);
-    return superblock.first_word + block / 2 * 17 * 64 + block % 2 * 32;
+    const size_t block = byte / sizeof(Block);
+    return superblock.first_word + 64 * first_word_of(block) + block % kTogether * kHead * kInterleavedRows;
   }
 };
 
