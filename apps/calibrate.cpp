@@ -99,8 +99,9 @@ int calibrate(Chosen& chosen) {
   if (chosen.text_file.empty() == chosen.conversations_file.empty()) {
     throw Error(Fault::usage, "calibrate needs one of --text and --conversations");
   }
-  check_writable(chosen.out_file);
-  const std::string text = read_text(chosen.text_file.empty() ? chosen.conversations_file : chosen.text_file);
+  const std::string& from = chosen.text_file.empty() ? chosen.conversations_file : chosen.text_file;
+  check_writable(chosen.out_file, {from});
+  const std::string text = read_text(from);
   if (chosen.engine.context_tokens == 0) chosen.engine.context_tokens = kWindowTokens;
   chosen.engine.exact = true;
   chosen.engine.learn = false;
@@ -123,6 +124,7 @@ int calibrate(Chosen& chosen) {
     progress.show({.what = line.c_str()});
   };
   const auto engine = Engine::open(chosen.engine);
+  check_writable(chosen.out_file, files_of(engine->report()));
   const std::vector<std::vector<int32_t>> sequences = to_sequences(chosen, text, *engine);
   engine->load(chosen.engine.context_tokens);
   engine->start_calibration();

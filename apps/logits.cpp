@@ -41,7 +41,7 @@ std::string safetensors_header(uint64_t rows, uint64_t vocab_size) {
 }
 
 int write_logits(LogitsOptions& options) {
-  check_writable(options.out_file);
+  check_writable(options.out_file, {options.ids_file});
   const std::vector<int32_t> ids = parse_ids(read_text(options.ids_file), shown_path(options.ids_file));
   ProgressLine progress;
   catch_interrupts();
@@ -52,6 +52,7 @@ int write_logits(LogitsOptions& options) {
   options.engine.model_path = model_or_builtin(options.engine.model_path);
   options.engine.on_progress = [&](const Progress& step) { progress.show(step); };
   const std::unique_ptr<Engine> engine = Engine::open(options.engine);
+  check_writable(options.out_file, files_of(engine->report()));
   engine->load(static_cast<int64_t>(ids.size()));
   const std::unique_ptr<Session> session = engine->new_session();
 

@@ -93,6 +93,12 @@ void add_model_options(CLI::App& cli, EngineOptions& options) {
   add_reading_options(cli, options);
 }
 
+std::vector<std::string> files_of(const ModelReport& model) {
+  std::vector<std::string> files = model.files;
+  files.push_back(model.path);
+  return files;
+}
+
 std::string model_or_builtin(const std::string& path) {
   if (!path.empty()) return path;
   std::string builtin = builtin_model_path();

@@ -3,7 +3,9 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
+#include <vector>
 
+#include "flashmoe/engine.h"
 #include "flashmoe/options.h"
 
 namespace flashmoe {
@@ -12,6 +14,9 @@ namespace flashmoe {
 void add_model_path(CLI::App& cli, std::string& path);
 // -m, memory, threads, kernels, input and output.
 void add_model_options(CLI::App& cli, EngineOptions& options);
+
+// All files of a model, and its folder.
+std::vector<std::string> files_of(const ModelReport& model);
 
 // The path as given, or where the built-in model is. Throws Error{input} if that is not installed.
 std::string model_or_builtin(const std::string& path);

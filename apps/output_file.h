@@ -3,11 +3,13 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace flashmoe {
 
-// Throws Error{io} if `path` cannot be written later on: for saying so before hours of work.
-void check_writable(const std::string& path);
+// Throws Error{io} if `path` cannot be written later on, and Error{usage} if it is one of the files that the same
+// command reads (of a folder, any file in it): for saying so before hours of work.
+void check_writable(const std::string& path, const std::vector<std::string>& read = {});
 
 // Written beside its final name and moved there by commit(); removed when destroyed before. What is not a regular file
 // (a device, a pipe) is written directly. Every failure throws Error{io} with path and reason. A file that replaces

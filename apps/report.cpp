@@ -50,7 +50,7 @@ ReportedTrace read_trace(const TraceQuestion& question) {
 
 int run(Chosen& chosen) {
   catch_interrupts();
-  check_writable(chosen.output);
+  check_writable(chosen.output, chosen.traces);
   ProgressLine progress;
   chosen.question.on_progress = [&](const Progress& step) { progress.show(step); };
   chosen.question.keep_going = [] { return !interrupted(); };

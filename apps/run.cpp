@@ -95,8 +95,14 @@ void check(const RunOptions& run) {
   if (run.quiet && run.timing && run.stats_file.empty()) {
     throw Error(Fault::usage, "--timing has nowhere to go: drop --quiet, or add --stats-json FILE");
   }
-  if (!run.stats_file.empty()) check_writable(run.stats_file);
-  check_trace(run.engine.trace);
+  const std::vector<std::string> read = {run.prompt_file, run.chat_file};
+  if (!run.stats_file.empty()) {
+    check_writable(run.stats_file, read);
+    if (run.stats_file == run.engine.trace.path) {
+      throw Error(Fault::usage, "--stats-json and --trace name the same file");
+    }
+  }
+  check_trace(run.engine.trace, read);
 }
 
 void tell(const std::string& note) { write_error("flashmoe: note: " + note + "\n"); }
@@ -164,6 +170,7 @@ int run_model(RunOptions& run) {
   run.engine.on_progress = [&](const Progress& step) { progress.show(step); };
   run.engine.keep_going = [] { return !interrupted(); };
   const std::unique_ptr<Engine> engine = Engine::open(run.engine);
+  if (!run.stats_file.empty()) check_writable(run.stats_file, files_of(engine->report()));
   for (const std::string& note : engine->notes()) tell(note);
 
   const auto start = std::chrono::steady_clock::now();

@@ -22,9 +22,9 @@ void add_trace_options(CLI::App& cli, TraceOptions& trace) {
   cli.add_flag("--trace-scores", trace.scores, "Record every expert's score too: a byte each")->group(kGroup);
 }
 
-void check_trace(const TraceOptions& trace) {
+void check_trace(const TraceOptions& trace, const std::vector<std::string>& read) {
   if (!trace.path.empty()) {
-    check_writable(trace.path);
+    check_writable(trace.path, read);
   } else if (trace.guesses || trace.scores || trace.most_bytes != TraceOptions().most_bytes) {
     throw Error(Fault::usage, "--trace-limit, --trace-guesses and --trace-scores need --trace FILE");
   }

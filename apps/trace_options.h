@@ -14,7 +14,7 @@ namespace flashmoe {
 // --trace and what belongs to it, for subcommands that run a model.
 void add_trace_options(CLI::App& cli, TraceOptions& trace);
 // Throws Error{usage} for a --trace-... without --trace, Error{io} when the file cannot be written.
-void check_trace(const TraceOptions& trace);
+void check_trace(const TraceOptions& trace, const std::vector<std::string>& read = {});
 
 // --unfinished, --expert-size and --compute, for subcommands that read a trace.
 void add_question_options(CLI::App& cli, TraceQuestion& question);

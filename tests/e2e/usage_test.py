@@ -1,6 +1,7 @@
 """The command line itself: help, versions, wrong usage."""
 import os
 import re
+import shutil
 import subprocess
 import unittest
 
@@ -97,6 +98,31 @@ class WrongUsage(Case):
         for arguments in (["logits", "--ids", "-", "--out"], ["run", "-p", "x", "--stats-json"], ["run", "-p", "x", "--trace"],
                           ["report", "x", "-o"]):
             self.assert_usage("not standard output", *arguments, "-", stdin=b"1")
+
+    def test_files_that_are_read_are_not_written(self):
+        model, link, text, ids = (self.folder / name for name in ("model.gguf", "link", "text", "ids"))
+        shutil.copy(MODEL, model)
+        link.symlink_to(model)
+        text.write_text("one two three")
+        ids.write_text("1 2 3")
+        trace = self.folder / "trace"
+        self.assert_done(flashmoe("run", "-p", "hi", "-n", 1, "--trace", trace))
+        before = {path: path.read_bytes() for path in (model, text, ids, trace)}
+        of_model = ["-m", model, "-p", "hi", "-n", 1]
+        for arguments in (["calibrate", "-m", model, "--text", text, "--limit", 1, "--out", model],
+                          ["calibrate", "--text", text, "--out", text],
+                          ["logits", "-m", model, "--ids", ids, "--out", link],
+                          ["logits", "--ids", ids, "--out", ids],
+                          ["run", *of_model, "--stats-json", model],
+                          ["run", *of_model, "--trace", link],
+                          ["run", "--file", text, "--stats-json", text],
+                          ["run", "--file", text, "--trace", text],
+                          ["run", "-p", "hi", "--trace", trace, "--stats-json", trace],
+                          ["report", trace, "--output", trace]):
+            with self.subTest(arguments=arguments):
+                self.assert_fails(flashmoe(*arguments), 2, "name")
+        for path, bytes_before in before.items():
+            self.assertEqual(path.read_bytes(), bytes_before, path)
 
     def test_what_would_be_ignored(self):
         self.assert_usage("--sessions", "serve", "--sessions-size", "1G")
