@@ -84,22 +84,32 @@ void RunningAnswer::close_thinking() {
   const int64_t most = request_.max_thinking_tokens;
   if (closed_thinking_ || most < 0 || !reader_.thinking() || usage_.thinking_tokens < most) return;
   closed_thinking_ = true;
+  write_end_of_thinking();
+}
+
+void RunningAnswer::write_end_of_thinking() {
   forced_ = parts_.session.tokenizer->encode("\n</think>\n\n", Marks::parse);
   std::reverse(forced_.begin(), forced_.end());
+}
+
+int32_t RunningAnswer::take_forced() {
+  const int32_t id = forced_.back();
+  forced_.pop_back();
+  return id;
 }
 
 int32_t RunningAnswer::next_id(std::span<float> logits) {
   const bool wanted = request_.n_logprobs >= 0;
   if (wanted) note_logprobs(logits);
-  int32_t id = -1;
-  if (!forced_.empty()) {
-    id = forced_.back();
-    forced_.pop_back();
-  } else {
-    const bool bound = grammar_ && !reader_.thinking();
-    if (bound) grammar_->mask(logits);
-    id = sampler_->sample(logits);
-    if (bound) grammar_->accept(id);
+  if (!forced_.empty()) return take_forced();
+  const bool bound = grammar_ && !reader_.thinking();
+  if (bound) grammar_->mask(logits);
+  const int32_t id = sampler_->sample(logits);
+  if (bound) grammar_->accept(id);
+  // What is demanded is still to come: a turn that ends in reasoning ends that alone.
+  if (grammar_ && !bound && parts_.session.tokenizer->ends_turn(id)) {
+    write_end_of_thinking();
+    return take_forced();
   }
   return id;
 }

@@ -61,6 +61,8 @@ class RunningAnswer {
   int32_t next_id(std::span<float> logits);
   void note_logprobs(std::span<const float> logits);
   void close_thinking();
+  void write_end_of_thinking();
+  int32_t take_forced();
   void hand_out(const std::vector<AnswerPiece>& pieces);
   bool over(StopReason reason);
   void first_token();

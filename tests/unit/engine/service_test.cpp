@@ -205,6 +205,23 @@ TEST_F(ServiceTest, ObeysAConstraint) {
   EXPECT_EQ(read_all(*service->submit(request)).name, "close_order");
 }
 
+// At this temperature the model often ends its turn in the middle of its reasoning.
+TEST_F(ServiceTest, ReasoningThatEndsTheTurnIsFollowedByWhatIsDemanded) {
+  const auto service = start();
+  for (uint64_t seed = 0; seed < 16; ++seed) {
+    Request request = chat("Give me a person as JSON", 600);
+    request.generate.sampling.temperature = 2;
+    request.generate.sampling.seed = seed;
+    request.constraint.kind = Constraint::Kind::json_schema;
+    request.constraint.schema =
+        R"({"type":"object","properties":{"a":{"enum":[1,2]}},"required":["a"],"additionalProperties":false})";
+    const Told told = read_all(*service->submit(request));
+    if (told.done.reason == StopReason::max_tokens) continue;
+    const auto json = nlohmann::json::parse(told.content, nullptr, false);
+    EXPECT_TRUE(json.is_object() && json.contains("a")) << "seed " << seed << ": " << told.content;
+  }
+}
+
 TEST_F(ServiceTest, StopTextsEndTheContent) {
   const auto service = start();
   Request request = chat("Hello, who are you?", 0, R"("enable_thinking":false)");
