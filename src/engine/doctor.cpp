@@ -156,6 +156,20 @@ void check_text(const ModelReport& model, std::vector<Finding>& findings) {
   }
 }
 
+// Reads what every token needs, which finds values that are not numbers, and of packed folders wrong checksums.
+Finding check_weights(Engine& engine) {
+  try {
+    engine.load();
+  } catch (const Error& error) {
+    if (error.fault() == Fault::interrupted) throw;
+    return finding_of("weights", error);
+  }
+  return {"weights", Verdict::good,
+          fmt::format("the {} that every token needs are sound; experts were not read",
+                      human_bytes(engine.report().trunk_bytes)),
+          ""};
+}
+
 // The model, the file system and disk it lies on, and what they mean together.
 void check_model(const EngineOptions& options, Examination& result) {
   auto& findings = result.findings;
@@ -180,6 +194,7 @@ void check_model(const EngineOptions& options, Examination& result) {
     findings.push_back(check_disk_speed(forecast, roofs));
     findings.push_back(check_speed(forecast));
     result.forecast = std::move(forecast);
+    findings.push_back(check_weights(*engine));
   } catch (const Error& error) {
     if (error.fault() == Fault::interrupted) throw;
     findings.push_back(error.fault() == Fault::memory_floor

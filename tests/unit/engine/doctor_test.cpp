@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
+#include "checkpoint/checkpoint.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
@@ -111,8 +113,24 @@ TEST_F(DoctorTest, AModelThatRuns) {
   EXPECT_EQ(find("model")->verdict, Verdict::good);
   EXPECT_NE(find("disk speed"), nullptr);
   EXPECT_NE(find("speed"), nullptr);
+  ASSERT_NE(find("weights"), nullptr);
+  EXPECT_EQ(find("weights")->verdict, Verdict::good);
   ASSERT_TRUE(result_.forecast.has_value());
   EXPECT_GT(result_.forecast->decode_warm, 0);
+}
+
+TEST_F(DoctorTest, ADamagedWeight) {
+  const std::string path = write_tiny_model(dir_.path(), {});
+  const uint64_t at = Checkpoint::open(path)->find("output_norm.weight")->offset;
+  const float not_a_number = std::nanf("");
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(at));
+  file.write(reinterpret_cast<const char*>(&not_a_number), sizeof(not_a_number));
+  file.close();
+  examine_model(path);
+  ASSERT_NE(find("weights"), nullptr);
+  EXPECT_EQ(find("weights")->verdict, Verdict::problem);
+  EXPECT_NE(find("weights")->found.find("output_norm.weight"), std::string::npos) << find("weights")->found;
 }
 
 TEST_F(DoctorTest, AModelWithoutATokenizer) {
