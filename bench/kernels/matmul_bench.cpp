@@ -72,7 +72,7 @@ class Weights {
     }
     if (way != Way::interleaved) return;
     std::vector<Interleaving> all;
-    for (MatrixView& view : views_) all.push_back({&view, const_cast<std::byte*>(view.data)});
+    for (MatrixView& view : views_) all.push_back(interleaving_in(set.data(), view));
     ThreadPool alone(1);
     interleave(table, all, alone);
   }

@@ -130,8 +130,8 @@ bool SlotReader::is_right(const Slot& slot, const SlotLayout& layout) {
 std::array<Interleaving, 3> SlotReader::matrices(int index) {
   Slot& slot = slots_[static_cast<size_t>(index)];
   CHECK(slot.state == Slot::State::ready);
-  const auto of = [&](MatrixView& w) { return Interleaving{&w, slot.data + (w.data - slot.data)}; };
-  return {of(slot.weights.gate), of(slot.weights.up), of(slot.weights.down)};
+  ExpertWeights& w = slot.weights;
+  return {interleaving_in(slot.data, w.gate), interleaving_in(slot.data, w.up), interleaving_in(slot.data, w.down)};
 }
 
 void SlotReader::drop_from_page_cache(const SlotLayout& layout) const {

@@ -13,9 +13,12 @@ namespace flashmoe {
 bool can_interleave(const KernelTable& table, const MatrixView& w);
 
 struct Interleaving {
-  MatrixView* w;    // not interleaved yet
-  std::byte* data;  // where its weights lie
+  MatrixView* w;                                   // not interleaved yet
+  std::byte* data;                                 // where its weights lie
+  std::byte *scales = nullptr, *biases = nullptr;  // and what is kept apart from them, if anything
 };
+// Of a matrix all of which lies in this memory.
+Interleaving interleaving_in(std::byte* memory, MatrixView& w);
 // Rearranges those of the matrices that can be, in place, and says so in their views.
 void interleave(const KernelTable& table, std::span<const Interleaving> matrices, ThreadPool& pool);
 

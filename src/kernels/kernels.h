@@ -96,7 +96,8 @@ struct KernelTable {
   Matmul matmul_fast[kFormatCount] = {};   // reads x.q8, scale, sum; for float formats the same as matmul_exact
 
   // What interleaved matrices use (kernels/interleaving.h), of the formats that are faster so. interleave: a matrix
-  // [rows, cols] in place, rows a multiple of kInterleavedRows and cols of 256, at most kMostInterleavedCols.
+  // [rows, cols] in place, rows a multiple of kInterleavedRows and cols of 256, at most kMostInterleavedCols; scales
+  // kept apart are rearranged by whoever calls it (memory/view.h).
   // matmul_interleaved: the same bits as matmul_fast, for ranges that begin at a multiple of kInterleavedRows.
   void (*interleave[kFormatCount])(std::byte* data, int64_t rows, int64_t cols) noexcept = {};
   Matmul matmul_interleaved[kFormatCount] = {};

@@ -19,7 +19,8 @@ struct MatrixView {
   ScaleGrid grid = {};                // of formats that keep their scales apart
   const std::byte* scales = nullptr;  // laid out as `grid` says
   const std::byte* biases = nullptr;  // the same; of formats that have them
-  // Groups of 16 rows lie interleaved, as the kernels want them (kernels/kernels.h): rows cannot be taken out.
+  // Groups of 16 rows lie interleaved, as the kernels want them (kernels/kernels.h), and scales kept apart as
+  // [cols / group_cols][16 rows]: rows cannot be taken out.
   bool interleaved = false;
 
   int64_t row_bytes() const { return format_bytes(format, cols); }  // without scales kept apart

@@ -218,8 +218,7 @@ void Trunk::verify_matrices(const Binder& binder, const Checkpoint& checkpoint, 
 void Trunk::interleave_matrices(const Binder& binder, const KernelTable& kernels, ThreadPool& pool) {
   std::vector<Interleaving> matrices;
   for (const auto& request : binder.matrices()) {
-    MatrixView& w = *request.target;
-    if (request.use == MatrixUse::products) matrices.push_back({&w, buffer_.data() + (w.data - buffer_.data())});
+    if (request.use == MatrixUse::products) matrices.push_back(interleaving_in(buffer_.data(), *request.target));
   }
   interleave(kernels, matrices, pool);
 }

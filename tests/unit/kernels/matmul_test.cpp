@@ -196,7 +196,14 @@ TEST_P(EveryTable, InterleavedMatricesGiveTheBitsOfRows) {
       std::memcpy(&bytes[1], w.view().data, bytes.size() - 1);
       MatrixView rearranged = w.view();
       rearranged.data = &bytes[1];
-      const Interleaving one[] = {{&rearranged, &bytes[1]}};
+      const auto scale_bytes = static_cast<size_t>(scale_matrix_bytes(w.view().grid, shape.rows, shape.cols));
+      const auto copy = [scale_bytes](const std::byte* from) {
+        return from == nullptr ? std::vector<std::byte>() : std::vector<std::byte>(from, from + scale_bytes);
+      };
+      std::vector<std::byte> scales = copy(w.view().scales), biases = copy(w.view().biases);
+      if (!scales.empty()) rearranged.scales = scales.data();
+      if (!biases.empty()) rearranged.biases = biases.data();
+      const Interleaving one[] = {{&rearranged, &bytes[1], scales.data(), biases.data()}};
       interleave(*GetParam(), one, pool_);
       ASSERT_TRUE(rearranged.interleaved);
       const int64_t most = shape.cols > 2048 ? 25 : kMostRows;

@@ -54,27 +54,52 @@ class ScalesApart<Block> {
         n_blocks_((pass.n_cols + kSuperblock - 1) / kSuperblock * 8),
         row_bytes_(scale_row_bytes(w.grid, w.cols)) {
     CHECK(w.grid.group_rows == 1);
-    const int64_t at = pass.first_col / w.grid.group_cols * scale_bytes(w.grid.type);
-    const auto first = [&](const std::byte* scales) { return scales + (w.grid.first_row + row) * row_bytes_ + at; };
-    const std::byte *scales = first(w.scales), *biases = w.biases == nullptr ? nullptr : first(w.biases);
+    const int64_t first_group = pass.first_col / w.grid.group_cols;
+    const int64_t at =
+        row * row_bytes_ + first_group * scale_bytes(w.grid.type) * (w.interleaved ? kInterleavedRows : 1);
+    const std::byte *scales = w.scales + at, *biases = HasMinimum<Block> ? w.biases + at : nullptr;
+    const auto read = [&]<ScaleType kType>() {
+      w.interleaved ? take<kType>(scales, biases) : gather<kType>(scales, biases, n_rows);
+    };
     if constexpr (!HasMinimum<Block>) {
-      read<ScaleType::e8m0>(scales, biases, n_rows);
+      read.template operator()<ScaleType::e8m0>();
     } else if (w.grid.type == ScaleType::bf16) {
-      read<ScaleType::bf16>(scales, biases, n_rows);
+      read.template operator()<ScaleType::bf16>();
     } else if (w.grid.type == ScaleType::f16) {
-      read<ScaleType::f16>(scales, biases, n_rows);
+      read.template operator()<ScaleType::f16>();
     } else {
-      read<ScaleType::f32>(scales, biases, n_rows);
+      read.template operator()<ScaleType::f32>();
     }
   }
   const BlockScales* blocks() const { return blocks_; }
 
  private:
+  // Of rows that lie interleaved.
   template <ScaleType kType>
-  void read(const std::byte* scales, const std::byte* biases, int64_t n_rows) {
+  void take(const std::byte* scales, const std::byte* biases) {
+    const int64_t half_bytes = 8 * scale_bytes(kType);
+    const int64_t group_blocks = group_blocks_;  // stores to blocks_ might change a member, for all that compilers know
+    BlockScales* to = blocks_;
+    for (const std::byte* const end = scales + n_groups_ * 2 * half_bytes; scales < end;) {
+      __m256 eight[2], mins[2] = {};
+      for (int half = 0; half < 2; ++half, scales += half_bytes) {
+        eight[half] = eight_scales<kType>(scales);
+        if constexpr (!HasMinimum<Block>) continue;
+        mins[half] = less(eight_scales<kType>(biases), eight[half]);
+        biases += half_bytes;
+      }
+      for (const BlockScales* const next = to + group_blocks; to < next; ++to) {
+        put(0, eight[0], mins[0], to);
+        put(1, eight[1], mins[1], to);
+      }
+    }
+  }
+  // Of rows as they are stored.
+  template <ScaleType kType>
+  void gather(const std::byte* scales, const std::byte* biases, int64_t n_rows) {
     for (int64_t g = 0; g * group_blocks_ < n_blocks_; g += 8) {
       for (int half = 0; half < 2; ++half) {
-        __m256 eight[8], mins[8];  // of a row, then of a group
+        __m256 eight[8], mins[8] = {};  // of a row, then of a group
 #pragma GCC unroll 8
         for (int64_t r = 0; r < 8; ++r) {
           const int64_t row = 8 * half + r < n_rows ? 8 * half + r : n_rows - 1;
@@ -83,14 +108,16 @@ class ScalesApart<Block> {
         }
         transpose_8(eight);
         if constexpr (HasMinimum<Block>) transpose_8(mins);
-        for (int64_t j = 0, b = g * group_blocks_; j < 8 && b < n_blocks_; ++j) {
-          for (const int64_t end = b + group_blocks_; b < end; ++b) {
-            _mm256_storeu_ps(blocks_[b].scale + 8 * half, eight[j]);
-            if constexpr (HasMinimum<Block>) _mm256_storeu_ps(blocks_[b].min + 8 * half, mins[j]);
-          }
+        BlockScales *to = blocks_ + g * group_blocks_, *const end = blocks_ + n_blocks_;
+        for (int j = 0; j < 8 && to < end; ++j) {
+          for (const BlockScales* const next = to + group_blocks_; to < next; ++to) put(half, eight[j], mins[j], to);
         }
       }
     }
+  }
+  static void put(int half, __m256 scale, __m256 min, BlockScales* to) {
+    _mm256_storeu_ps(to->scale + 8 * half, scale);
+    if constexpr (HasMinimum<Block>) _mm256_storeu_ps(to->min + 8 * half, min);
   }
   // Groups [g, g + 8) of a row, zeros beyond its last.
   template <ScaleType kType>
