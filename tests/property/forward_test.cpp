@@ -6,6 +6,7 @@
 
 #include "experts/streamed.h"
 #include "flashmoe/error.h"
+#include "flashmoe/pack.h"
 #include "model/snapshot.h"
 #include "support/disturbed_read_queue.h"
 #include "support/golden.h"
@@ -60,9 +61,9 @@ class ForwardProperty : public testing::Test {
   std::vector<int32_t> ids_;
 };
 
-// The built-in model has matrices of several formats that can be interleaved, in its trunk and its experts.
-TEST(ForwardInterleaved, GivesTheBitsOfWeightsAsStored) {
-  const std::string path = FLASHMOE_SOURCE_DIR "/models/spark/spark.gguf";
+constexpr const char* kBuiltIn = FLASHMOE_SOURCE_DIR "/models/spark/spark.gguf";
+
+void expect_bits_as_stored(const std::string& path) {
   const auto ids = some_ids(40, 4096);
   LoadOptions options;
   options.kernels = best_kernels().name;
@@ -75,8 +76,25 @@ TEST(ForwardInterleaved, GivesTheBitsOfWeightsAsStored) {
       options.streamed = streamed;
       options.n_threads = streamed ? 2 : 1;
       options.read_ahead = streamed ? ReadAheadChoice::on : ReadAheadChoice::off;
-      EXPECT_TRUE(same_bits(LoadedModel(path, options).logits(ids, chunk), as_stored)) << chunk << " rows";
+      EXPECT_TRUE(same_bits(LoadedModel(path, options).logits(ids, chunk), as_stored))
+          << path << ", " << chunk << " rows";
     }
+  }
+}
+
+// The built-in model has matrices of several formats that can be interleaved, in its trunk and its experts.
+TEST(ForwardInterleaved, GivesTheBitsOfWeightsAsStored) { expect_bits_as_stored(kBuiltIn); }
+
+TEST(ForwardInterleaved, GivesThemWhereScalesAreKeptApartToo) {
+  const TempDir folder;
+  for (const auto& [experts, trunk] : {std::pair("affine3", "affine4"), {"affine2", "affine8"}, {"mxfp4", "mxfp4"}}) {
+    PackOptions options;
+    options.source = kBuiltIn;
+    options.destination = folder.path() + "/" + experts;
+    options.experts = experts;
+    options.trunk = trunk;
+    pack(options);
+    expect_bits_as_stored(options.destination);
   }
 }
 
