@@ -141,12 +141,20 @@ Json props(const Service& service, const Served& served, const ServeLimits& limi
 }
 
 Json models(const Engine& engine, const Served& served) {
+  // What OpenAI's clients read, and then what Anthropic's do.
   const Json model = {{"id", served.model_name},
                       {"object", "model"},
                       {"created", 0},
                       {"owned_by", "flashmoe"},
-                      {"context_tokens", engine.context_tokens()}};
-  return {{"object", "list"}, {"data", Json::array({model})}};
+                      {"context_tokens", engine.context_tokens()},
+                      {"type", "model"},
+                      {"display_name", served.model_name},
+                      {"created_at", "1970-01-01T00:00:00Z"}};
+  return {{"object", "list"},
+          {"data", Json::array({model})},
+          {"first_id", served.model_name},
+          {"last_id", served.model_name},
+          {"has_more", false}};
 }
 
 std::string metrics(const ServiceStats& stats, const ConnectionCounts& connections) {

@@ -58,6 +58,9 @@ def use_openai():
 
 def use_anthropic():
     client = anthropic.Anthropic(base_url=URL, api_key="none", max_retries=0)
+    model = client.models.list().data[0]
+    check("anthropic", (model.type, model.id, model.display_name) == ("model", "spark", "spark") and model.created_at, model)
+    check("anthropic", client.models.retrieve("spark") == model, model)
     thinking = {"type": "enabled", "budget_tokens": 1024}
     with client.messages.stream(model="spark", max_tokens=2048, messages=USER, thinking=thinking) as stream:
         list(stream.text_stream)
