@@ -7,6 +7,7 @@
 
 #include "commands.h"
 #include "flashmoe/engine.h"
+#include "flashmoe/error.h"
 #include "interrupt.h"
 #include "model_options.h"
 #include "option_values.h"
@@ -97,7 +98,12 @@ int run(Chosen& chosen) {
   const double hit_rate = static_cast<double>(chosen.hit_percent) / 100;
   ProgressLine progress;
   progress.show({.what = "measuring the machine"});
-  const Forecast forecast = Engine::open(chosen.engine)->forecast(chosen.prompt_tokens, chosen.gen_tokens, hit_rate);
+  const auto engine = Engine::open(chosen.engine);
+  if (const int64_t most = engine->report().context_tokens; chosen.prompt_tokens > most) {
+    throw Error(Fault::usage, fmt::format("--prompt-tokens {} is more than the model's context of {} tokens",
+                                          chosen.prompt_tokens, most));
+  }
+  const Forecast forecast = engine->forecast(chosen.prompt_tokens, chosen.gen_tokens, hit_rate);
   progress.erase();
   StandardOutput().write(chosen.json ? plan_json(forecast) : plan_text(forecast));
   return kExitOk;

@@ -67,9 +67,10 @@ class Engine {
 
   virtual ~Engine() = default;
 
-  // Plans memory, loads the trunk, opens the experts; once. A sequence of `prompt_tokens` must fit the context, and
-  // `answer_tokens` more should: both widen a context that no option has set. Throws Error: input (the prompt is longer
-  // than the context), usage (an option cannot be honoured), memory_floor (with the plan's table), io, interrupted.
+  // Plans memory, loads the trunk, opens the experts; once. A sequence of `prompt_tokens` must fit the context, with
+  // one token of the answer if there is to be one, and `answer_tokens` should: they widen a context that no option has
+  // set. Throws Error: input (the prompt is longer than the model's context), usage (an option cannot be honoured),
+  // memory_floor (with the plan's table), io, interrupted.
   virtual void load(int64_t prompt_tokens = 0, int64_t answer_tokens = 0) = 0;
 
   // What load would do with the memory, without loading. Throws Error like load.

@@ -144,6 +144,12 @@ double disk_share(const Repetition& r) {
   return bytes / n_tokens * r.after_decode.decode.tok_per_s() / (r.roofs.disk_gb_per_s * 1e9);
 }
 
+void check_context(const BenchOptions& bench, int64_t context_tokens) {
+  if (bench.prompt_tokens + bench.gen_tokens <= context_tokens) return;
+  fail(Fault::usage, "{} tokens of prompt and {} of answer do not fit a context of {}; ask for fewer, or raise --ctx",
+       bench.prompt_tokens, bench.gen_tokens, context_tokens);
+}
+
 void check(const BenchOptions& bench) {
   if (bench.prompt_tokens < 1 || bench.gen_tokens < 1 || bench.n_repetitions < 1) {
     fail(Fault::usage, "a benchmark needs at least one token of prompt and of answer, and one repetition");
@@ -157,15 +163,13 @@ std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions
   DecodeProgress progress(options.on_progress);
   if (options.on_progress) whole.on_progress = std::ref(progress);
   const auto engine = Engine::open(whole);
+  check_context(bench, options.context_tokens > 0 ? options.context_tokens : engine->report().context_tokens);
   result.plan = engine->plan(bench.prompt_tokens, bench.gen_tokens);
   const RoofsWanted wanted{.disk = !result.plan.experts_resident, .disk_seconds = kDiskSeconds};
   RoofLooks roofs([&] { return engine->measure_roofs(wanted); });
   forget_peak_resident_set();
   engine->load(bench.prompt_tokens, bench.gen_tokens);
-  if (engine->context_tokens() < bench.prompt_tokens + bench.gen_tokens) {
-    fail(Fault::usage, "{} tokens of prompt and {} of answer do not fit a context of {}; ask for fewer, or raise --ctx",
-         bench.prompt_tokens, bench.gen_tokens, engine->context_tokens());
-  }
+  check_context(bench, engine->context_tokens());  // less than that where memory is short
   result.plan = engine->memory_plan();
   result.model = engine->report();
   result.load_s = engine->load_seconds();

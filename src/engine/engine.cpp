@@ -1,5 +1,6 @@
 #include "flashmoe/engine.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -166,9 +167,10 @@ Roofs CheckpointEngine::measure_roofs(const RoofsWanted& wanted) const {
 
 Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens, double hit_rate) const {
   Reading reading(*model_.checkpoint, options_);
-  const Placement placement = place(reading, prompt_tokens, answer_tokens);
   const ExpertTable& experts = model_.experts;
   const ModelConfig& config = model_.family->config();
+  const int64_t room = (options_.context_tokens > 0 ? options_.context_tokens : config.context_tokens) - prompt_tokens;
+  const Placement placement = place(reading, prompt_tokens, std::clamp<int64_t>(room, 0, answer_tokens));
   const int64_t prefill_rows = std::min(placement.prefill_chunk, prompt_tokens);
   const double position = static_cast<double>(prompt_tokens) + static_cast<double>(answer_tokens) / 2;
   if (hit_rate >= 0 && placement.plan.experts_resident) {

@@ -59,12 +59,17 @@ int64_t choose_chunk(const PlanRequest& r, int64_t context_tokens, uint64_t limi
   return chunk;
 }
 
+// The prompt and, where there is to be an answer, its first token.
+int64_t least_context(const PlanRequest& r) { return r.prompt_tokens + std::min<int64_t>(r.answer_tokens, 1); }
+
 int64_t choose_context(const PlanRequest& r, KvFormat kv, uint64_t limit_bytes) {
   const int64_t longest = r.config.context_tokens, chosen = r.options.context_tokens;
   if (chosen > longest) fail(Fault::usage, "--ctx {} is more than the model's context of {} tokens", chosen, longest);
-  if (r.prompt_tokens > (chosen > 0 ? chosen : longest)) {
-    fail(Fault::input, "the prompt has {} tokens, but the context holds {}; {}", r.prompt_tokens,
-         chosen > 0 ? chosen : longest, chosen > 0 ? "raise it with --ctx" : "that is all this model can take");
+  const int64_t most = chosen > 0 ? chosen : longest;
+  if (least_context(r) > most) {
+    fail(chosen > 0 ? Fault::usage : Fault::input, "the prompt has {} tokens{}, but the context holds {}; {}",
+         r.prompt_tokens, r.answer_tokens > 0 ? " and an answer needs one more" : "", most,
+         most < longest ? "raise it with --ctx" : "that is all this model can take");
   }
   if (chosen > 0) return chosen;
   const int64_t wanted = std::min(longest, r.prompt_tokens + r.answer_tokens);
@@ -193,8 +198,8 @@ Placement plan_memory(const PlanRequest& r) {
   const int64_t context_tokens = choose_context(r, kv, limit.bytes);
   const Sizes wanted = {context_tokens, choose_chunk(r, context_tokens, limit.bytes),
                         sessions_bytes(r, kv, context_tokens, limit.bytes)};
-  const int64_t least_context = std::max(r.prompt_tokens, std::min(kLeastContext, wanted.context_tokens));
-  const Sizes least = {r.options.context_tokens > 0 ? wanted.context_tokens : least_context,
+  const int64_t least_tokens = std::max(least_context(r), std::min(kLeastContext, wanted.context_tokens));
+  const Sizes least = {r.options.context_tokens > 0 ? wanted.context_tokens : least_tokens,
                        r.options.prefill_chunk > 0 ? wanted.prefill_chunk : kDeltaChunk, 0};
   Placement placement = place_wanted(r, limit, kv, wanted, least);
   if (fits(placement.plan)) return placement;

@@ -35,7 +35,8 @@ struct Placement {
 };
 
 // Throws Error{memory_floor} with the plan's table when the limit is below the floor, Error{usage} when --ram or --ctx
-// asks for more than there is, Error{input} when the prompt is longer than the context.
+// asks for more than there is, or --ctx for less than the prompt and an answer need, Error{input} when the model's own
+// context is too short for them.
 Placement plan_memory(const PlanRequest& request);
 
 // The workspace of prefill steps of `rows` rows.

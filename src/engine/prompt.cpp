@@ -86,9 +86,10 @@ Prompt read_prompt(const Request& request, const EngineParts& parts) {
   }
   prompt.stops = stops_of(prompt.ids, parts.session.forward.blocks());
   const auto n = static_cast<int64_t>(prompt.ids.size());
-  if (n > parts.session.context_tokens) {
-    throw ContextExceeded(Fault::input, fmt::format("the prompt has {} tokens, but the context holds {}", n,
-                                                    parts.session.context_tokens));
+  if (n >= parts.session.context_tokens) {
+    throw ContextExceeded(
+        Fault::input, fmt::format("the prompt has {} tokens and an answer needs one more, but the context holds {}", n,
+                                  parts.session.context_tokens));
   }
   return prompt;
 }

@@ -54,8 +54,9 @@ class Bench(Case):
 
     def test_a_context_that_is_too_small(self):
         self.assert_fails(flashmoe("bench", *SHORT, "--ctx", 75), 2, "70", "75", "--ctx")
-        self.assert_fails(flashmoe("bench", *SHORT, "--ctx", 60), 1, "70", "60")
-        self.assert_fails(flashmoe("bench", "--prompt-tokens", 9000), 1, "9000", "8192")
+        self.assert_fails(flashmoe("bench", *SHORT, "--ctx", 60), 2, "70", "60")
+        for prompt, gen in ((9000, 64), (8192, 1), (8000, 193)):
+            self.assert_fails(flashmoe("bench", "--prompt-tokens", prompt, "--gen-tokens", gen), 2, prompt, gen, "8192")
 
     def test_values(self):
         for option, bad in (("--repeat", 0), ("--repeat", "x"), ("--gen-tokens", 0), ("--prompt-tokens", "1.5")):

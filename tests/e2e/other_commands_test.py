@@ -119,7 +119,9 @@ class Logits(Case):
                             (b"99999999999", "line 1"), (b"1.5", "'1.5'")):
             self.assert_fails(flashmoe("logits", "--ids", "-", "--out", out, stdin=stdin), 1, part)
             self.assertFalse(out.exists())
-        self.assert_fails(flashmoe("logits", "--ids", "-", "--out", out, "--ctx", 4, stdin=b"1 2 3 4 5"), 1, "4")
+        self.assert_fails(flashmoe("logits", "--ids", "-", "--out", out, "--ctx", 4, stdin=b"1 2 3 4 5"), 2, "--ctx")
+        self.assert_done(flashmoe("logits", "--ids", "-", "--out", out, "--ctx", 5, stdin=b"1 2 3 4 5"))
+        out.unlink()
         self.assertEqual(list(self.folder.iterdir()), [])
 
 

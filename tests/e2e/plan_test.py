@@ -44,6 +44,9 @@ class Plan(Case):
 
     def test_values(self):
         self.assert_fails(flashmoe("plan", "--hit-rate", 101), 2, "--hit-rate")
+        self.assert_fails(flashmoe("plan", "--prompt-tokens", 8193), 2, "--prompt-tokens", "8192")
+        self.assert_fails(flashmoe("plan", "--ctx", 64), 2, "512", "--ctx")
+        self.assert_done(flashmoe("plan", "--ctx", 512))  # of an answer as much as fits
         self.assert_fails(flashmoe("plan", "-m", self.folder / "gone.gguf"), 1, "gone.gguf")
 
 

@@ -210,7 +210,13 @@ class Engine(Case):
 
     def test_context(self):
         long = "The sun is a star. " * 20
-        self.assert_fails(flashmoe("run", "--ctx", 32, "-p", long), 1, "32")
+        self.assert_fails(flashmoe("run", "--ctx", 32, "-p", long), 2, "32", "--ctx")
+        _, stats = self.statistics("-p", "hi", "-n", 1)
+        n = stats["prompt"]["tokens"]
+        for too_few in (n - 1, n):
+            self.assert_fails(flashmoe("run", "--ctx", too_few, "-p", "hi"), 2, f"{n} tokens", "an answer needs one more", too_few)
+        text, stats = self.statistics("--ctx", n + 1, "-p", "hi")
+        self.assertEqual((stats["decode"]["tokens"], stats["stop"]), (1, "context full"))
         _, stats = self.statistics("--raw", "--ctx", 64, "-p", "Once upon a time", "--temp", 5, "--stop", "\x01")
         self.assertIn(stats["stop"], ("context full", "end of turn"))
         # The last token of an answer is not read again, so it needs no room.

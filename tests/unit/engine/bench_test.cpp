@@ -132,7 +132,7 @@ TEST_F(BenchTest, RefusesWhatCannotBeMeasured) {
   options_.context_tokens = 72;
   expect_error([&] { bench(); }, Fault::usage, {"70", "9", "72", "--ctx"});
   options_.context_tokens = 40;
-  expect_error([&] { bench(); }, Fault::input, {"70", "40"});
+  expect_error([&] { bench(); }, Fault::usage, {"70", "40"});
 }
 
 TEST_F(BenchTest, AnInterruptionEndsIt) {

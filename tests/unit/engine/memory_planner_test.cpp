@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "flashmoe/error.h"
+#include "support/expect_error.h"
 
 namespace flashmoe {
 namespace {
@@ -44,7 +45,7 @@ class MemoryPlannerTest : public testing::Test {
                         100 * kMiB,
                         4096,
                         prompt_tokens_,
-                        1024,
+                        answer_tokens_,
                         options_,
                         {available_bytes, "a test"}});
   }
@@ -59,7 +60,7 @@ class MemoryPlannerTest : public testing::Test {
   ModelConfig config_;
   ExpertTable experts_;
   EngineOptions options_;
-  int64_t prompt_tokens_ = 100;
+  int64_t prompt_tokens_ = 100, answer_tokens_ = 1024;
 };
 
 TEST_F(MemoryPlannerTest, NeverPlansMoreThanTheLimit) {
@@ -174,16 +175,33 @@ TEST_F(MemoryPlannerTest, AnAutomaticContextHoldsThePrompt) {
   EXPECT_EQ(plan(16 * kGiB).context_tokens, 8192);
   prompt_tokens_ = 50000;
   EXPECT_EQ(plan(16 * kGiB).context_tokens, 51024);
-  prompt_tokens_ = 262144;
+  prompt_tokens_ = 262143;
   EXPECT_EQ(plan(16 * kGiB).context_tokens, 262144);
+}
+
+TEST_F(MemoryPlannerTest, ThePromptLeavesRoomForAnAnswerIfThereIsToBeOne) {
   for (const int context_tokens : {0, 4096}) {
-    prompt_tokens_ = context_tokens + (context_tokens == 0 ? 262145 : 1);
     options_.context_tokens = context_tokens;
+    prompt_tokens_ = context_tokens == 0 ? 262144 : context_tokens;
+    const Fault fault = context_tokens == 0 ? Fault::input : Fault::usage;
+    expect_error([&] { plan(16 * kGiB); }, fault, {"an answer needs one more", std::to_string(prompt_tokens_)});
+    answer_tokens_ = 0;
+    EXPECT_EQ(plan(16 * kGiB).context_tokens, prompt_tokens_);
+    ++prompt_tokens_;
+    expect_error([&] { plan(16 * kGiB); }, fault,
+                 {"the prompt has " + std::to_string(prompt_tokens_) + " tokens, but"});
+    answer_tokens_ = 1024;
+  }
+}
+
+TEST_F(MemoryPlannerTest, TheFloorHoldsThePromptAndATokenOfTheAnswer) {
+  prompt_tokens_ = 50000;
+  for (options_.ram_bytes = 2 * kGiB;; options_.ram_bytes += kMiB) {
     try {
-      plan(16 * kGiB);
-      FAIL();
+      EXPECT_EQ(plan(24 * kGiB).context_tokens, 50001);
+      return;
     } catch (const Error& error) {
-      EXPECT_EQ(error.fault(), Fault::input);
+      ASSERT_EQ(error.fault(), Fault::memory_floor);
     }
   }
 }
