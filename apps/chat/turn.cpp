@@ -14,6 +14,14 @@ namespace {
 constexpr auto kPatience = std::chrono::milliseconds(100);  // how soon a wish to stop is seen
 constexpr const char* kStopped = "not run: the user stopped here";
 
+std::string why_only_thoughts(StopReason reason) {
+  const char* what = reason == StopReason::max_tokens     ? "the limit of tokens was reached"
+                     : reason == StopReason::context_full ? "the context was full"
+                     : reason == StopReason::stop_text    ? "a stop text came"
+                                                          : "the model ended its turn";
+  return fmt::format("there is no answer: {} while it was thinking", what);
+}
+
 CacheStats since(const CacheStats& now, const CacheStats& before) {
   return {now.hits - before.hits, now.misses - before.misses};
 }
@@ -145,6 +153,7 @@ void TurnRunner::run(Conversation& conversation, const TurnOptions& options, con
     }
     conversation.add_reply(reply);
     keep();
+    if (reply.content.empty() && reply.calls.empty()) face_.note(why_only_thoughts(totals_.reason));
     if (reply.calls.empty() || !run_calls(conversation, reply, options, keep)) break;
   }
   const auto after = backend_.stats();

@@ -148,6 +148,18 @@ class Pipes(ChatCase):
         self.assertNotEqual(self.assert_done(flashmoe("chat", "-n", 4, *NO_THINK, stdin=b"Hello\n", env=homeless)).out, "")
         self.assert_fails(flashmoe("chat", "--resume", "last", stdin=b"Hello\n", env=homeless), 2, "HOME", "--no-save")
 
+    def test_thoughts_without_an_answer_are_told(self):
+        run = self.assert_done(flashmoe("chat", "-n", 5, stdin=b"hi\n"))
+        self.assertEqual(run.out, "")
+        self.assertEqual(run.err, "flashmoe: note: there is no answer: the limit of tokens was reached while it was thinking\n")
+
+    def test_a_prompt_that_leaves_no_room_for_an_answer(self):
+        n = len(flashmoe("tokenize", "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n").out.split())
+        for too_few in (n - 1, n):
+            run = flashmoe("chat", "--ctx", too_few, *NO_THINK, stdin=b"hi\n")
+            self.assert_fails(run, 1, f"{n} tokens and an answer needs one more", f"holds {too_few}")
+        self.assertNotEqual(self.assert_done(flashmoe("chat", "--ctx", n + 1, *NO_THINK, stdin=b"hi\n")).out, "")
+
     def test_commands_and_nothing_kept(self):
         run = flashmoe("chat", "-n", 4, *NO_THINK, stdin=b"/help\nHello\n/new\nHello\n/quit\nnever\n",
                        env={**self.environment, "PATH": "/usr/bin:/bin"})

@@ -45,6 +45,14 @@ TEST_F(TurnTest, AnAnswerIsKept) {
   EXPECT_EQ(n_kept_, 1);
 }
 
+TEST_F(TurnTest, ThoughtsWithoutAnAnswerAreTold) {
+  backend_.answers.push_back({event_of(AnswerEvent::Kind::thinking, "hm"), done_event(false, StopReason::max_tokens)});
+  run();
+  EXPECT_EQ(chat_.messages()[1]["reasoning_content"], "hm");
+  ASSERT_EQ(face_.notes.size(), 1U);
+  EXPECT_EQ(face_.notes[0], "there is no answer: the limit of tokens was reached while it was thinking");
+}
+
 TEST_F(TurnTest, TheFooterHasTotals) {
   options_.yes = true;
   backend_.calls("bash", kLs);
