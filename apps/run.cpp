@@ -188,7 +188,7 @@ int run_model(RunOptions& run) {
   stats.stages.ns[static_cast<size_t>(LayerKind::model)][static_cast<size_t>(Stage::tokenise)] +=
       static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(tokenise_time).count());
   report(run, stats, reason);
-  engine->end_trace();
+  tell_trace_end(run.engine.trace, engine->end_trace());
   return reason == StopReason::interrupted && interrupted() ? interrupted_exit_code() : kExitOk;
 }
 

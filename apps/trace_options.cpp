@@ -1,11 +1,15 @@
 #include "trace_options.h"
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <cmath>
 
 #include "flashmoe/error.h"
 #include "option_values.h"
 #include "output_file.h"
+#include "quantities.h"
+#include "terminal.h"
 
 namespace flashmoe {
 
@@ -28,6 +32,12 @@ void check_trace(const TraceOptions& trace, const std::vector<std::string>& read
   } else if (trace.guesses || trace.scores || trace.most_bytes != TraceOptions().most_bytes) {
     throw Error(Fault::usage, "--trace-limit, --trace-guesses and --trace-scores need --trace FILE");
   }
+}
+
+void tell_trace_end(const TraceOptions& trace, const TraceSize& size) {
+  if (!size.full) return;
+  write_error(fmt::format("flashmoe: note: {}: recording ended at --trace-limit, after {} token{}\n", trace.path,
+                          show_count(size.n_tokens), size.n_tokens == 1 ? "" : "s"));
 }
 
 void add_question_options(CLI::App& cli, TraceQuestion& question) {

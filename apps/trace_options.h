@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "flashmoe/engine.h"
 #include "flashmoe/options.h"
 #include "flashmoe/trace.h"
 
@@ -15,6 +16,9 @@ namespace flashmoe {
 void add_trace_options(CLI::App& cli, TraceOptions& trace);
 // Throws Error{usage} for a --trace-... without --trace, Error{io} when the file cannot be written.
 void check_trace(const TraceOptions& trace, const std::vector<std::string>& read = {});
+
+// Says so if recording ended before the run did.
+void tell_trace_end(const TraceOptions& trace, const TraceSize& size);
 
 // --unfinished, --expert-size and --compute, for subcommands that read a trace.
 void add_question_options(CLI::App& cli, TraceQuestion& question);

@@ -155,7 +155,7 @@ int run_server(ServeOptions& serve) {
   write_error("flashmoe: stopping\n");
   listener.end();
   accepting.join();
-  service->stop();
+  tell_trace_end(serve.engine.trace, service->stop());
   return kExitOk;
 }
 

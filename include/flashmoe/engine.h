@@ -56,6 +56,12 @@ struct ColumnImportance {
   std::vector<float> mean_squares;  // [n, cols]; 0 where the count is 0
 };
 
+// A routing trace that has ended.
+struct TraceSize {
+  uint64_t n_tokens = 0;  // in it
+  bool full = false;      // the size limit was reached before the run ended
+};
+
 class Engine {
  public:
   // Reads headers only. Throws Error (input, unsupported, io).
@@ -118,7 +124,7 @@ class Engine {
 
   // Completes the routing trace that was asked for, if one was; nothing is recorded after that. The destructor does the
   // same, but cannot tell what went wrong. Throws Error{io}.
-  virtual void end_trace() {}
+  virtual TraceSize end_trace() = 0;
 };
 
 // Where the built-in model is, seen from the running binary; empty if it is not installed.

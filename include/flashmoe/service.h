@@ -138,7 +138,7 @@ class Service {
   virtual ~Service() = default;  // like stop(), but cannot tell what went wrong
   // Ends all answers with Error{interrupted}, and completes the routing trace that was asked for, if one was. After it
   // only the destructor may be called. Throws Error{io}.
-  virtual void stop() = 0;
+  virtual TraceSize stop() = 0;
 
   // Throws Error{input} for a request that cannot be answered (bad JSON, an empty prompt, a schema that cannot be
   // enforced, and ContextExceeded), Error{usage} for options out of range, Error{busy} when the queue is full.

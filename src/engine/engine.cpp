@@ -63,7 +63,7 @@ class CheckpointEngine final : public PartedEngine {
   std::unique_ptr<Session> new_session() override;
   void start_calibration() override;
   std::vector<ColumnImportance> importance() const override;
-  void end_trace() override;
+  TraceSize end_trace() override;
   void load_for(int n_answers) override;
   EngineParts parts() override;
 
@@ -229,11 +229,12 @@ std::vector<int32_t> CheckpointEngine::turn_ends() const {
   return ids;
 }
 
-void CheckpointEngine::end_trace() {
-  if (recorder_ == nullptr) return;
+TraceSize CheckpointEngine::end_trace() {
+  if (recorder_ == nullptr) return {};
   forward_->set_observer(nullptr);
   const auto recorder = std::move(recorder_);
-  recorder->finish();
+  const TraceEnd end = recorder->finish();
+  return {end.n_rows, end.full};
 }
 
 void CheckpointEngine::load_weights(Reading& reading) {

@@ -55,9 +55,9 @@ class EngineService final : public Service {
         scheduler_(std::make_shared<Scheduler>(parts_, options)),
         thread_([this] { scheduler_->run(); }) {}
   ~EngineService() override { end_answers(); }
-  void stop() override {
+  TraceSize stop() override {
     end_answers();
-    engine_->end_trace();
+    return engine_->end_trace();
   }
 
   std::unique_ptr<Answer> submit(const Request& request) override {

@@ -186,7 +186,7 @@ void TraceRecorder::guessed(int layer, std::span<const int32_t> experts) {
   step_.layers[static_cast<size_t>(layer) - 1].guesses.assign(experts.begin(), experts.end());
 }
 
-void TraceRecorder::finish() {
+TraceEnd TraceRecorder::finish() {
   write_step();
   const IoStats io = experts_.io_stats();
   TraceEnd end;
@@ -197,7 +197,7 @@ void TraceRecorder::finish() {
   end.read_busy_ns = io.busy_ns;
   end.read_wait_ns = io.wait_ns;
   if (failure_ != nullptr) std::rethrow_exception(failure_);
-  writer_.finish(end);
+  return writer_.finish(end);
 }
 
 std::unique_ptr<TraceRecorder> start_trace(const TracedRun& run, const TraceOptions& options,

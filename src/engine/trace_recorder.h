@@ -27,12 +27,12 @@ TraceHeader trace_header(const TracedRun& run, const ExpertSource& experts, cons
 
 class TraceRecorder final : public Observer {
  public:
-  // Throws Error{io} when the file cannot be made. Switches the profile on, at every step again.
+  // Throws like TraceWriter's. Switches the profile on, at every step again.
   TraceRecorder(const TraceOptions& options, const TraceHeader& header, const ExpertSource& experts, Profile& profile);
 
   // Completes the file. Throws Error{io}, also for what could not be written before: a disk that is full ends the
   // recording, not the run.
-  void finish();
+  TraceEnd finish();
 
   void began(const Batch& batch) override;
   void hidden(int index, std::span<const float> x) override;

@@ -180,6 +180,26 @@ void encode_step(const TraceHeader& h, const TraceStep& step, uint64_t last_star
   }
 }
 
+size_t most_token_bytes(const TraceHeader& h) {
+  constexpr uint64_t kHour_ns = 3'600'000'000'000;
+  const auto n_used = static_cast<size_t>(h.n_used);
+  const auto n_records = static_cast<uint64_t>(h.n_layers) * static_cast<uint64_t>(h.n_experts);
+  TraceStep step{.n_rows = 1, .runs = {{0, 1}}, .start_ns = kHour_ns, .busy_ns = kHour_ns};
+  step.embed_ns = step.logits_ns = kHour_ns;
+  for (const SlotClass& slots : h.classes) step.given_back.push_back(slots.n_slots);
+  TraceLayer layer;
+  layer.experts = layer.guesses = std::vector<int32_t>(n_used);
+  layer.weights.resize(n_used);
+  layer.outcomes.resize(n_used);
+  layer.n_guessed = layer.n_warmed_up = n_records;
+  layer.scores.resize(h.has_scores ? static_cast<size_t>(h.n_experts) : 0);
+  layer.stage_ns.fill(kHour_ns);
+  step.layers.assign(static_cast<size_t>(h.n_layers), layer);
+  std::string block;
+  encode_step(h, step, 0, block);
+  return block.size();
+}
+
 void decode_step(const TraceHeader& h, std::string_view block, const std::string& path, uint64_t last_start_ns,
                  std::vector<int32_t>& count, TraceStep& step) {
   BlockReader in(h, block, path);

@@ -34,6 +34,8 @@ inline void put_varint(std::string& out, uint64_t value) {
 
 // Appends the step. `last_start_ns`: of the step before.
 void encode_step(const TraceHeader& header, const TraceStep& step, uint64_t last_start_ns, std::string& out);
+// Bytes that the step of one token takes at most, however it goes; of times longer than an hour a few more.
+size_t most_token_bytes(const TraceHeader& header);
 // Throws Error{input} that names `path` and ends in `where` unless the block is exactly one step. `count` [n_experts]
 // is all 0, and stays so.
 void decode_step(const TraceHeader& header, std::string_view block, const std::string& path, uint64_t last_start_ns,

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "experts/trace_encoding.h"
@@ -14,6 +15,7 @@
 namespace flashmoe {
 namespace {
 
+constexpr size_t kBlockHead = 8;                // length and checksum
 constexpr size_t kWaitingBytes = 256 << 10;     // written together,
 constexpr uint64_t kWaitingNs = 1'000'000'000;  // or what has waited so long
 
@@ -25,8 +27,6 @@ constexpr uint64_t kWaitingNs = 1'000'000'000;  // or what has waited so long
 
 TraceWriter::TraceWriter(const std::string& path, const TraceHeader& header, uint64_t limit_bytes)
     : path_(path), header_(header), limit_bytes_(limit_bytes) {
-  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) fail_to_write(path_, errno);
   const std::string json = header_json(header);
   waiting_.reserve(2 * kWaitingBytes);
   waiting_ = kTraceMagic;
@@ -35,6 +35,12 @@ TraceWriter::TraceWriter(const std::string& path, const TraceHeader& header, uin
   for (const float rate : header.rates) put(waiting_, rate);
   put(waiting_, trace_checksum(std::string_view(waiting_).substr(kTraceMagic.size() + 4)));
   bytes_ = waiting_.size() + kTraceEndBytes;
+  if (const uint64_t least_bytes = bytes_ + kBlockHead + most_token_bytes(header); limit_bytes < least_bytes) {
+    fail(Fault::usage, "--trace-limit {}: a trace of this model begins with {} and a token may take {}; raise it",
+         human_bytes(limit_bytes), human_bytes(bytes_), human_bytes(least_bytes - bytes_));
+  }
+  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) fail_to_write(path_, errno);
   flushed_ns_ = now_ns();
 }
 
@@ -46,11 +52,11 @@ void TraceWriter::write(const TraceStep& step) {
   if (counts_.full) return;
   block_.clear();
   encode_step(header_, step, last_start_ns_, block_);
-  if (block_.size() > kTraceBlockMost || bytes_ + 8 + block_.size() > limit_bytes_) {
+  if (block_.size() > kTraceBlockMost || bytes_ + kBlockHead + block_.size() > limit_bytes_) {
     counts_.full = true;
     return;
   }
-  bytes_ += 8 + block_.size();
+  bytes_ += kBlockHead + block_.size();
   last_start_ns_ = step.start_ns / kTraceTickNs * kTraceTickNs;
   ++counts_.n_steps;
   counts_.n_rows += static_cast<uint64_t>(step.n_rows);
@@ -61,7 +67,7 @@ void TraceWriter::write(const TraceStep& step) {
   if (waiting_.size() >= kWaitingBytes || now_ns() - flushed_ns_ >= kWaitingNs) flush();
 }
 
-void TraceWriter::finish(TraceEnd end) {
+TraceEnd TraceWriter::finish(TraceEnd end) {
   end.n_steps = counts_.n_steps;
   end.n_rows = counts_.n_rows;
   end.n_decoded = counts_.n_decoded;
@@ -69,6 +75,7 @@ void TraceWriter::finish(TraceEnd end) {
   waiting_ += encode_end(end);
   flush();
   if (::close(std::exchange(descriptor_, -1)) != 0) fail_to_write(path_, errno);
+  return end;
 }
 
 void TraceWriter::flush() {

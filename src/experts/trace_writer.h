@@ -12,7 +12,7 @@ namespace flashmoe {
 // out, and the end says so.
 class TraceWriter {
  public:
-  // Throws Error{io} when the file cannot be made.
+  // Throws Error{io} when the file cannot be made, Error{usage} when the limit leaves no room for a token.
   TraceWriter(const std::string& path, const TraceHeader& header, uint64_t limit_bytes);
   ~TraceWriter();
   TraceWriter(const TraceWriter&) = delete;
@@ -20,8 +20,8 @@ class TraceWriter {
 
   // Throws Error{io} when the file cannot be written. Allocates only until the largest step was seen.
   void write(const TraceStep& step);
-  // `end` without the counts of steps and rows, which are known here.
-  void finish(TraceEnd end);
+  // Takes `end` without the counts of steps and rows, which are known here, and returns it with them.
+  TraceEnd finish(TraceEnd end);
   const std::string& path() const { return path_; }
 
  private:

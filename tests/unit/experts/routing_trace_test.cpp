@@ -77,9 +77,11 @@ TEST(RoutingTrace, EndsAtItsLimitAndSaysSo) {
   constexpr uint64_t kLimit = 4000;
   TraceWriter writer(dir / "a.trace", header, kLimit);
   for (uint64_t i = 0; i < 100; ++i) writer.write(made_up_step(header, i, 1, true));
-  writer.finish({});
+  const TraceEnd end = writer.finish({});
   EXPECT_LE(std::filesystem::file_size(dir / "a.trace"), kLimit);
   const auto trace = open_trace(dir / "a.trace");
+  EXPECT_TRUE(end.full);
+  EXPECT_EQ(end.n_rows, trace->end().n_rows);
   EXPECT_TRUE(trace->end().full);
   EXPECT_GT(trace->end().n_steps, 10u);
   EXPECT_LT(trace->end().n_steps, 100u);
@@ -87,6 +89,25 @@ TEST(RoutingTrace, EndsAtItsLimitAndSaysSo) {
   uint64_t n = 0;
   while (trace->next(step)) ++n;
   EXPECT_EQ(n, trace->end().n_steps);
+}
+
+TEST(RoutingTrace, HasRoomForATokenOrIsRefused) {
+  const TempDir dir;
+  const TraceHeader header = made_up_header();
+  uint64_t least = 1;
+  while (true) {
+    try {
+      TraceWriter writer(dir / "a.trace", header, least);
+      writer.write(made_up_step(header, 7, 1, true));
+      EXPECT_FALSE(writer.finish({}).full);
+      break;
+    } catch (const Error& error) {
+      ASSERT_EQ(error.fault(), Fault::usage);
+      EXPECT_FALSE(std::filesystem::exists(dir / "a.trace"));
+      ++least;
+    }
+  }
+  EXPECT_LT(least, std::filesystem::file_size(dir / "a.trace") + 300);  // times may take more bytes than these did
 }
 
 void read_all(std::string bytes) {
