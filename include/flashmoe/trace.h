@@ -22,7 +22,8 @@ inline constexpr std::array<const char*, 4> kCachePolicyNames = {"two-timescale"
 // What a reader of a trace may add, and is called back on.
 struct TraceQuestion {
   std::string path;
-  // For traces that do not tell (lists of picks) or to ask about another model's; 0: as the trace says.
+  // For traces that do not tell (lists of picks), and for simulate_trace to ask about another model's; 0: as the trace
+  // says.
   uint64_t expert_bytes = 0;
   double compute_s = 0;     // for each decoded token, without waiting for reads
   bool unfinished = false;  // a trace without its end is read as far as it is whole
@@ -77,7 +78,8 @@ struct TraceAnalysis {
   double hit_rate = 0;       // of decode, simulated with it
   double disk_gb_per_s = 0;  // 0: not known, and so is `faster`
 };
-// `cache_share` and `disk_gb_per_s` below 0 are those of the recorded run; without one, a fifth of the experts.
+// `cache_share` and `disk_gb_per_s` below 0 are those of the recorded run; without one, a fifth of the experts. Throws
+// Error{usage} where the question adds what the trace tells itself.
 TraceAnalysis analyse_trace(const TraceQuestion& question, double cache_share = -1, double disk_gb_per_s = -1);
 
 // A setting that was not recorded.
