@@ -32,9 +32,10 @@ struct Chosen {
 };
 
 std::string use_line(const std::string& name, const LayerUse& use) {
-  return fmt::format("  {:<6}{:>9.0f}{:>7.2f}{:>8.1f}{:>7.1f}{:>7.1f}{:>9.0f}{:>6.0f}{:>9.1f}{:>9.1f}\n", name,
+  return fmt::format("  {:<6}{:>9.0f}{:>7.2f}{:>8.1f}{:>7.1f}{:>7.1f}{:>9.0f}{:>6.0f}{:>9.1f}{:>9}\n", name,
                      use.distinct, use.gini, 100 * use.top[0], 100 * use.top[1], 100 * use.top[2], use.reuse_p50,
-                     use.reuse_p90, 100 * use.next_token, 100 * use.next_layer);
+                     use.reuse_p90, 100 * use.next_token,
+                     use.next_layer ? fmt::format("{:.1f}", 100 * *use.next_layer) : "-");
 }
 
 std::string predictor_line(const PredictorTrial& trial, bool timed) {
@@ -71,7 +72,7 @@ nlohmann::ordered_json use_json(const LayerUse& use) {
           {"reuse_p50_tokens", use.reuse_p50},
           {"reuse_p90_tokens", use.reuse_p90},
           {"next_token", use.next_token},
-          {"next_layer", use.next_layer}};
+          {"next_layer", use.next_layer ? nlohmann::ordered_json(*use.next_layer) : nullptr}};
 }
 
 std::string trace_json(const TraceAnalysis& a) {

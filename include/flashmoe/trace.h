@@ -56,7 +56,8 @@ struct LayerUse {
   double reuse_p50 = 0;         // tokens since the same expert was picked last: half of the picks come sooner,
   double reuse_p90 = 0;         // nine of ten
   double next_token = 0;        // share of picks that the next token picks again
-  double next_layer = 0;        // share of picks whose number the next layer picks too
+  // Share of picks whose number the next layer picks too; the last layer has no next one.
+  std::optional<double> next_layer;
 };
 
 // Read-ahead by a forecast of a layer's picks, learnt on the first half of the decoded tokens, tried on the second.

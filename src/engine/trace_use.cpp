@@ -118,7 +118,7 @@ LayerUse mean_of(const std::vector<LayerUse>& layers) {
     mean.reuse_p50 += use.reuse_p50 / n;
     mean.reuse_p90 += use.reuse_p90 / n;
     mean.next_token += use.next_token / n;
-    mean.next_layer += use.next_layer / std::max(1.0, n - 1);
+    if (use.next_layer) mean.next_layer = mean.next_layer.value_or(0) + *use.next_layer / (n - 1);
   }
   return mean;
 }

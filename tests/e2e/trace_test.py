@@ -1,6 +1,7 @@
 """flashmoe run and serve --trace, trace, simulate, report: the figures hang together, and what is no trace is refused."""
 import html.parser
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -112,6 +113,33 @@ class Trace(Case):
             self.assert_fails(flashmoe(*command, foreign), 1, foreign, "not a routing trace")
             self.assert_fails(flashmoe(*command, self.folder / "absent"), 1, "absent")
         self.assertFalse((self.folder / "x.html").exists())
+
+    def test_a_limit_that_ends_the_recording(self):
+        path = self.folder / "short.trace"
+        arguments = ["run", "--quiet", "-p", "hi", "-n", 40, "--trace", path]
+        self.assert_fails(flashmoe(*arguments, "--trace-limit", 1), 2, "--trace-limit 1 B", "raise it")
+        self.assertFalse(path.exists())
+        run = self.assert_done(flashmoe(*arguments, "--trace-limit", "4K"))
+        told = re.fullmatch(rf"flashmoe: note: {path}: recording ended at --trace-limit, after (\d+) tokens\n", run.err)
+        self.assertIsNotNone(told, run.err)
+        read = json.loads(self.assert_done(flashmoe("trace", path, "--json")).out)
+        self.assertEqual((read["tokens"], read["full"]), (int(told[1]), True))
+        self.assertEqual(self.assert_done(flashmoe(*arguments)).err, "")
+
+    def test_what_a_trace_tells_itself_is_not_asked_for(self):
+        path, _ = self.record("a.trace", "-n", 20)
+        for option, value in (("--expert-size", "3M"), ("--compute", 5)):
+            self.assert_fails(flashmoe("trace", path, option, value), 2, option, path, "simulate")
+            self.assert_fails(flashmoe("report", path, "-o", self.folder / "x.html", option, value), 2, option)
+            self.assert_done(flashmoe("simulate", path, option, value))
+
+    def test_the_last_layer_has_no_next_one(self):
+        path, _ = self.record("a.trace", "-n", 20)
+        lines = self.assert_done(flashmoe("trace", path)).out.splitlines()
+        last = next(line for line in lines if line.startswith("  7 "))
+        self.assertEqual(last.split()[-1], "-")
+        layers = json.loads(flashmoe("trace", path, "--json").out)["layers"]
+        self.assertEqual([layer["next_layer"] is None for layer in layers], [False] * 7 + [True])
 
     def test_usage(self):
         self.assert_fails(flashmoe("run", "-p", "x", "--trace-guesses"), 2, "--trace FILE")
