@@ -56,10 +56,29 @@ void describe_shape(const ModelReport& model, Page& page) {
                                model.has_chat_template ? "chat template" : "no chat template"));
 }
 
+uint64_t tensor_bytes(const ModelReport& model) {
+  uint64_t total = 0;
+  for (const FormatBytes& format : model.formats) total += format.bytes;
+  return total;
+}
+
+// In memory they take more: tensors are read at the borders of blocks.
+uint64_t trunk_tensor_bytes(const ModelReport& model) {
+  uint64_t others = model.expert_bytes + model.unused_bytes;
+  for (const PartNotRun& part : model.not_run) others += part.bytes;
+  return tensor_bytes(model) - others;
+}
+
 void describe_sizes(const ModelReport& model, Page& page) {
   page.line("");
-  page.row("trunk", show_bytes(model.trunk_bytes) + ", stays in memory");
-  page.row("experts", fmt::format("{}, {} each", show_bytes(model.expert_bytes), show_bytes(model.bytes_per_expert)));
+  page.row("trunk", fmt::format("{}, stays in memory and takes {} of it", show_bytes(trunk_tensor_bytes(model)),
+                                show_bytes(model.trunk_bytes)));
+  const auto n_experts = static_cast<uint64_t>(model.n_layers) * static_cast<uint64_t>(model.n_experts);
+  page.row("experts", fmt::format("{}, {}", show_bytes(model.expert_bytes),
+                                  show_each(model.expert_bytes, n_experts, model.bytes_per_expert)));
+  for (const PartNotRun& part : model.not_run) {
+    page.row("not run", fmt::format("{}, {}", show_bytes(part.bytes), part.what));
+  }
   page.row("a token reads", fmt::format("{} of trunk, {} of experts", show_bytes(model.trunk_bytes_per_token),
                                         show_bytes(model.expert_bytes_per_token)));
   page.row("a sequence holds",
@@ -69,7 +88,7 @@ void describe_sizes(const ModelReport& model, Page& page) {
 
 void describe_tensors(const ModelReport& model, Page& page) {
   page.line("");
-  page.row("tensors", show_count(model.n_tensors));
+  page.row("tensors", fmt::format("{}, {}", show_count(model.n_tensors), show_bytes(tensor_bytes(model))));
   size_t width = 6;
   for (const FormatBytes& format : model.formats) width = std::max(width, format.format.size());
   for (const FormatBytes& format : model.formats) {
@@ -78,7 +97,7 @@ void describe_tensors(const ModelReport& model, Page& page) {
   }
   const size_t n_unused = model.unused_tensors.size();
   if (n_unused == 0) return;
-  page.row("not used", show_count(n_unused));
+  page.row("not used", fmt::format("{}, {}", show_count(n_unused), show_bytes(model.unused_bytes)));
   for (size_t i = 0; i < std::min(n_unused, kUnusedShown); ++i) page.row("", model.unused_tensors[i]);
   if (n_unused > kUnusedShown) page.row("", fmt::format("and {} more: --json", n_unused - kUnusedShown));
 }
@@ -108,6 +127,8 @@ std::string report_json(const ModelReport& model) {
   json["file_bytes"] = model.file_bytes;
   json["n_tensors"] = model.n_tensors;
   json["n_parameters"] = model.n_parameters;
+  json["tensor_bytes"] = tensor_bytes(model);
+  json["trunk_tensor_bytes"] = trunk_tensor_bytes(model);
   json["trunk_bytes"] = model.trunk_bytes;
   json["expert_bytes"] = model.expert_bytes;
   json["bytes_per_expert"] = model.bytes_per_expert;
@@ -119,7 +140,10 @@ std::string report_json(const ModelReport& model) {
   for (const FormatBytes& format : model.formats) {
     json["formats"].push_back({{"format", format.format}, {"n_tensors", format.n_tensors}, {"bytes", format.bytes}});
   }
+  json["not_run"] = nlohmann::ordered_json::array();
+  for (const PartNotRun& part : model.not_run) json["not_run"].push_back({{"what", part.what}, {"bytes", part.bytes}});
   json["unused_tensors"] = model.unused_tensors;
+  json["unused_bytes"] = model.unused_bytes;
   json["has_tokenizer"] = model.has_tokenizer;
   json["has_chat_template"] = model.has_chat_template;
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";

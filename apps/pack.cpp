@@ -38,8 +38,9 @@ std::string show_plan(const PackPlan& plan) {
     text += fmt::format("{:<14}  {:<10} -> {:<10} {:>9} -> {:>9}\n", line.what, line.from, line.to,
                         show_bytes(line.source_bytes), show_bytes(line.bytes));
   }
-  text += fmt::format("{:<14}  {} -> {}, {} each expert\n", "in all", show_bytes(plan.source_bytes),
-                      show_bytes(plan.packed_bytes), show_bytes(plan.bytes_per_expert));
+  text += fmt::format("{:<14}  {} -> {}\n{:<14}  {}\n", "in all", show_bytes(plan.source_bytes),
+                      show_bytes(plan.packed_bytes), "experts",
+                      show_each(plan.expert_bytes, plan.n_experts, plan.bytes_per_expert));
   if (plan.n_layers_done > 0)
     text += fmt::format("{:<14}  {} of {} layers\n", "done before", plan.n_layers_done, plan.n_layers);
   text +=

@@ -33,6 +33,11 @@ std::string show_bytes(uint64_t bytes) {
   return fmt::format("{:.{}f} {}", value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0, kUnits[unit]);
 }
 
+std::string show_each(uint64_t bytes, uint64_t n, uint64_t largest) {
+  if (bytes == n * largest) return show_bytes(largest) + " each";
+  return fmt::format("{} each on average, {} at most", show_bytes(bytes / n), show_bytes(largest));
+}
+
 std::string show_count(uint64_t count) {
   std::string digits = fmt::format("{}", count);
   for (size_t at = digits.size(); at > 3;) digits.insert(at -= 3, 1, ',');

@@ -24,6 +24,12 @@ struct FormatBytes {
   uint64_t bytes = 0;
 };
 
+// What the file has beside the model that is run: "draft head".
+struct PartNotRun {
+  std::string what;
+  uint64_t bytes = 0;
+};
+
 // What a checkpoint holds, told without loading it.
 struct ModelReport {
   std::string path;
@@ -43,7 +49,9 @@ struct ModelReport {
   uint64_t expert_bytes_per_token = 0;               // at full top-k; from disk when nothing is cached
   uint64_t kv_bytes_per_token = 0, state_bytes = 0;  // f16 KV; delta-net state of one sequence
   std::vector<FormatBytes> formats;
+  std::vector<PartNotRun> not_run;
   std::vector<std::string> unused_tensors;  // in the file, but bound to nothing
+  uint64_t unused_bytes = 0;                // of these
   bool has_tokenizer = false, has_chat_template = false;
 };
 

@@ -40,6 +40,7 @@ struct PackPlan {
   };
   std::vector<Line> lines;
   uint64_t source_bytes = 0, packed_bytes = 0;
+  uint64_t n_experts = 0, expert_bytes = 0;   // of all layers, as packed
   uint64_t bytes_per_expert = 0;              // largest record
   uint64_t needed_bytes = 0, free_bytes = 0;  // on the destination's disk: what is still to be written, and room
   uint64_t memory_bytes = 0;                  // for what is on its way

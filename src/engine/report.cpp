@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "model/delta_state.h"
 #include "model/kv_cache.h"
@@ -87,7 +88,10 @@ ModelReport report_on(const BoundModel& model) {
   r.kv_bytes_per_token = KvCache::bytes_per_token(c, KvFormat::f16);
   r.state_bytes = DeltaState::bytes(c);
   r.formats = sum_formats(checkpoint);
-  r.unused_tensors = model.binder->unused();
+  for (const auto& [what, bytes] : model.binder->ignored()) r.not_run.push_back({what, bytes});
+  Binder::Unused unused = model.binder->unused();
+  r.unused_tensors = std::move(unused.names);
+  r.unused_bytes = unused.bytes;
   return r;
 }
 

@@ -174,7 +174,7 @@ void Binder::single_experts(ExpertTable& table, const std::string& prefix, int64
   }
 }
 
-void Binder::ignore(std::string_view prefix) { ignored_prefixes_.emplace_back(prefix); }
+void Binder::ignore(std::string_view prefix, const char* what) { ignored_.push_back({std::string(prefix), what}); }
 
 void Binder::throw_if_incomplete() const {
   if (complaints_.empty()) return;
@@ -182,16 +182,37 @@ void Binder::throw_if_incomplete() const {
               fmt::format("{}: {}", checkpoint_.path(), fmt::join(merged(complaints_), "; ")));
 }
 
-std::vector<std::string> Binder::unused() const {
-  std::vector<std::string> names;
-  const auto note = [&](const std::string& name) {
-    const bool ignored = std::any_of(ignored_prefixes_.begin(), ignored_prefixes_.end(),
-                                     [&](const std::string& prefix) { return name.starts_with(prefix); });
-    if (!ignored && !used_.contains(name)) names.push_back(name);
-  };
-  for (const auto& [name, tensor] : checkpoint_.tensors()) note(name);
-  for (const auto& tensor : checkpoint_.unsupported_tensors()) note(tensor.name);
-  return names;
+const char* Binder::why_ignored(std::string_view name) const {
+  const auto found = std::find_if(ignored_.begin(), ignored_.end(),
+                                  [&](const Ignored& ignored) { return name.starts_with(ignored.prefix); });
+  return found == ignored_.end() ? nullptr : found->what;
+}
+
+void Binder::each_left(const std::function<void(const std::string&, uint64_t)>& take) const {
+  for (const auto& [name, tensor] : checkpoint_.tensors()) {
+    if (!used_.contains(name)) take(name, tensor.all_bytes());
+  }
+  for (const auto& tensor : checkpoint_.unsupported_tensors()) {
+    if (!used_.contains(tensor.name)) take(tensor.name, tensor.bytes);
+  }
+}
+
+std::map<std::string, uint64_t> Binder::ignored() const {
+  std::map<std::string, uint64_t> bytes_of;
+  each_left([&](const std::string& name, uint64_t bytes) {
+    if (const char* what = why_ignored(name)) bytes_of[what] += bytes;
+  });
+  return bytes_of;
+}
+
+Binder::Unused Binder::unused() const {
+  Unused unused;
+  each_left([&](const std::string& name, uint64_t bytes) {
+    if (why_ignored(name) != nullptr) return;
+    unused.names.push_back(name);
+    unused.bytes += bytes;
+  });
+  return unused;
 }
 
 }  // namespace flashmoe

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
+#include <map>
 #include <set>
 #include <span>
 #include <string>
@@ -62,13 +64,19 @@ class Binder {
   bool has(std::string_view name) const {
     return checkpoint_.find(name) != nullptr || find_unsupported(name) != nullptr;
   }
-  // Tensors that are known and not needed: everything that starts with `prefix`.
-  void ignore(std::string_view prefix);
+  // Tensors that are known and not needed: everything that starts with `prefix` is part of a `what`.
+  void ignore(std::string_view prefix, const char* what);
 
   // Throws Error{input or unsupported} that lists every missing, misshapen or unsupported tensor.
   void throw_if_incomplete() const;
+  // Bytes of what is ignored, by what it is.
+  std::map<std::string, uint64_t> ignored() const;
   // Tensors in the file that nothing asked for, ignored ones excepted.
-  std::vector<std::string> unused() const;
+  struct Unused {
+    std::vector<std::string> names;
+    uint64_t bytes = 0;
+  };
+  Unused unused() const;
 
   struct MatrixRequest {
     MatrixView* target;  // its shape and format are known, its data is not
@@ -89,11 +97,18 @@ class Binder {
  private:
   const TensorInfo* require(const std::string& name, std::initializer_list<int64_t> shape);
   const UnsupportedTensor* find_unsupported(std::string_view name) const;
+  const char* why_ignored(std::string_view name) const;  // null: it is not
+  // Calls take(name, bytes) for each tensor that nothing asked for.
+  void each_left(const std::function<void(const std::string&, uint64_t)>& take) const;
   const Checkpoint& checkpoint_;
   std::vector<MatrixRequest> matrices_;
   std::vector<VectorRequest> vectors_;
   std::set<std::string, std::less<>> used_;
-  std::vector<std::string> ignored_prefixes_;
+  struct Ignored {
+    std::string prefix;
+    const char* what;
+  };
+  std::vector<Ignored> ignored_;
   std::vector<std::string> complaints_;
   bool unsupported_ = false;
 };

@@ -70,7 +70,9 @@ void GgufLayout::ends(DecoderEnds& w) {
   b_.matrix(w.embedding, "token_embd.weight", c_.vocab_size, c_.d_model, MatrixUse::as_stored);
   b_.vector(w.final_norm, "output_norm.weight", {c_.d_model});
   if (!c_.tied_embeddings) b_.matrix(w.lm_head, "output.weight", c_.vocab_size, c_.d_model);
-  for (int i = 0; i < c_.n_draft_layers; ++i) b_.ignore(fmt::format("blk.{}.", c_.n_layers + i));
+  for (int i = 0; i < c_.n_draft_layers; ++i) {
+    b_.ignore(fmt::format("blk.{}.", c_.n_layers + i), "draft head");
+  }
 }
 
 void GgufLayout::layer_norms(const std::string& p, const char* experts_norm, DecoderLayer& w) {

@@ -84,7 +84,7 @@ void HuggingFaceLayout::ends(const std::string& p, DecoderEnds& w) {
   norm(w.final_norm, p + "norm.weight");
   const std::string head = p.starts_with("language_model.") ? "language_model.lm_head." : "lm_head.";
   if (c_.tied_embeddings) {
-    b_.ignore(head);
+    b_.ignore(head, "head that is the embedding, too");
   } else {
     b_.matrix(w.lm_head, head + "weight", c_.vocab_size, c_.d_model);
   }

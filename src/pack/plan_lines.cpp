@@ -34,7 +34,10 @@ void add_lines(const PackSource& source, PackPlan& plan) {
   const Manifest& manifest = source.manifest();
   const auto n = static_cast<uint64_t>(manifest.n_experts);
   for (size_t i = 0; i < manifest.layers.size(); ++i) {
-    plan.bytes_per_expert = std::max(plan.bytes_per_expert, manifest.layers[i].record_bytes());
+    const uint64_t record_bytes = manifest.layers[i].record_bytes();
+    plan.n_experts += n;
+    plan.expert_bytes += n * record_bytes;
+    plan.bytes_per_expert = std::max(plan.bytes_per_expert, record_bytes);
     constexpr const char* kWhat[] = {"experts, gate", "experts, up", "experts, down"};
     for (size_t m = 0; m < 3; ++m) {
       const Conversion c = source.expert(static_cast<int>(i), 0, m);

@@ -175,7 +175,7 @@ void PackSource::note_left_out() {
     const bool draft = name.starts_with("mtp.") && !draft_->is_there();
     if (draft || name.find("visual.") != std::string::npos || name.starts_with("vision_tower.")) leave_out(name);
   }
-  for (const std::string& name : binder_->unused()) leave_out(name);
+  for (const std::string& name : binder_->unused().names) leave_out(name);
   if (n_left_out > 0) {
     notes_.push_back(fmt::format("{} tensors of a vision tower or of parts that are not run are left out", n_left_out));
   }

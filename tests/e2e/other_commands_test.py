@@ -24,7 +24,24 @@ class Inspect(Case):
         self.assertGreaterEqual(report["expert_bytes"], 16 * 8 * report["bytes_per_expert"] * 0.8)
         self.assertLess(report["expert_bytes_per_token"], report["expert_bytes"] / 3)
         self.assertGreater(report["kv_bytes_per_token"], 0)
+        self.assertEqual([part["what"] for part in report["not_run"]], ["draft head"])
+        self.assertEqual((report["unused_tensors"], report["unused_bytes"]), ([], 0))
+        self.assert_adds_up(report)
         self.assertGreater(report["state_bytes"], 0)
+
+    def assert_adds_up(self, report):
+        parts = report["trunk_tensor_bytes"] + report["expert_bytes"] + report["unused_bytes"]
+        parts += sum(part["bytes"] for part in report["not_run"])
+        self.assertEqual(parts, report["tensor_bytes"])
+        self.assertEqual(parts, sum(entry["bytes"] for entry in report["formats"]))
+        self.assertTrue(0.9 * report["trunk_bytes"] < report["trunk_tensor_bytes"] <= report["trunk_bytes"])
+
+    def test_experts_of_different_sizes(self):
+        page = self.assert_done(flashmoe("inspect", MODEL)).out
+        report = json.loads(flashmoe("inspect", MODEL, "--json").out)
+        mean = report["expert_bytes"] / (8 * 16)
+        self.assertRegex(page, rf"experts +[\d.]+ MB, {mean / 1e3:.0f} KB each on average, {report['bytes_per_expert'] / 1e3:.0f} KB at most\n")
+        self.assertRegex(page, r"not run +[\d.]+ MB, draft head\n")
 
     def test_for_people(self):
         page = self.assert_done(flashmoe("inspect", MODEL)).out

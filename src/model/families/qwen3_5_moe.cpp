@@ -53,10 +53,8 @@ class Qwen35Moe final : public Decoder {
   void bind_ends(Binder& b, DecoderEnds& w) override {
     if (gguf_) return GgufLayout(b, config()).ends(w);
     HuggingFaceLayout(b, config(), Transform::one_plus).ends(prefix(b), w);
-    b.ignore("model.visual.");  // vision tower
-    b.ignore("visual.");
-    b.ignore("vision_tower.");
-    b.ignore("mtp.");  // draft head
+    for (const char* prefix : {"model.visual.", "visual.", "vision_tower."}) b.ignore(prefix, "vision tower");
+    b.ignore("mtp.", "draft head");
   }
 
   void bind_layer(Binder& b, int layer, DecoderLayer& w, ExpertTable& experts) override {

@@ -51,7 +51,7 @@ class Qwen3Next final : public Decoder {
   void bind_ends(Binder& b, DecoderEnds& w) override {
     if (gguf_) return GgufLayout(b, config()).ends(w);
     HuggingFaceLayout(b, config(), Transform::one_plus).ends("model.", w);
-    b.ignore("mtp.");  // draft head
+    b.ignore("mtp.", "draft head");
   }
 
   void bind_layer(Binder& b, int layer, DecoderLayer& w, ExpertTable& experts) override {

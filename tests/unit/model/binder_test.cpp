@@ -44,7 +44,7 @@ TEST(BinderTest, BindsEveryTensorOfAFullModel) {
     tiny.with_mtp = true;
     tiny.with_vision = layout != TinyLayout::gguf;
     const BoundModel model = bind_model(write_tiny_model(dir.path(), tiny));
-    EXPECT_TRUE(model.binder->unused().empty()) << model.binder->unused().front();
+    EXPECT_TRUE(model.binder->unused().names.empty()) << model.binder->unused().names.front();
     EXPECT_EQ(model.experts.records.size(), static_cast<size_t>(tiny.n_layers * tiny.n_experts));
     EXPECT_EQ(model.family->config().n_layers, tiny.n_layers);
   }
@@ -66,7 +66,16 @@ TEST(BinderTest, ReportsTensorsThatNothingUses) {
   tiny.with_mtp = true;
   const BoundModel model = bind_model(with_replaced(dir, write_tiny_model(dir.path(), tiny),
                                                     {{"blk.4.nextn.enorm.weight", "blk.9.strange.one.weight"}}));
-  ASSERT_EQ(model.binder->unused(), std::vector<std::string>{"blk.9.strange.one.weight"});
+  const Binder::Unused unused = model.binder->unused();
+  EXPECT_EQ(unused.names, std::vector<std::string>{"blk.9.strange.one.weight"});
+  EXPECT_EQ(unused.bytes, model.checkpoint->find("blk.9.strange.one.weight")->all_bytes());
+  const auto ignored = model.binder->ignored();
+  ASSERT_EQ(ignored.size(), 1u);
+  uint64_t draft_bytes = 0;
+  for (const auto& [name, tensor] : model.checkpoint->tensors()) {
+    if (name.starts_with("blk.4.")) draft_bytes += tensor.all_bytes();
+  }
+  EXPECT_EQ(ignored.at("draft head"), draft_bytes);
 }
 
 TEST(BinderTest, NamesAnUnknownFamily) {
