@@ -151,13 +151,11 @@ StopReason answer(Session& session, const std::vector<int32_t>& ids, const RunOp
 }
 
 void report(const RunOptions& run, const Stats& stats, StopReason reason) {
-  if (!run.stats_file.empty()) {
-    OutputFile file(run.stats_file);
-    file.write(statistics_json(stats, reason, run.timing));
-    file.commit();
-  }
-  if (run.quiet) return;
-  write_error(statistics_text(stats, reason) + (run.timing ? timing_table(stats.stages) : ""));
+  if (!run.quiet) write_error(statistics_text(stats, reason) + (run.timing ? timing_table(stats.stages) : ""));
+  if (run.stats_file.empty()) return;
+  OutputFile file(run.stats_file);
+  file.write(statistics_json(stats, reason, run.timing));
+  file.commit();
 }
 
 int run_model(RunOptions& run) {

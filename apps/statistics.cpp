@@ -88,7 +88,8 @@ std::string engine_text(const Stats& stats) {
   if (stats.cache.given_back_bytes > 0) {
     add("", fmt::format("{} of the cache given back: memory was short", show_bytes(stats.cache.given_back_bytes)));
   }
-  add("read", fmt::format("{}, {:.2f} GB/s, waited {:.2f} s", show_bytes(stats.io.bytes_read), stats.io.gb_per_s(),
+  add("read", fmt::format("{}{}, waited {:.2f} s", show_bytes(stats.io.all_bytes()),
+                          stats.io.all_bytes() > 0 ? fmt::format(", {:.2f} GB/s", stats.io.gb_per_s()) : "",
                           static_cast<double>(stats.io.wait_ns) * 1e-9));
   add("read ahead", read_ahead_text(stats.io));
   add("I/O", stats.io.mode.empty() ? "none" : stats.io.mode);
@@ -140,8 +141,8 @@ std::string statistics_json(const Stats& stats, StopReason reason, bool with_sta
                    {"hit_rate", stats.cache.hit_rate()},
                    {"given_back_bytes", stats.cache.given_back_bytes}};
   json["io"] = {{"mode", stats.io.mode},
-                {"bytes_read", stats.io.bytes_read},
-                {"gb_per_s", stats.io.gb_per_s()},
+                {"bytes_read", stats.io.all_bytes()},
+                {"gb_per_s", stats.io.all_bytes() > 0 ? nlohmann::ordered_json(stats.io.gb_per_s()) : nullptr},
                 {"wait_s", static_cast<double>(stats.io.wait_ns) * 1e-9},
                 {"warm_up_bytes", stats.io.warm_up_bytes}};
   const ReadAheadStats& ahead = stats.io.read_ahead;

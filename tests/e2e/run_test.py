@@ -254,6 +254,18 @@ class Statistics(Case):
             for stage in ("norm", "mix", "route", "experts"):
                 self.assertGreater(stats["stages"][kind][stage], 0, (kind, stage))
 
+    def test_the_rate_is_that_of_the_bytes(self):
+        for n in (1, 30):
+            _, stats = self.statistics("-p", QUESTION, "-n", n, "--experts", "streamed")
+            io = stats["io"]
+            self.assertGreaterEqual(io["bytes_read"], io["warm_up_bytes"] + stats["read_ahead"]["wasted_bytes"])
+            self.assertEqual(io["bytes_read"] > 0, bool(io["gb_per_s"]))
+
+    def test_statistics_come_before_what_cannot_be_written(self):
+        run = flashmoe("run", "--stats-json", "/dev/full", *self.ARGUMENTS)
+        self.assertEqual(run.code, 1)
+        self.assertRegex(run.err, r"(?s)\nstatistics\n.*kernels.*\nflashmoe: .*/dev/full")
+
     def test_stages_are_empty_without_timing(self):
         _, stats = self.statistics(*self.ARGUMENTS)
         self.assertEqual(stats["stages"], {})
