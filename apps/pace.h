@@ -12,8 +12,8 @@ namespace flashmoe {
 // copying a trunk and encoding experts do, so that the rate since the start says little about what is left.
 class Pace {
  public:
-  // Units a second of what is under way, told again and again; 0: not known. Another `what`, or less done than before,
-  // begins anew.
+  // Units a second of what is under way, told again and again; 0: not known, as in the first moment. Another `what`, or
+  // less done than before, begins anew.
   double of(const Progress& progress);
 
  private:

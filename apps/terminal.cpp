@@ -36,6 +36,21 @@ uint64_t clock_ns() {
           .count());
 }
 
+constexpr std::array<const char*, 4> kCountedInBytes = {"opening", "loading", "packing", "verifying"};
+constexpr std::array<const char*, 2> kCountedInSteps = {"reading the trace", "simulating"};
+
+bool is_among(const char* what, std::span<const char* const> names) {
+  return std::any_of(names.begin(), names.end(), [what](const char* name) { return std::strcmp(what, name) == 0; });
+}
+
+// "  1.90 GB/s", once it is known.
+std::string rate_text(const Progress& progress, double rate) {
+  if (rate == 0) return "";
+  if (is_among(progress.what, kCountedInBytes)) return fmt::format("  {}/s", show_bytes(static_cast<uint64_t>(rate)));
+  const bool steps = is_among(progress.what, kCountedInSteps);
+  return fmt::format("  {:.{}f} {}/s", rate, rate < 10 ? 1 : 0, steps ? "steps" : "tok");
+}
+
 // "  12 s left", once the rate means something.
 std::string time_left(const Progress& progress, double rate) {
   if (progress.seconds < kLeastSeconds || progress.done >= progress.total) return "";
@@ -45,24 +60,16 @@ std::string time_left(const Progress& progress, double rate) {
   return seconds < 120 ? fmt::format("  {} s left", seconds) : fmt::format("  {} min left", (seconds + 59) / 60);
 }
 
-constexpr std::array<const char*, 4> kCountedInBytes = {"opening", "loading", "packing", "verifying"};
-constexpr std::array<const char*, 2> kCountedInSteps = {"reading the trace", "simulating"};
-
-bool is_among(const char* what, std::span<const char* const> names) {
-  return std::any_of(names.begin(), names.end(), [what](const char* name) { return std::strcmp(what, name) == 0; });
-}
-
 // "loading  1.20 GB of 3.40 GB  1.90 GB/s", "reading prompt  128 of 512 tokens  105 tok/s"
 std::string progress_text(const Progress& progress, double rate) {
   if (progress.total == 0) return progress.what;
+  const std::string rate_and_rest = rate_text(progress, rate) + time_left(progress, rate);
   if (is_among(progress.what, kCountedInBytes)) {
-    return fmt::format("{}  {} of {}  {}/s{}", progress.what, show_bytes(progress.done), show_bytes(progress.total),
-                       show_bytes(static_cast<uint64_t>(rate)), time_left(progress, rate));
+    return fmt::format("{}  {} of {}{}", progress.what, show_bytes(progress.done), show_bytes(progress.total),
+                       rate_and_rest);
   }
-  const bool steps = is_among(progress.what, kCountedInSteps);
-  return fmt::format("{}  {} of {} {}  {:.{}f} {}/s{}", progress.what, show_count(progress.done),
-                     show_count(progress.total), steps ? "steps" : "tokens", rate, rate < 10 ? 1 : 0,
-                     steps ? "steps" : "tok", time_left(progress, rate));
+  return fmt::format("{}  {} of {} {}{}", progress.what, show_count(progress.done), show_count(progress.total),
+                     is_among(progress.what, kCountedInSteps) ? "steps" : "tokens", rate_and_rest);
 }
 
 }  // namespace

@@ -14,6 +14,13 @@ TEST(Pace, IsThatOfTheStartAtFirst) {
   EXPECT_NEAR(pace.of(packing(2, 1600)), 800, 1);
 }
 
+TEST(Pace, IsNotKnownInTheFirstMoment) {
+  Pace pace;
+  EXPECT_EQ(pace.of({"decoding", 1, 200, 13e-6}), 0);
+  EXPECT_EQ(pace.of({"decoding", 2, 200, 0.1}), 0);
+  EXPECT_NEAR(pace.of({"decoding", 10, 200, 1}), 10, 0.1);
+}
+
 TEST(Pace, ForgetsWhatWasCheapWithinSixSeconds) {
   Pace pace;
   double at = 0;
