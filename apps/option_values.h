@@ -43,7 +43,8 @@ CLI::Option* add_number(CLI::App& cli, const std::string& names, T& target, T le
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     const bool number = error == std::errc() && end == text.data() + text.size() && !text.empty();
     if (!number || !(value >= least && value <= most)) {
-      const std::string range = most == std::numeric_limits<T>::max()
+      const bool above = error == std::errc::result_out_of_range && !text.starts_with('-');
+      const std::string range = most == std::numeric_limits<T>::max() && !above
                                     ? show_limit(least) + " or more"
                                     : "from " + show_limit(least) + " to " + show_limit(most);
       throw CLI::ValidationError(shown, std::string(std::is_integral_v<T> ? "a whole number" : "a number") + " " +

@@ -41,7 +41,7 @@ std::string take_cache(std::string_view text, std::vector<WhatIf>& caches) {
   if (text.ends_with('%')) {
     double percent = 0;
     if (!read_positive(text.substr(0, text.size() - 1), percent) || percent > 100) {
-      return "a share from 0 to 100 % is expected";
+      return "a share above 0 %, and at most 100 %, is expected";
     }
     setting.cache_share = percent / 100;
   } else if (bytes && (more || *bytes > 0)) {
@@ -64,7 +64,7 @@ std::string take_policy(std::string_view text, std::vector<CachePolicy>& policie
 
 std::string take_number(std::string_view text, std::vector<double>& numbers) {
   double number = 0;
-  if (!read_positive(text, number)) return "a number above 0 is expected";
+  if (!read_positive(text, number)) return "a number above 0, such as 7 or 3.5, is expected";
   numbers.push_back(number);
   return "";
 }

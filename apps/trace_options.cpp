@@ -48,7 +48,7 @@ void add_question_options(CLI::App& cli, TraceQuestion& question) {
       ->group(kGroup);
   const auto take = [&question](std::string_view text) {
     double ms = 0;
-    if (!read_positive(text, ms)) return std::string("milliseconds are expected");
+    if (!read_positive(text, ms)) return std::string("milliseconds above 0, such as 20 or 3.5, are expected");
     question.compute_s = ms * 1e-3;
     return std::string();
   };
@@ -74,7 +74,7 @@ CLI::Option* add_list(CLI::App& cli, const std::string& name, const std::string&
 }
 
 bool read_positive(std::string_view text, double& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && end == text.data() + text.size() && std::isfinite(value) && value > 0;
 }
 

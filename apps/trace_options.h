@@ -28,7 +28,7 @@ void add_question_options(CLI::App& cli, TraceQuestion& question);
 CLI::Option* add_list(CLI::App& cli, const std::string& name, const std::string& text,
                       const std::function<std::string(std::string_view)>& take, const std::string& description);
 
-// "7", "3.5": positive. False for anything else.
+// "7", "3.5", "1e3": positive. False for anything else.
 bool read_positive(std::string_view text, double& value);
 
 }  // namespace flashmoe
