@@ -96,7 +96,7 @@ void write_importance(const std::string& path, const std::vector<ColumnImportanc
 }
 
 int calibrate(Chosen& chosen) {
-  if (chosen.text_file.empty() == chosen.conversations_file.empty()) {
+  if (chosen.text_file.empty() && chosen.conversations_file.empty()) {
     throw Error(Fault::usage, "calibrate needs one of --text and --conversations");
   }
   const std::string& from = chosen.text_file.empty() ? chosen.conversations_file : chosen.text_file;
@@ -146,18 +146,15 @@ int calibrate(Chosen& chosen) {
 Command add_calibrate(CLI::App& cli) {
   auto chosen = std::make_shared<Chosen>();
   CLI::App* options = cli.add_subcommand("calibrate", "Measure which columns of a model's matrices matter");
-  options->add_option("--text", chosen->text_file, "The text; marks in it are marks")
-      ->option_text("FILE")
-      ->check(not_empty);
+  auto* text = options->add_option("--text", chosen->text_file, "The text; marks in it are marks");
+  text->option_text("FILE")->check(not_empty);
   options
       ->add_option("--conversations", chosen->conversations_file,
                    "Instead: chat requests, one JSON object a line, answers included")
       ->option_text("FILE")
-      ->check(not_empty);
-  options->add_option("--out", chosen->out_file, "The importance file to write")
-      ->option_text("FILE")
-      ->check(not_standard_output)
-      ->required();
+      ->check(not_empty)
+      ->excludes(text);
+  add_output(*options, chosen->out_file, "The importance file to write");
   add_number(*options, "--limit", chosen->limit, int64_t{1}, std::numeric_limits<int64_t>::max(),
              "Only the first N windows of --ctx tokens, or N conversations");
   add_model_options(*options, chosen->engine);

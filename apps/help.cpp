@@ -34,11 +34,19 @@ std::string entry(const std::string& name, const std::string& description) {
   return out + '\n';
 }
 
+// "-o, --out": further long names are there for habit's sake.
+std::string flags_of(const CLI::Option& option) {
+  const auto& shorts = option.get_snames();
+  const auto& longs = option.get_lnames();
+  std::string names = shorts.empty() ? "" : "-" + shorts.front();
+  if (!longs.empty()) names += (names.empty() ? "--" : ", --") + longs.front();
+  return names;
+}
+
 }  // namespace
 
 std::string HelpFormatter::make_option(const CLI::Option* option, bool is_positional) const {
-  std::string name = make_option_name(option, is_positional);
-  if (const size_t comma = name.find(','); comma != std::string::npos) name.insert(comma + 1, " ");
+  std::string name = is_positional ? make_option_name(option, true) : flags_of(*option);
   if (!is_positional && !option->get_option_text().empty()) name += " " + option->get_option_text();
   return entry(name, option->get_description());
 }

@@ -20,7 +20,7 @@ namespace flashmoe {
 namespace {
 
 constexpr const char* kFooter =
-    "FILE.safetensors holds one tensor, logits [ids, vocabulary], in 32-bit floats.\n"
+    "FILE is safetensors with one tensor, logits [ids, vocabulary], in 32-bit floats.\n"
     "\n"
     "Example:\n"
     "  echo 1 2 3 | flashmoe logits -m model.gguf --ids - --out logits.safetensors";
@@ -74,10 +74,7 @@ Command add_logits(CLI::App& cli) {
       ->option_text("FILE")
       ->check(not_empty)
       ->required();
-  options->add_option("--out", chosen->out_file, "The safetensors file to write")
-      ->option_text("FILE.safetensors")
-      ->check(not_standard_output)
-      ->required();
+  add_output(*options, chosen->out_file, "The safetensors file to write");
   add_model_options(*options, chosen->engine);
   options->footer(kFooter);
   return {options, [chosen] { return write_logits(*chosen); }};

@@ -11,6 +11,8 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "commands.h"
 #include "flashmoe/error.h"
@@ -62,6 +64,22 @@ std::string help_command(const CLI::App& cli) {
   return chosen.empty() ? "flashmoe" : "flashmoe " + chosen.front()->get_name();
 }
 
+// A hint at the options that take what was left over.
+std::string unexpected(const CLI::App& command, const std::string& argument) {
+  if (argument.starts_with('-')) return "unknown option " + argument;
+  if (!command.get_options([](const CLI::Option* option) { return option->get_positional(); }).empty()) {
+    return "'" + argument + "' is one argument too many";
+  }
+  std::string hint;
+  for (const auto& [flag, what] : {std::pair{"-p", "a prompt"}, std::pair{"-m", "a model"}}) {
+    const CLI::Option* option = command.get_option_no_throw(flag);
+    if (option == nullptr) continue;
+    hint +=
+        (hint.empty() ? "; give " : " and ") + std::string(what) + " with " + flag + " " + option->get_option_text();
+  }
+  return "'" + argument + "' is not an option" + hint;
+}
+
 // "--ram: 1 required TEXT missing" and "--ram: At Most 1 required but received 2" say less than they could.
 std::string in_our_words(const std::string& complaint) {
   const size_t one = complaint.find(": 1 required "), many = complaint.find(": At Most 1 required ");
@@ -69,6 +87,17 @@ std::string in_our_words(const std::string& complaint) {
     return complaint.substr(0, one) + ": a value is missing";
   }
   return many == std::string::npos ? complaint : complaint.substr(0, many) + ": given more than once";
+}
+
+// What is left over may be why something else is missing.
+std::string complaint_about(const CLI::App& cli, const CLI::ParseError& error) {
+  const bool incomplete = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr ||
+                          dynamic_cast<const CLI::RequiresError*>(&error) != nullptr ||
+                          dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+  const std::vector<std::string> left = cli.remaining(true);
+  if (!incomplete || left.empty()) return in_our_words(error.what());
+  const auto chosen = cli.get_subcommands();
+  return unexpected(chosen.empty() ? cli : *chosen.front(), left.front());
 }
 
 int dispatch(int argc, char** argv) {
@@ -99,7 +128,7 @@ int dispatch(int argc, char** argv) {
     StandardOutput().write(text.str());
     return kExitOk;
   } catch (const CLI::ParseError& error) {
-    return complain(in_our_words(error.what()) + "; see '" + help_command(cli) + " --help'", kExitUsage);
+    return complain(complaint_about(cli, error) + "; see '" + help_command(cli) + " --help'", kExitUsage);
   }
   for (const Command& command : commands) {
     if (command.options->parsed()) return command.run();

@@ -33,6 +33,11 @@ inline std::string not_standard_output(const std::string& path) {
   return path == "-" ? "a file is expected, not standard output" : not_empty(path);
 }
 
+// The file that a subcommand is there to write.
+inline void add_output(CLI::App& cli, std::string& path, const std::string& description) {
+  cli.add_option("-o,--out,--output", path, description)->option_text("FILE")->check(not_standard_output)->required();
+}
+
 // A number in [least, most]. The largest value of T as `most` means "or more".
 template <typename T>
 CLI::Option* add_number(CLI::App& cli, const std::string& names, T& target, T least, T most,

@@ -72,10 +72,7 @@ Command add_report(CLI::App& cli) {
   auto chosen = std::make_shared<Chosen>();
   CLI::App* options = cli.add_subcommand("report", "Draw recorded runs as a page");
   options->add_option("TRACE", chosen->traces, "The traces")->required()->check(not_empty);
-  options->add_option("-o,--output", chosen->output, "The page to write")
-      ->option_text("FILE")
-      ->required()
-      ->check(not_standard_output);
+  add_output(*options, chosen->output, "The page to write");
   add_question_options(*options, chosen->question);
   options->footer(kFooter);
   return {options, [chosen] { return run(*chosen); }};

@@ -86,6 +86,8 @@ class CalibrateTest(Case):
         empty = self.folder / "empty.txt"
         empty.write_text("")
         self.assert_fails(flashmoe("calibrate", "--out", out), 2, "--text and --conversations")
+        self.assert_fails(flashmoe("calibrate", "--out", out, "--text", empty, "--conversations", empty), 2,
+                          "--text excludes --conversations")
         self.assert_fails(flashmoe("calibrate", "--out", out, "--text", empty), 1, "no text")
         self.assert_fails(flashmoe("calibrate", "--out", self.folder / "no" / "x", "--text", TEXT), 1, "no")
         self.assert_fails(flashmoe("calibrate", "--text", TEXT), 2, "--out")

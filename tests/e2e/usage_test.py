@@ -60,7 +60,27 @@ class WrongUsage(Case):
         self.assert_usage("--walk", "run", "-p", "x", "--walk")
         self.assert_usage("--direct", "run", "-p", "x", "--direct", "on")
         self.assert_usage("run --help", "run", "-p", "x", "--walk")
-        self.assert_usage("extra", "run", "-p", "x", "extra")
+
+    def test_words_that_are_left_over(self):
+        self.assert_usage("'Hello' is not an option; give a prompt with -p TEXT and a model with -m MODEL; see", "run", "Hello")
+        self.assert_usage("'m.gguf' is not an option; give a model with -m MODEL; see", "serve", "m.gguf")
+        self.assert_usage("'b' is one argument too many; see", "trace", "a", "b")
+        self.assert_usage("unknown option --output-file; see", "logits", "--ids", "-", "--output-file", "x")  # not: --out is required
+        self.assert_usage("unknown option --session", "serve", "--session", "x", "--sessions-size", "1G")
+
+    def test_bounds_that_are_told_are_those_that_hold(self):
+        self.assert_usage("from 0 to 2147483647 is expected, not '99999999999'", "run", "-p", "x", "--top-k", 99999999999)
+        self.assert_usage("0 or more is expected, not '-1'", "run", "-p", "x", "--top-k", -1)
+        self.assert_usage("above 0 %, and at most 100 %, is expected, not '0%'", "simulate", "t", "--cache", "0%")
+        self.assert_usage("GB/s above 0, such as 7 or 3.5, are expected, not '0'", "trace", "t", "--disk", 0)
+        self.assert_fails(flashmoe("trace", self.folder / "t", "--disk", "1e9"), 1, self.folder / "t")  # a number like others
+
+    def test_the_file_to_write_has_the_same_names_everywhere(self):
+        for command in (["logits", "--ids", "-"], ["calibrate", "--text", "t"], ["report", "t"]):
+            for name in ("-o", "--out", "--output"):
+                out = self.folder / "no" / "x"
+                self.assert_fails(flashmoe(*command, name, out, stdin=b"1"), 1, out)
+            self.assertIn("\n  -o, --out FILE  ", flashmoe(command[0], "--help").out)
 
     def test_values(self):
         for option, bad in (("--ram", "8X"), ("--ram", "0"), ("--ram", "-1G"), ("--ram", ""), ("--ram", "nan"),
