@@ -98,6 +98,7 @@ Command add_doctor(CLI::App& cli) {
   CLI::App* options = cli.add_subcommand("doctor", "Find what is wrong with the machine or a model");
   options->add_flag("--json", chosen->json, "Print everything as JSON");
   add_model_options(*options, chosen->engine);
+  make_model_optional(*options, "none, the machine alone is examined");
   options->footer(kFooter);
   return {options, [chosen] { return run(chosen->engine, chosen->json); }};
 }

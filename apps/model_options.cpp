@@ -44,13 +44,14 @@ void add_reading_options(CLI::App& cli, EngineOptions& options) {
       ->group(kGroup);
 }
 
+std::string about_model(const std::string& otherwise) {
+  return "A .gguf file (any part of a split) or a folder of safetensors; default: " + otherwise;
+}
+
 }  // namespace
 
 void add_model_path(CLI::App& cli, std::string& path) {
-  cli.add_option("-m,--model", path,
-                 "A .gguf file (any part of a split) or a folder of safetensors; default: the built-in model")
-      ->option_text("MODEL")
-      ->check(not_empty);
+  cli.add_option("-m,--model", path, about_model("the built-in model"))->option_text("MODEL")->check(not_empty);
 }
 
 void add_model_options(CLI::App& cli, EngineOptions& options) {
@@ -91,6 +92,14 @@ void add_model_options(CLI::App& cli, EngineOptions& options) {
       "Numbers in the attention cache; default: f16, in a context above 16384 tokens q8, with --exact f32")
       ->group(kGroup);
   add_reading_options(cli, options);
+}
+
+void make_model_optional(CLI::App& cli, const std::string& instead) {
+  CLI::Option* model = cli.get_option("--model")->description(about_model(instead));
+  const auto about_a_model = [](const CLI::Option* option) {
+    return option->get_group() == kGroup && !option->check_lname("ram") && !option->check_lname("threads");
+  };
+  for (CLI::Option* option : cli.get_options(about_a_model)) option->needs(model);
 }
 
 std::vector<std::string> files_of(const ModelReport& model) {

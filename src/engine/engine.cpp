@@ -149,9 +149,14 @@ void CheckpointEngine::recall_use() {
 }
 
 Placement CheckpointEngine::place(const Reading& reading, int64_t prompt_tokens, int64_t answer_tokens) const {
-  return plan_memory({model_.family->config(), model_.experts, report_.trunk_bytes, resident_set_bytes(),
-                      reading.alignment(), prompt_tokens, answer_tokens, options_, detect_memory_limit(),
-                      reading.loading_alignment(), n_answers_});
+  Placement placement = plan_memory({model_.family->config(), model_.experts, report_.trunk_bytes, resident_set_bytes(),
+                                     reading.alignment(), prompt_tokens, answer_tokens, options_, detect_memory_limit(),
+                                     reading.loading_alignment(), n_answers_});
+  if (options_.read_ahead == ReadAheadChoice::on && placement.plan.experts_resident) {
+    fail(Fault::usage,
+         "--read-ahead on: all experts have a place in memory, so none would be read ahead; leave it away");
+  }
+  return placement;
 }
 
 MemoryPlan CheckpointEngine::plan(int64_t prompt_tokens, int64_t answer_tokens) const {

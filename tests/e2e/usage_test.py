@@ -151,6 +151,10 @@ class WrongUsage(Case):
         self.assert_usage("--verify-reads", "run", "-p", "x", "--verify-reads", "always")  # nothing to compare with
         self.assert_usage("--hit-rate", "plan", "--hit-rate", 50)  # everything is in memory
         self.assert_usage("--mirror", "run", "-p", "x", "--mirror", MODEL.parent)  # the model itself
+        self.assert_usage("--read-ahead on", "run", "-p", "x", "--read-ahead", "on", "--experts", "resident")
+        for option, value in (("--ctx", 64), ("--mirror", self.folder), ("--experts", "resident")):
+            self.assert_usage(option + " requires --model", "doctor", option, value)
+        self.assertNotIn("built-in", flashmoe("doctor", "--help").out)
 
     def test_missing_values(self):
         self.assert_usage("--ram: a value is missing", "run", "-p", "x", "--ram")
