@@ -42,7 +42,8 @@ void check(const EvalOptions& options) {
   require(!text || options.engine.context_tokens != 1, "--ctx 1: of a window the second half is scored; 2 at least");
   switch (options.kind) {
     case EvalKind::perplexity:
-      require(text != turns, "eval ppl needs one of --text and --conversations");
+      require(text || turns, "eval ppl needs one of --text and --conversations");
+      require(!text || !turns, "--text excludes --conversations");
       require(!cases && !reference, "eval ppl does not take --cases, --json-cases or --reference");
       break;
     case EvalKind::divergence:

@@ -119,7 +119,7 @@ class EvalTest(Case):
         for code, parts, arguments in [
                 (2, ["one of ppl|kld|tools"], ["speed"]),
                 (2, ["--text and --conversations"], ["ppl"]),
-                (2, ["--text and --conversations"], ["ppl", "--text", TEXT, "--conversations", TEXT]),
+                (2, ["--text excludes --conversations"], ["ppl", "--text", TEXT, "--conversations", TEXT]),
                 (2, ["--reference"], ["kld", "--text", TEXT]),
                 (2, ["does not take"], ["tools", "--cases", CASES, "--text", TEXT]),
                 (2, ["--cases or --json-cases"], ["tools"]),
