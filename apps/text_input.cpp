@@ -51,6 +51,13 @@ std::string read_text(const std::string& path) {
   return read_descriptor(descriptor, path);
 }
 
+std::optional<int32_t> parse_id(std::string_view word) {
+  int32_t id = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
+  if (error != std::errc() || end != word.data() + word.size() || id < 0) return std::nullopt;
+  return id;
+}
+
 std::vector<int32_t> parse_ids(std::string_view text, const std::string& name) {
   std::vector<int32_t> ids;
   int line = 1;
@@ -60,13 +67,12 @@ std::vector<int32_t> parse_ids(std::string_view text, const std::string& name) {
       continue;
     }
     const std::string_view word = text.substr(at, text.find_first_of(kSpaces, at) - at);
-    int32_t id = 0;
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-    if (error != std::errc() || end != word.data() + word.size() || id < 0) {
+    const auto id = parse_id(word);
+    if (!id) {
       throw Error(Fault::input,
                   fmt::format("{}: line {}: a token id is expected, not '{}'", name, line, word.substr(0, 40)));
     }
-    ids.push_back(id);
+    ids.push_back(*id);
     at += word.size();
   }
   if (ids.empty()) throw Error(Fault::input, fmt::format("{}: no token ids in it", name));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,9 @@ namespace flashmoe {
 
 // All of a file; "-" is standard input. Throws Error{io} with path and reason.
 std::string read_text(const std::string& path);
+
+// One id; nothing for anything else.
+std::optional<int32_t> parse_id(std::string_view word);
 
 // Whitespace-separated ids. Throws Error{input} with `name`, line and what was found for anything else, and when there
 // are none.

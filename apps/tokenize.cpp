@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <sstream>
 #include <string>
 
 #include "commands.h"
@@ -31,6 +32,18 @@ struct TokenizeOptions {
 
 std::string ids_text(const std::vector<int32_t>& ids) { return fmt::format("{}\n", fmt::join(ids, " ")); }
 
+std::vector<int32_t> given_ids(const std::vector<std::string>& arguments) {
+  std::vector<int32_t> ids;
+  std::istringstream words(fmt::format("{}", fmt::join(arguments, " ")));
+  for (std::string word; words >> word;) {
+    const auto id = parse_id(word);
+    if (!id) throw Error(Fault::usage, fmt::format("--ids: a token id is expected, not '{}'", word));
+    ids.push_back(*id);
+  }
+  if (ids.empty()) throw Error(Fault::usage, "--ids: no token ids in it");
+  return ids;
+}
+
 int tokenize(TokenizeOptions& options, bool has_text) {
   const bool backwards = !options.ids.empty();
   if (has_text == backwards) throw Error(Fault::usage, "give either TEXT or --ids; see 'flashmoe tokenize --help'");
@@ -38,8 +51,7 @@ int tokenize(TokenizeOptions& options, bool has_text) {
   std::vector<int32_t> ids;
   if (backwards) {
     const bool piped = options.ids.size() == 1 && options.ids.front() == "-";
-    ids = parse_ids(piped ? read_text("-") : fmt::format("{}", fmt::join(options.ids, " ")),
-                    piped ? shown_path("-") : "--ids");
+    ids = piped ? parse_ids(read_text("-"), shown_path("-")) : given_ids(options.ids);
   } else if (options.text == "-") {
     options.text = read_text("-");
   }

@@ -129,7 +129,7 @@ void Listener::bind_to(const std::string& host, int port) {
 
 void Listener::complain(const std::string& host, int port, int reason) const {
   const char* mend = reason == EADDRINUSE ? "; choose another with --port, or 0 for any free one" : "";
-  throw Error(Fault::usage, fmt::format("cannot listen on {} port {}: {}{}", host, port, std::strerror(reason), mend));
+  throw Error(Fault::io, fmt::format("cannot listen on {} port {}: {}{}", host, port, std::strerror(reason), mend));
 }
 
 void Listener::open() {

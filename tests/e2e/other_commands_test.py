@@ -85,7 +85,9 @@ class Tokenize(Case):
 
     def test_bad_ids(self):
         self.assert_fails(flashmoe("tokenize", "--ids", 1, 999999), 1, "999999")
-        self.assert_fails(flashmoe("tokenize", "--ids", "x"), 1, "'x'")
+        self.assert_fails(flashmoe("tokenize", "--ids", 1, "x"), 2, "--ids: a token id is expected, not 'x'")
+        self.assert_fails(flashmoe("tokenize", "--ids", "-", stdin=b"1\nx"), 1, "standard input: line 2", "'x'")
+        self.assertEqual(flashmoe("tokenize", "--ids", "100 101").out, flashmoe("tokenize", "--ids", 100, 101).out)
         self.assert_fails(flashmoe("tokenize"), 2, "TEXT")
         self.assert_fails(flashmoe("tokenize", "x", "--ids", 1), 2, "--ids")
 

@@ -343,7 +343,7 @@ class Starting(Case):
         self.assert_fails(flashmoe("serve", "--host", "no.such.host.invalid"), 2, "--host")
         self.assert_fails(flashmoe("serve", "--port", 70000), 2, "--port")
         with socket.create_server(("127.0.0.1", 0)) as taken:
-            self.assert_fails(flashmoe("serve", "--port", taken.getsockname()[1]), 2, "in use", "--port")
+            self.assert_fails(flashmoe("serve", "--port", taken.getsockname()[1]), 1, "in use", "--port")
 
     def test_key_cors_queue_and_interrupt(self):
         server = Server("--api-key", "secret", "--cors", "https://app.example", "--parallel", 1, "--queue", 40,
