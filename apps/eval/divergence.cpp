@@ -65,9 +65,26 @@ void add(EvalRun& run, const WindowScores& scores) {
 }
 
 // Two models that are loaded side by side would each take all that is free.
-uint64_t half_of_memory(EvalRun& run, const EvalOptions& options) {
-  if (options.engine.ram_bytes > 0) return options.engine.ram_bytes / 2;
-  return run.open(options.reference_path, 0)->plan(options.engine.context_tokens).limit_bytes / 2;
+EngineOptions with_half_of_memory(EvalRun& run, const EvalOptions& options) {
+  EngineOptions half = options.engine;
+  half.ram_source = "half of --ram";
+  if (half.ram_bytes == 0) {
+    const MemoryPlan plan = run.open(options.reference_path, options.engine)->plan(options.engine.context_tokens);
+    half.ram_bytes = plan.limit_bytes;
+    half.ram_source = "half of " + plan.limit_source;
+  }
+  half.ram_bytes /= 2;
+  return half;
+}
+
+// Of two models the one that does not fit is named.
+void load(Engine& engine, int64_t context_tokens) {
+  try {
+    engine.load(context_tokens);
+  } catch (const Error& error) {
+    if (error.fault() != Fault::memory_floor) throw;
+    throw Error(Fault::memory_floor, engine.report().path + ": " + error.what());
+  }
 }
 
 }  // namespace
@@ -84,7 +101,7 @@ nlohmann::ordered_json evaluate_divergence(const EvalOptions& given) {
                         {"limit", options.limit},
                         {"marks_as_text", options.marks_as_text},
                         {"exact", options.engine.exact}});
-  const uint64_t half = half_of_memory(run, options);
+  const EngineOptions half = with_half_of_memory(run, options);
   const auto reference = run.open(options.reference_path, half), model = run.open(model_path, half);
   const std::vector<int32_t> ids = model->tokenize(text, !options.marks_as_text);
   if (reference->report().vocab_size != model->report().vocab_size ||
@@ -97,8 +114,8 @@ nlohmann::ordered_json evaluate_divergence(const EvalOptions& given) {
   if (options.limit > 0) windows.resize(std::min(windows.size(), static_cast<size_t>(options.limit)));
   if (windows.empty())
     throw Error(Fault::input, shown_path(options.text_file) + ": there is nothing to score: it is too short");
-  reference->load(options.engine.context_tokens);
-  model->load(options.engine.context_tokens);
+  load(*reference, options.engine.context_tokens);
+  load(*model, options.engine.context_tokens);
   run.each("divergence: window", windows.size(), [&](size_t i) {
     const Window& window = windows[i];
     add(run, compare(*reference, *model, std::span(ids).subspan(window.first, window.n), window.n_context));

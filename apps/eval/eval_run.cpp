@@ -54,10 +54,8 @@ EvalRun::EvalRun(const EvalOptions& options, nlohmann::json identity)
   n_done_ = state["n_done"].get<size_t>();
 }
 
-std::unique_ptr<Engine> EvalRun::open(const std::string& model_path, uint64_t ram_bytes) {
-  EngineOptions options = options_.engine;
+std::unique_ptr<Engine> EvalRun::open(const std::string& model_path, EngineOptions options) {
   options.model_path = model_path;
-  options.ram_bytes = ram_bytes;
   options.learn = false;  // what is used here says nothing about ordinary use
   options.keep_going = [] { return !interrupted(); };
   options.on_progress = [this](const Progress& step) {

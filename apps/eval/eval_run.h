@@ -23,8 +23,8 @@ class EvalRun {
   // `identity`: all that decides the results. A state file of another identity is refused with Error{usage}.
   EvalRun(const EvalOptions& options, nlohmann::json identity);
 
-  // Of a model with this evaluation's options, Ctrl-C and progress.
-  std::unique_ptr<Engine> open(const std::string& model_path, uint64_t ram_bytes);
+  // Of a model, with these options and the evaluation's Ctrl-C and progress.
+  std::unique_ptr<Engine> open(const std::string& model_path, EngineOptions options);
 
   // What the units have found: plain numbers and lists. One that was resumed has those of the units done before. A unit
   // adds to it as its last act: one that fails has added nothing.

@@ -113,7 +113,7 @@ nlohmann::ordered_json evaluate_perplexity(const EvalOptions& given) {
                         {"limit", options.limit},
                         {"marks_as_text", options.marks_as_text},
                         {"exact", options.engine.exact}});
-  const auto engine = run.open(model, options.engine.ram_bytes);
+  const auto engine = run.open(model, options.engine);
   engine->load(turns ? 0 : options.engine.context_tokens);
   if (turns) {
     run.each("perplexity: conversation", conversations.size(), [&](size_t i) {

@@ -99,7 +99,7 @@ nlohmann::ordered_json evaluate_tools(const EvalOptions& options) {
                         {"cases", fingerprint(all)},
                         {"max_tokens", max_tokens},
                         {"exact", options.engine.exact}});
-  const auto engine = run.open(model, options.engine.ram_bytes);
+  const auto engine = run.open(model, options.engine);
   run.each("tools: case", cases.size(), [&](size_t i) { judge(run, *engine, cases[i], max_tokens); });
   nlohmann::ordered_json result = {{"model", model}, {"exact", options.engine.exact}};
   for (const char* key : {"tool_cases", "well_formed", "exact", "json_cases", "json_valid"}) {

@@ -34,12 +34,13 @@ struct TraceOptions {
 };
 
 struct EngineOptions {
-  std::string model_path;  // a GGUF file (any part of a split), or a folder of safetensors
-  uint64_t ram_bytes = 0;  // total for the process; 0: what the cgroup and the machine have free
-  int n_threads = 0;       // 0: the CPUs this process may use
-  int context_tokens = 0;  // longest sequence; 0: 8192 or what load() is told, at most the model's own limit
-  int prefill_chunk = 0;   // rows per prefill step, rounded up to a multiple of 64; 0: chosen by the planner
-  bool exact = false;      // f32 activations end to end
+  std::string model_path;            // a GGUF file (any part of a split), or a folder of safetensors
+  uint64_t ram_bytes = 0;            // total for the process; 0: what the cgroup and the machine have free
+  std::string ram_source = "--ram";  // who says so, in the plan's table
+  int n_threads = 0;                 // 0: the CPUs this process may use
+  int context_tokens = 0;            // longest sequence; 0: 8192 or what load() is told, at most the model's own limit
+  int prefill_chunk = 0;             // rows per prefill step, rounded up to a multiple of 64; 0: chosen by the planner
+  bool exact = false;                // f32 activations end to end
   KernelChoice kernels = KernelChoice::automatic;
   IoChoice io = IoChoice::automatic;
   std::vector<std::string> mirrors;  // folders with copies of the model's files, on other drives

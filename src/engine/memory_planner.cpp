@@ -114,7 +114,7 @@ MemoryLimit choose_limit(const PlanRequest& r) {
     fail(Fault::usage, "--ram asks for {}, but only {} can be used ({}); leave --ram away to use what there is",
          human_bytes(r.options.ram_bytes), human_bytes(r.limit.bytes), r.limit.source);
   }
-  return {std::min(r.options.ram_bytes, r.limit.bytes), "--ram"};
+  return {std::min(r.options.ram_bytes, r.limit.bytes), r.options.ram_source};
 }
 
 // What an automatic plan may choose, and fall back from when memory is tight.

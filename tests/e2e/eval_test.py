@@ -68,6 +68,12 @@ class EvalTest(Case):
         self.assertEqual((got["tokens"], got["kl_mean"], got["same_top"]), (128, 0, 1))
         self.assertEqual(got["perplexity"], got["reference_perplexity"])
 
+    def test_which_of_two_models_does_not_fit(self):
+        run = flashmoe("eval", "kld", "--reference", MODEL, "--text", TEXT, "--ram", "40M")
+        self.assertEqual((run.code, run.out), (3, ""))
+        self.assertTrue(run.err.startswith(f"flashmoe: {MODEL}: the memory limit is below"), run.err)
+        self.assertRegex(run.err, r"limit +21\.0 MB +\(half of --ram\)")
+
     def test_int8_activations_diverge_a_little_and_text_marks_matter(self):
         arguments = ["kld", "--reference", MODEL, "--text", TEXT, "--limit", "1", "--ctx", "256"]
         as_text = self.evaluate("ppl", "--text", TEXT, "--limit", "1", "--ctx", "256", "--marks-as-text")["text"]
