@@ -190,7 +190,8 @@ class RemoteBackend : public Backend {
     const auto answer = client_->Get(server_.prefix + "/v1/models", server_.headers());
     if (!answer) throw unreachable(server_, answer.error());
     if (answer->status == 401 || answer->status == 403) {
-      throw Error(Fault::input, fmt::format("{} wants another key: give it with --api-key", server_.origin));
+      throw Error(Fault::input, fmt::format("{} wants {} key: give it with --api-key", server_.origin,
+                                            server_.api_key.empty() ? "a" : "another"));
     }
     if (answer->status != 200) throw Error(Fault::input, server_error(answer->status, answer->body));
     const Json json = Json::parse(answer->body, nullptr, false);

@@ -66,6 +66,7 @@ void complete_error(const httplib::Request& request, httplib::Response& response
   const char* reason = response.status == 431   ? "the request's headers are too long"
                        : response.status == 408 ? "the request did not come in time"
                        : response.status == 414 ? "the request line is too long"
+                       : response.status == 404 ? "there is nothing at this path"
                                                 : "not a valid HTTP request";
   tell_error(request, response, ApiError(response.status, reason));
   hang_up(response);

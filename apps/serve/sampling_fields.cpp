@@ -37,8 +37,10 @@ void read_stop(const RequestFields& fields, const char* name, GenerateOptions& g
   if (stop->is_string()) {
     generate.stop.push_back(fields.required_text(name));
   } else {
-    for (const Json& text : fields.required_array(name)) {
-      if (!text.is_string()) bad_request(fields.at(name), "a list of strings is expected");
+    const auto fail = [&] { bad_request(fields.at(name), "a string or a list of strings is expected"); };
+    if (!stop->is_array()) fail();
+    for (const Json& text : *stop) {
+      if (!text.is_string()) fail();
       generate.stop.push_back(text.get<std::string>());
     }
   }

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/cpu_features.h"
+#include "flashmoe/error.h"
 #include "support/loaded_model.h"
 
 namespace flashmoe {
@@ -91,9 +92,17 @@ void run(const std::string& path, const std::vector<int64_t>& positions) {
 }  // namespace flashmoe
 
 int main(int argc, char** argv) {
-  if (argc < 2) return EXIT_FAILURE;
+  if (argc < 2) {
+    fmt::print(stderr, "usage: bench_decode MODEL [POSITION...]\n");
+    return EXIT_FAILURE;
+  }
   std::vector<int64_t> positions;
   for (int i = 2; i < argc; ++i) positions.push_back(std::atoll(argv[i]));
   if (positions.empty()) positions = {64, 8192, 32768};
-  flashmoe::run(argv[1], positions);
+  try {
+    flashmoe::run(argv[1], positions);
+  } catch (const flashmoe::Error& error) {
+    fmt::print(stderr, "bench_decode: {}\n", error.what());
+    return EXIT_FAILURE;
+  }
 }

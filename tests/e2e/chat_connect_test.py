@@ -293,7 +293,7 @@ class Pipes(Connected):
 
     def test_keys(self):
         server = self.serve(text_chunks("x"), key="secret")
-        self.assert_fails(flashmoe("chat", "--connect", server.url, stdin=b"q\n"), 1, "--api-key")
+        self.assert_fails(flashmoe("chat", "--connect", server.url, stdin=b"q\n"), 1, "wants a key", "--api-key")
         self.assert_done(flashmoe("chat", "--connect", server.url, "--api-key", "secret", stdin=b"q\n"))
 
     def test_wrong_urls_and_nobody_there(self):
@@ -326,7 +326,7 @@ class RealServer(Connected):
         run = flashmoe("chat", "--connect", self.server.url, "--api-key", "secret", "--no-think", stdin=QUESTION.encode())
         self.assert_done(run)
         self.assertEqual(run.out, self.ask("-p", QUESTION, "--no-think"))
-        self.assert_fails(flashmoe("chat", "--connect", self.server.url, "--api-key", "wrong", stdin=b"x\n"), 1, "key")
+        self.assert_fails(flashmoe("chat", "--connect", self.server.url, "--api-key", "wrong", stdin=b"x\n"), 1, "another key")
 
     def test_two_turns_and_a_tool(self):
         tools = self.folder / "tools.json"
