@@ -20,7 +20,8 @@ namespace flashmoe {
 namespace {
 
 constexpr const char* kFooter =
-    "Without -m only the machine is examined. Measures for some seconds.\n"
+    "Without -m only the machine is examined. Measures for some seconds, and reads\n"
+    "what every token of the model needs.\n"
     "Exit code 0: no problem; 1: a problem, which stands with its mend.\n"
     "\n"
     "Examples:\n"
@@ -79,6 +80,7 @@ int run(EngineOptions& options, bool as_json) {
   options.keep_going = [] { return !interrupted(); };
   ProgressLine progress;
   progress.show({.what = "measuring the machine"});
+  options.on_progress = [&](const Progress& step) { progress.show(step); };
   const Examination examination = examine(options);
   const bool healthy = std::none_of(examination.findings.begin(), examination.findings.end(),
                                     [](const Finding& f) { return f.verdict == Verdict::problem; });

@@ -71,7 +71,7 @@ uint64_t trunk_tensor_bytes(const ModelReport& model) {
 
 void describe_sizes(const ModelReport& model, Page& page) {
   page.line("");
-  page.row("trunk", fmt::format("{}, stays in memory and takes {} of it", show_bytes(trunk_tensor_bytes(model)),
+  page.row("trunk", fmt::format("{}, stays in memory, where it takes {}", show_bytes(trunk_tensor_bytes(model)),
                                 show_bytes(model.trunk_bytes)));
   const auto n_experts = static_cast<uint64_t>(model.n_layers) * static_cast<uint64_t>(model.n_experts);
   page.row("experts", fmt::format("{}, {}", show_bytes(model.expert_bytes),

@@ -1,5 +1,7 @@
 #include "model_options.h"
 
+#include <array>
+#include <filesystem>
 #include <limits>
 
 #include "flashmoe/engine.h"
@@ -103,8 +105,17 @@ void make_model_optional(CLI::App& cli, const std::string& instead) {
 }
 
 std::vector<std::string> files_of(const ModelReport& model) {
+  namespace fs = std::filesystem;
+  constexpr std::array kBesideWeights = {"config.json",           "manifest.json",          "tokenizer.json",
+                                         "tokenizer_config.json", "generation_config.json", "chat_template.jinja"};
   std::vector<std::string> files = model.files;
-  files.push_back(model.path);
+  std::error_code error;
+  if (!fs::is_directory(model.path, error)) return files;
+  for (const char* name : kBesideWeights) files.push_back((fs::path(model.path) / name).string());
+  for (fs::directory_iterator entry(model.path, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name.ends_with(".safetensors.index.json")) files.push_back(entry->path().string());
+  }
   return files;
 }
 

@@ -18,7 +18,7 @@ void add_model_options(CLI::App& cli, EngineOptions& options);
 // For a subcommand that works without a model as well, `instead` of one: what only a model can honour needs -m.
 void make_model_optional(CLI::App& cli, const std::string& instead);
 
-// All files of a model, and its folder.
+// All files of a model, those beside the weights too.
 std::vector<std::string> files_of(const ModelReport& model);
 
 // The path as given, or where the built-in model is. Throws Error{input} if that is not installed.

@@ -29,14 +29,11 @@ bool is_regular_or_absent(const std::string& path) {
   return ::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode);
 }
 
-// Whether `path` is this file, or lies in this folder.
-bool is_file_of(const std::string& path, const std::string& file_or_folder) {
+// Whether both are names of one file.
+bool are_same(const std::string& path, const std::string& other) {
   namespace fs = std::filesystem;
   std::error_code error;
-  if (!fs::is_regular_file(path, error)) return false;
-  if (fs::is_directory(file_or_folder, error))
-    return fs::equivalent(fs::path(resolve(path)).parent_path(), file_or_folder, error);
-  return fs::equivalent(path, file_or_folder, error);
+  return fs::is_regular_file(path, error) && fs::equivalent(path, other, error);
 }
 
 [[noreturn]] void fail_to_write(const std::string& path, int error) {
@@ -47,7 +44,7 @@ bool is_file_of(const std::string& path, const std::string& file_or_folder) {
 
 void check_writable(const std::string& path, const std::vector<std::string>& read) {
   for (const std::string& one : read) {
-    if (!is_file_of(path, one)) continue;
+    if (!are_same(path, one)) continue;
     throw Error(Fault::usage, path + ": this command reads it; give what is to be written another name");
   }
   struct stat status = {};

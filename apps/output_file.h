@@ -8,7 +8,7 @@
 namespace flashmoe {
 
 // Throws Error{io} if `path` cannot be written later on, and Error{usage} if it is one of the files that the same
-// command reads (of a folder, any file in it): for saying so before hours of work.
+// command reads: for saying so before hours of work.
 void check_writable(const std::string& path, const std::vector<std::string>& read = {});
 
 // Written beside its final name and moved there by commit(); removed when destroyed before. What is not a regular file

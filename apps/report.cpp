@@ -55,9 +55,8 @@ int run(Chosen& chosen) {
   chosen.question.on_progress = [&](const Progress& step) { progress.show(step); };
   chosen.question.keep_going = [] { return !interrupted(); };
   std::vector<ReportedTrace> traces;
-  for (const std::string& path : chosen.traces) {
-    chosen.question.path = path;
-    traces.push_back(read_trace(chosen.question));
+  for (const TraceQuestion& question : questions_of(chosen.traces, chosen.question)) {
+    traces.push_back(read_trace(question));
   }
   OutputFile file(chosen.output);
   file.write(report_page(traces));

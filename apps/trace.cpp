@@ -46,6 +46,14 @@ std::string predictor_line(const PredictorTrial& trial, bool timed) {
   return line + "\n";
 }
 
+std::string missing_options(const TraceAnalysis& a) {
+  std::vector<const char*> missing;
+  if (a.disk_gb_per_s == 0) missing.push_back("--disk");
+  if (a.summary.expert_bytes == 0) missing.push_back("--expert-size");
+  if (a.summary.compute_s == 0) missing.push_back("--compute");
+  return fmt::format("{}", fmt::join(missing, ", "));
+}
+
 std::string trace_text(const TraceAnalysis& a) {
   std::string out = trace_summary_text(a.summary) + "\n";
   out += "  layer  distinct   Gini     top 10, 20, 30 %    reuse p50, 90    next     next\n";
@@ -59,7 +67,7 @@ std::string trace_text(const TraceAnalysis& a) {
                      timed ? fmt::format(", at {:.2f} GB/s", a.disk_gb_per_s) : std::string());
   out += fmt::format("  {:<20}{:>10}{:>14}{}\n", "predictor", "picks", "misses", timed ? "       faster" : "");
   for (const PredictorTrial& trial : a.predictors) out += predictor_line(trial, timed);
-  if (!timed) out += "\n  For what they would bring: --disk, --expert-size and --compute.\n";
+  if (!timed) out += "\n  For what they would bring: " + missing_options(a) + ".\n";
   return out;
 }
 
@@ -110,7 +118,8 @@ int run(Chosen& chosen) {
   ProgressLine progress;
   chosen.question.on_progress = [&](const Progress& step) { progress.show(step); };
   chosen.question.keep_going = [] { return !interrupted(); };
-  const TraceAnalysis analysis = analyse_trace(chosen.question, chosen.cache_share, chosen.disk_gb_per_s);
+  const TraceQuestion question = questions_of({chosen.question.path}, chosen.question).front();
+  const TraceAnalysis analysis = analyse_trace(question, chosen.cache_share, chosen.disk_gb_per_s);
   progress.erase();
   StandardOutput().write(chosen.json ? trace_json(analysis) : trace_text(analysis));
   return kExitOk;

@@ -44,17 +44,38 @@ void add_question_options(CLI::App& cli, TraceQuestion& question) {
   cli.add_flag("--unfinished", question.unfinished,
                "Read a trace that is still being written, or whose run was killed, as far as it is whole");
   constexpr const char* kGroup = "What a list of picks does not tell";
-  add_size(cli, "--expert-size", question.expert_bytes, "Bytes of one expert; default: as the trace says")
-      ->group(kGroup);
+  add_size(cli, "--expert-size", question.expert_bytes, "Bytes of one expert")->group(kGroup);
   const auto take = [&question](std::string_view text) {
     double ms = 0;
     if (!read_positive(text, ms)) return std::string("milliseconds above 0, such as 20 or 3.5, are expected");
     question.compute_s = ms * 1e-3;
     return std::string();
   };
-  add_list(cli, "--compute", "MS", take,
-           "Milliseconds that computing a token takes, without waiting for reads; default: as the trace says")
+  add_list(cli, "--compute", "MS", take, "Milliseconds that computing a token takes, without waiting for reads")
       ->group(kGroup);
+}
+
+std::vector<TraceQuestion> questions_of(const std::vector<std::string>& traces, const TraceQuestion& question) {
+  std::vector<TraceQuestion> questions;
+  bool needs_size = false, needs_compute = false;
+  for (const std::string& path : traces) {
+    TraceQuestion& one = questions.emplace_back(question);
+    one.path = path;
+    if (question.expert_bytes == 0 && question.compute_s == 0) continue;
+    const TraceTells tells = trace_tells(one);
+    needs_size |= !tells.expert_bytes;
+    needs_compute |= !tells.compute;
+    if (tells.expert_bytes) one.expert_bytes = 0;
+    if (tells.compute) one.compute_s = 0;
+  }
+  const char* told = question.expert_bytes > 0 && !needs_size   ? "--expert-size"
+                     : question.compute_s > 0 && !needs_compute ? "--compute"
+                                                                : nullptr;
+  if (told != nullptr) {
+    throw Error(Fault::usage, fmt::format("{}: {} tells this itself; to ask about others use flashmoe simulate", told,
+                                          traces.front()));
+  }
+  return questions;
 }
 
 CLI::Option* add_list(CLI::App& cli, const std::string& name, const std::string& text,

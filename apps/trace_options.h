@@ -22,6 +22,9 @@ void tell_trace_end(const TraceOptions& trace, const TraceSize& size);
 
 // --unfinished, --expert-size and --compute, for subcommands that read a trace.
 void add_question_options(CLI::App& cli, TraceQuestion& question);
+// For each of these traces the question without what the trace tells itself: figures would contradict it. Throws
+// Error{usage} where none of them needs what was added.
+std::vector<TraceQuestion> questions_of(const std::vector<std::string>& traces, const TraceQuestion& question);
 
 // An option that takes values separated by commas and hands them to `take` one by one, which complains by returning
 // what is expected.

@@ -19,8 +19,8 @@ namespace flashmoe {
 
 class Listener : public httplib::Server {
  public:
-  // Binds at once, but takes nothing before serve(). Throws Error{usage} with one line when the address cannot be had.
-  // Port 0: any free one.
+  // Binds at once, but takes nothing before serve(). Throws Error{usage} for a host that is none, and Error{io} when
+  // the address cannot be had. Port 0: any free one.
   Listener(const std::string& host, int port, const ServeLimits& limits);
   ~Listener() override;
 

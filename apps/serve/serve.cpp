@@ -141,6 +141,7 @@ int run_server(ServeOptions& serve) {
   };
   serve.engine.keep_going = [&] { return !loading || !interrupted(); };
   std::unique_ptr<Engine> engine = Engine::open(serve.engine);
+  check_trace(serve.engine.trace, files_of(engine->report()));
   for (const std::string& note : engine->notes()) write_error("flashmoe: note: " + note + "\n");
   const Served served = {name_of(engine->report()), serve.service.n_parallel, serve.service.n_waiting};
   const std::unique_ptr<Service> service = Service::start(std::move(engine), serve.service);

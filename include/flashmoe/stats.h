@@ -44,6 +44,7 @@ struct IoStats {
   uint64_t wait_ns = 0;        // time the token loop stood still for reads
   uint64_t busy_ns = 0;        // time with at least one read in flight
   ReadAheadStats read_ahead;
+  // What statistics tell as bytes read.
   uint64_t all_bytes() const { return bytes_read + warm_up_bytes + read_ahead.wasted_bytes; }
   double gb_per_s() const { return busy_ns == 0 ? 0.0 : double(all_bytes()) / double(busy_ns); }
 };

@@ -22,8 +22,7 @@ inline constexpr std::array<const char*, 4> kCachePolicyNames = {"two-timescale"
 // What a reader of a trace may add, and is called back on.
 struct TraceQuestion {
   std::string path;
-  // For traces that do not tell (lists of picks), and for simulate_trace to ask about another model's; 0: as the trace
-  // says.
+  // For traces that do not tell (lists of picks), or to ask about another model's; 0: as the trace says.
   uint64_t expert_bytes = 0;
   double compute_s = 0;     // for each decoded token, without waiting for reads
   bool unfinished = false;  // a trace without its end is read as far as it is whole
@@ -79,8 +78,13 @@ struct TraceAnalysis {
   double hit_rate = 0;       // of decode, simulated with it
   double disk_gb_per_s = 0;  // 0: not known, and so is `faster`
 };
-// `cache_share` and `disk_gb_per_s` below 0 are those of the recorded run; without one, a fifth of the experts. Throws
-// Error{usage} where the question adds what the trace tells itself.
+// Whether a trace itself tells what a question can add.
+struct TraceTells {
+  bool expert_bytes = false, compute = false;
+};
+TraceTells trace_tells(const TraceQuestion& question);
+
+// `cache_share` and `disk_gb_per_s` below 0 are those of the recorded run; without one, a fifth of the experts.
 TraceAnalysis analyse_trace(const TraceQuestion& question, double cache_share = -1, double disk_gb_per_s = -1);
 
 // A setting that was not recorded.

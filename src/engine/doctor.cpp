@@ -156,7 +156,8 @@ void check_text(const ModelReport& model, std::vector<Finding>& findings) {
   }
 }
 
-// Reads what every token needs, which finds values that are not numbers, and of packed folders wrong checksums.
+// Reads what every token needs, which finds vectors with values that are not numbers, and wrong checksums where there
+// are some to compare.
 Finding check_weights(Engine& engine) {
   try {
     engine.load();
@@ -164,10 +165,12 @@ Finding check_weights(Engine& engine) {
     if (error.fault() == Fault::interrupted) throw;
     return finding_of("weights", error);
   }
-  return {"weights", Verdict::good,
-          fmt::format("the {} that every token needs are sound; experts were not read",
-                      human_bytes(engine.report().trunk_bytes)),
-          ""};
+  return {
+      "weights", Verdict::good,
+      fmt::format("the {} that every token needs were read: vectors are finite, and checksums, where there are any, "
+                  "are right; experts were not read",
+                  human_bytes(engine.report().trunk_bytes)),
+      ""};
 }
 
 // The model, the file system and disk it lies on, and what they mean together.

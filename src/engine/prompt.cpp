@@ -85,13 +85,15 @@ Prompt read_prompt(const Request& request, const EngineParts& parts) {
     fail(Fault::input, "token id {} is out of range; this model has ids 0 to {}", id, vocab_size - 1);
   }
   prompt.stops = stops_of(prompt.ids, parts.session.forward.blocks());
-  const auto n = static_cast<int64_t>(prompt.ids.size());
-  if (n >= parts.session.context_tokens) {
-    throw ContextExceeded(
-        Fault::input, fmt::format("the prompt has {} tokens and an answer needs one more, but the context holds {}", n,
-                                  parts.session.context_tokens));
-  }
   return prompt;
+}
+
+void check_room(const Prompt& prompt, int64_t n_more, const EngineParts& parts) {
+  const auto n = static_cast<int64_t>(prompt.ids.size());
+  if (n + n_more <= parts.session.context_tokens) return;
+  throw ContextExceeded(Fault::input,
+                        fmt::format("the prompt has {} tokens{}, but the context holds {}", n,
+                                    n_more > 0 ? " and an answer needs one more" : "", parts.session.context_tokens));
 }
 
 }  // namespace flashmoe

@@ -13,21 +13,16 @@ namespace {
 
 constexpr double kUsualShare = 0.2;  // of the experts, where a trace tells of no cache
 
-// What is added to a trace is what it does not tell: of anything else the figures would contradict each other.
-void refuse_what_is_told(const TraceQuestion& question, const TraceHeader& header) {
-  const char* told = question.expert_bytes > 0 && header.expert_bytes() > 0 ? "--expert-size"
-                     : question.compute_s > 0 && header.has_times           ? "--compute"
-                                                                            : nullptr;
-  if (told == nullptr) return;
-  fail(Fault::usage, "{}: {} tells this itself; to ask about others use flashmoe simulate", told, question.path);
-}
-
 }  // namespace
+
+TraceTells trace_tells(const TraceQuestion& question) {
+  const TracePasses passes(question, "reading the trace", 1);
+  return {.expert_bytes = passes.header().expert_bytes() > 0, .compute = passes.header().has_times};
+}
 
 TraceAnalysis analyse_trace(const TraceQuestion& question, double cache_share, double disk_gb_per_s) {
   TracePasses passes(question, "reading the trace", 2);
   const TraceHeader& header = passes.header();
-  refuse_what_is_told(question, header);
   uint64_t n_seen = 0;
   const auto in_second_half = [&](const TraceStep& step) {
     if (step.decode) n_seen += static_cast<uint64_t>(step.n_rows);

@@ -203,12 +203,6 @@ TraceEnd TraceRecorder::finish() {
 std::unique_ptr<TraceRecorder> start_trace(const TracedRun& run, const TraceOptions& options,
                                            const ExpertSource& experts, Forward& forward) {
   if (options.path.empty()) return nullptr;
-  for (const std::string& file : run.report.files) {
-    std::error_code error;
-    if (std::filesystem::equivalent(file, options.path, error)) {
-      fail(Fault::usage, "--trace {}: this is a file of the model; name another one", options.path);
-    }
-  }
   auto recorder =
       std::make_unique<TraceRecorder>(options, trace_header(run, experts, options), experts, forward.profile());
   forward.set_observer(recorder.get());

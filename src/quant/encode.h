@@ -16,7 +16,7 @@ namespace flashmoe {
 bool can_encode(Format format);
 
 // Encodes x [rows, cols], rows independent of each other. `cols` is a multiple of the format's block_values and, where
-// scales are kept apart, of grid.group_cols (a multiple of 32, at most 128), with one row of scales per row of weights.
+// scales are kept apart, of grid.group_cols (32, 64 or 128), with one row of scales per row of weights.
 // `importance` [cols] weighs the columns' squared errors: finite, none negative; null: all alike.
 // Values are finite and at most 1e38; what a format cannot reach is stored as the nearest it can. (NaN: floats keep it;
 // blocks with one are unspecified.)

@@ -181,8 +181,7 @@ class Chat(Served):
         for body, *parts in (("{", "not valid JSON"), ("[]", "object"), ({}, "messages"), ({"messages": []}, "messages"),
                              ({"messages": [{"role": "who", "content": "x"}]}, "messages[0].role", "one of"),
                              ({"messages": USER, "temperature": 9}, "temperature"), ({"messages": USER, "n": 0}, "n:"),
-                             ({"messages": USER, "max_tokens": "x"}, "max_tokens"),
-                             ({"messages": USER, "stop": 5}, "stop", "a string or a list of strings"),
+                             ({"messages": USER, "max_tokens": "x"}, "max_tokens"), ({"messages": USER, "stop": 5}, "list of strings"),
                              ({"messages": USER, "logit_bias": {"5": 1}}, "logit_bias"),
                              ({"messages": USER, "response_format": {"type": "json_schema"}}, "schema"),
                              ("[" * 5000, "nested"), ({"messages": [{"role": "system", "content": "x"}]}, "user message")):
@@ -292,13 +291,11 @@ class Status(Served):
 
     def test_errors(self):
         for method, path, status in (("GET", "/nope", 404), ("GET", "/v1/chat/completions", 405), ("DELETE", "/health", 405),
-                                     ("GET", "/../../etc/passwd", 404), ("GET", "/page/../etc/passwd", 404),
-                                     ("GET", "/" + "a" * 2000, 414), ("POST", "/v1/nope", 404), ("GET", "/v1/models/", 404)):
+                                     ("GET", "/../../etc/passwd", 404), ("GET", "/page/../etc/passwd", 404), ("GET", "/" + "a" * 2000, 414),
+                                     ("POST", "/v1/nope", 404), ("GET", "/v1/models/", 404)):
             got, headers, body = self.server.ask(method, path)
-            self.assertEqual(got, status, (method, path))
-            error = json.loads(body)["error"]
-            self.assertEqual(error["type"], "invalid_request_error")
-            self.assertNotIn("not a valid HTTP", error["message"])
+            self.assertEqual((got, json.loads(body)["error"]["type"]), (status, "invalid_request_error"), (method, path))
+            self.assertNotIn(b"not a valid HTTP", body)
             if status == 405:
                 self.assertIn("Allow", headers)
 

@@ -132,6 +132,12 @@ class Trace(Case):
             self.assert_fails(flashmoe("trace", path, option, value), 2, option, path, "simulate")
             self.assert_fails(flashmoe("report", path, "-o", self.folder / "x.html", option, value), 2, option)
             self.assert_done(flashmoe("simulate", path, option, value))
+        picks = self.folder / "picks.jsonl"  # which does not tell it
+        picks.write_text('{"layers": [[1, 8], [2, 9]]}\n' * 40, encoding="utf-8")
+        self.assert_done(flashmoe("report", path, picks, "-o", self.folder / "x.html", "--expert-size", "3M", "--compute", 5))
+        self.assertIn("would bring: --disk, --expert-size, --compute.", self.assert_done(flashmoe("trace", picks)).out)
+        told = self.assert_done(flashmoe("trace", picks, "--expert-size", "3M", "--compute", 5)).out
+        self.assertIn("would bring: --disk.", told)
 
     def test_the_last_layer_has_no_next_one(self):
         path, _ = self.record("a.trace", "-n", 20)
@@ -158,7 +164,7 @@ class Trace(Case):
             code, out, shown = errors_on_terminal([BINARY, command, path])
             self.assertEqual(code, 0)
             self.assertNotIn(b"\x1b", out)
-            self.assertRegex(shown, rb"^\r[a-z ]+  [\d,]+ of [\d,]+ steps(  [\d.]+ steps/s)?")
+            self.assertRegex(shown, rb"^\r[a-z ]+  [\d,]+ of [\d,]+ steps")
             self.assertTrue(shown.endswith(b"\r\x1b[K"), shown[-80:])
 
     def test_opening_is_shown_where_all_must_be_looked_through(self):

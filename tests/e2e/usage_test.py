@@ -127,7 +127,10 @@ class WrongUsage(Case):
         ids.write_text("1 2 3")
         trace = self.folder / "trace"
         self.assert_done(flashmoe("run", "-p", "hi", "-n", 1, "--trace", trace))
-        before = {path: path.read_bytes() for path in (model, text, ids, trace)}
+        folder = self.folder / "packed"
+        self.assert_done(flashmoe("pack", MODEL, folder, "--quiet"))
+        config = folder / "manifest.json"
+        before = {path: path.read_bytes() for path in (model, text, ids, trace, config)}
         of_model = ["-m", model, "-p", "hi", "-n", 1]
         for arguments in (["calibrate", "-m", model, "--text", text, "--limit", 1, "--out", model],
                           ["calibrate", "--text", text, "--out", text],
@@ -137,10 +140,14 @@ class WrongUsage(Case):
                           ["run", *of_model, "--trace", link],
                           ["run", "--file", text, "--stats-json", text],
                           ["run", "--file", text, "--trace", text],
-                          ["run", "-p", "hi", "--trace", trace, "--stats-json", trace],
+                          ["run", "-m", folder, "-p", "hi", "-n", 1, "--trace", config],
+                          ["run", "-m", folder, "-p", "hi", "-n", 1, "--stats-json", config],
+                          ["run", "-p", "hi", "--trace", trace, "--stats-json", self.folder / "packed/../trace"],
                           ["report", trace, "--output", trace]):
             with self.subTest(arguments=arguments):
                 self.assert_fails(flashmoe(*arguments), 2, "name")
+        for _ in range(2):  # what else lies in the folder is not the model's
+            self.assert_done(flashmoe("run", "-m", folder, "-p", "hi", "-n", 1, "--stats-json", folder / "stats.json"))
         for path, bytes_before in before.items():
             self.assertEqual(path.read_bytes(), bytes_before, path)
 

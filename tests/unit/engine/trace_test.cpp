@@ -230,17 +230,16 @@ TEST_F(TraceTest, RefusesSettingsThatCannotBe) {
   refused(whole, {.format = "q9_z"}, "q4_k");
 }
 
-TEST_F(TraceTest, TakesOnlyWhatTheTraceDoesNotTell) {
+TEST_F(TraceTest, TellsWhatNeedNotBeAdded) {
   const std::string picks = dir_.write("a.jsonl", "{\"layers\": [[1, 2], [3, 4]]}\n{\"layers\": [[1, 3], [3, 4]]}\n");
   const TraceAnalysis asked = analyse_trace({.path = picks, .expert_bytes = 1 << 20, .compute_s = 0.5}, 0.5);
   EXPECT_EQ(asked.summary.expert_bytes, uint64_t{1} << 20);
   EXPECT_DOUBLE_EQ(asked.summary.compute_s, 0.5);
   const std::string whole = made_up_trace(dir_ / "whole.trace", 20);
-  expect_error([&] { analyse_trace({.path = whole, .expert_bytes = 1 << 20}); }, Fault::usage,
-               {"--expert-size", whole});
-  expect_error([&] { analyse_trace({.path = whole, .compute_s = 0.5}); }, Fault::usage, {"--compute", whole});
-  const WhatIf same;
-  EXPECT_NO_THROW(simulate_trace({.path = whole, .expert_bytes = 1 << 20, .compute_s = 0.5}, {&same, 1}));
+  EXPECT_FALSE(trace_tells({.path = picks}).expert_bytes);
+  EXPECT_FALSE(trace_tells({.path = picks}).compute);
+  EXPECT_TRUE(trace_tells({.path = whole}).expert_bytes);
+  EXPECT_TRUE(trace_tells({.path = whole}).compute);
 }
 
 TEST_F(TraceTest, SmallerExpertsMakeRoomAndReadLess) {

@@ -22,7 +22,7 @@ struct PanelForm {
   bool has_min = false;       // that meets sums of activations
   bool has_fine_min = false;  // the same with a factor for each 16 columns
   int offset = 0;             // by which unsigned weights are too large; a power of two where factors are fine
-  int columns_apart = 1;      // of a four: so many fours share 4 times as many columns, which go to them in turn
+  int columns_apart = 1;      // of a four: with 2, fours 0 and 1 have columns 0 2 4 6 and 1 3 5 7
 
   // By what weights are too large in the end.
   constexpr int too_large() const { return has_fine_min ? 0 : bytes.needs_start() ? 128 : offset; }

@@ -85,8 +85,9 @@ struct WordsAndHalves {  // the K formats: all bytes are words but d, where it i
     return superblock.first_half + 32 * ((byte - kHalvesAt) / 2);
   }
 };
-// Blocks of 32 values: all bytes are words but 1 or 2 at the beginning of some. Of as many blocks as fill a word these
-// lie among the words, [4 or 2 blocks][16 rows], before the words of the same blocks.
+// Blocks of 32 values: all bytes are words but the first, or the first two, of formats whose blocks are no multiple of
+// 4 bytes. Of as many blocks as fill a word these lie among the words, [4 or 2 blocks][16 rows], before the words of
+// the same blocks.
 template <typename Block>
 requires(Block::kValues == 32) struct WordsAndHalves<Block> {
   static constexpr size_t kHead = sizeof(Block) % 4, kTogether = kHead == 0 ? 1 : 4 / kHead;
