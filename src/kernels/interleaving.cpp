@@ -1,23 +1,24 @@
 #include "kernels/interleaving.h"
 
 #include <cstring>
-#include <vector>
 
 #include "base/check.h"
 
 namespace flashmoe {
 namespace {
 
-constexpr int64_t kParts = 16;  // of a matrix, each for any thread
+constexpr int64_t kParts = 16;       // of a matrix, each for any thread
+constexpr int64_t kLeastGroup = 32;  // columns that share a scale (is_group_width)
 
 // Scales [16 rows, n] become [n, 16 rows], in place.
 template <typename Scale>
-void transpose(std::byte* scales, int64_t n, std::vector<std::byte>& copy) {
-  copy.assign(scales, scales + kInterleavedRows * n * static_cast<int64_t>(sizeof(Scale)));
+void transpose(std::byte* scales, int64_t n) {
+  constexpr auto kBytes = static_cast<int64_t>(sizeof(Scale));
+  std::byte copy[kInterleavedRows * kMostInterleavedCols / kLeastGroup * kBytes];
+  std::memcpy(copy, scales, static_cast<size_t>(kInterleavedRows * n * kBytes));
   for (int64_t r = 0; r < kInterleavedRows; ++r) {
     for (int64_t i = 0; i < n; ++i) {
-      std::memcpy(scales + (i * kInterleavedRows + r) * static_cast<int64_t>(sizeof(Scale)),
-                  copy.data() + (r * n + i) * static_cast<int64_t>(sizeof(Scale)), sizeof(Scale));
+      std::memcpy(scales + (i * kInterleavedRows + r) * kBytes, copy + (r * n + i) * kBytes, sizeof(Scale));
     }
   }
 }
@@ -26,18 +27,17 @@ void transpose(std::byte* scales, int64_t n, std::vector<std::byte>& copy) {
 void interleave_scales(const MatrixView& w, std::byte* scales, int64_t first, int64_t n_groups) {
   if (scales == nullptr) return;
   const int64_t row_bytes = scale_row_bytes(w.grid, w.cols), n = w.cols / w.grid.group_cols;
-  std::vector<std::byte> copy;
   for (int64_t group = first; group < first + n_groups; ++group) {
     std::byte* const at = scales + group * kInterleavedRows * row_bytes;
     switch (scale_bytes(w.grid.type)) {
       case 1:
-        transpose<uint8_t>(at, n, copy);
+        transpose<uint8_t>(at, n);
         break;
       case 2:
-        transpose<uint16_t>(at, n, copy);
+        transpose<uint16_t>(at, n);
         break;
       default:
-        transpose<uint32_t>(at, n, copy);
+        transpose<uint32_t>(at, n);
     }
   }
 }

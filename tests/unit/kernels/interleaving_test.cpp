@@ -15,7 +15,7 @@ using testing_support::TestMatrix;
 
 constexpr float kUntouched = -12345.5f;
 
-class InterleavingOf : public testing::TestWithParam<const KernelTable*> {
+class InterleavedMatrices : public testing::TestWithParam<const KernelTable*> {
  protected:
   ThreadPool pool_{2};
 };
@@ -30,7 +30,7 @@ ScaleGrid grid_for(Format format, int64_t cols) {
 }
 
 // Whatever the number of rows and the range, which begins at a multiple of 16; weights may lie anywhere.
-TEST_P(InterleavingOf, MatricesGivesTheBitsOfRows) {
+TEST_P(InterleavedMatrices, GiveTheBitsOfRows) {
   struct Shape {
     int64_t rows, cols;
   };
@@ -77,7 +77,7 @@ TEST_P(InterleavingOf, MatricesGivesTheBitsOfRows) {
   }
 }
 
-TEST_P(InterleavingOf, OtherShapesLeavesThemAsTheyAre) {
+TEST_P(InterleavedMatrices, HaveNoOtherShapes) {
   for (int f = 0; f < kFormatCount; ++f) {
     const auto format = static_cast<Format>(f);
     for (const auto& [rows, cols] :
@@ -93,7 +93,7 @@ TEST_P(InterleavingOf, OtherShapesLeavesThemAsTheyAre) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tables, InterleavingOf, testing::ValuesIn(available_tables()),
+INSTANTIATE_TEST_SUITE_P(Tables, InterleavedMatrices, testing::ValuesIn(available_tables()),
                          [](const auto& param) { return param.param->name; });
 
 }  // namespace

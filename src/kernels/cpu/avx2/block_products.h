@@ -189,7 +189,7 @@ template <typename Half, int M>
       const __m256i sums_of_16 = _mm256_madd_epi16(w.fine_pair(), start());
       sum = _mm256_sub_epi32(sum,
                              _mm256_slli_epi32(sums_of_16, std::countr_zero(static_cast<unsigned>(kForm.too_large()))));
-    } else if constexpr (!kForm.has_fine_min && kForm.too_large() > 0) {
+    } else if constexpr (kForm.too_large() > 0) {
       sum = _mm256_add_epi32(sum, start());
     }
     totals[m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(scale, x_scale), totals[m]);

@@ -26,13 +26,28 @@ inline __m256 halves_to_float(__m256i words) {
   return _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
 }
 
-// The levels of a nibble.
+// The low or the high nibbles of bytes.
+inline __m256i nibbles_of(__m256i bytes, bool high) {
+  return _mm256_and_si256(high ? _mm256_srli_epi16(bytes, 4) : bytes, every(15));
+}
+// The levels of nibbles.
 inline __m256i levels_of(const int8_t (&levels)[16], __m256i nibbles) {
   return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(levels)), nibbles);
 }
 
 template <typename Block>
 struct InterleavedValues;
+
+// Blocks of 32 values of each row, one after the other.
+template <typename BlockOfRows>
+struct BlocksOf32 {
+  using Block = BlockOfRows;
+  const InterleavedColumns<Block> of;
+
+  explicit BlocksOf32(const InterleavedColumns<Block>& columns) : of(columns) {}
+  static constexpr size_t at(int b) { return static_cast<size_t>(b) * sizeof(Block); }
+  __m256i word(int b, size_t member, int k) const { return of.word(at(b) + member + 4 * static_cast<size_t>(k)); }
+};
 
 template <typename Block>
 concept HasMinimum = requires(const InterleavedValues<Block>& w) {
@@ -66,8 +81,7 @@ struct NibblePairs {
     mins[1] = later(_mm256_srli_epi32(c, 4), b);
   }
   __m256i nibbles(int b, int k) const {
-    const __m256i both = of.word(offsetof(Block, q) + static_cast<size_t>(32 * (b / 2) + 4 * k));
-    return _mm256_and_si256(b % 2 == 0 ? both : _mm256_srli_epi16(both, 4), every(15));
+    return nibbles_of(of.word(offsetof(Block, q) + static_cast<size_t>(32 * (b / 2) + 4 * k)), b % 2 != 0);
   }
   __m256 scale(int b) const { return _mm256_mul_ps(byte_of(scales[b / 4], b % 4), d); }
   __m256 min(int b) const { return _mm256_mul_ps(byte_of(mins[b / 4], b % 4), dmin); }
@@ -107,8 +121,7 @@ struct InterleavedValues<BlockQ6_K> {
     const int half = b / 4, run = b % 4;
     const __m256i both = of.word(offsetof(Block, low) + static_cast<size_t>(64 * half + 32 * (run % 2) + 4 * k));
     const __m256i high = of.word(offsetof(Block, high) + static_cast<size_t>(32 * half + 4 * k));
-    const __m256i nibbles = _mm256_and_si256(run < 2 ? both : _mm256_srli_epi16(both, 4), every(15));
-    return or_masked(nibbles, bit_at(high, 2 * run, 4), every(0x30));
+    return or_masked(nibbles_of(both, run >= 2), bit_at(high, 2 * run, 4), every(0x30));
   }
   __m256 scale(int /*b*/) const { return d; }
 };
@@ -182,8 +195,7 @@ struct InterleavedValues<BlockIQ4_XS> {
   }
   __m256i four(int b, int k) const {
     const __m256i both = of.word(offsetof(Block, q) + static_cast<size_t>(16 * b + 4 * (k % 4)));
-    const __m256i nibbles = _mm256_and_si256(k < 4 ? both : _mm256_srli_epi16(both, 4), every(15));
-    return levels_of(kIq4Levels, nibbles);
+    return levels_of(kIq4Levels, nibbles_of(both, k >= 4));
   }
   __m256 scale(int b) const {
     const __m256i nibble = _mm256_and_si256(_mm256_srli_epi32(low, 4 * b), _mm256_set1_epi32(15));

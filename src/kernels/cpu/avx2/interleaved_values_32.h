@@ -12,21 +12,15 @@
 
 namespace flashmoe::FLASHMOE_ISA {
 
-// 8 blocks of each row, one after the other.
+// With a scale in each.
 template <typename BlockOfRows>
-struct BlocksOf32 {
+struct BlocksWithScale : BlocksOf32<BlockOfRows> {
   using Block = BlockOfRows;
-  const InterleavedColumns<Block> of;
+  using BlocksOf32<Block>::BlocksOf32, BlocksOf32<Block>::of, BlocksOf32<Block>::at, BlocksOf32<Block>::word;
 
-  explicit BlocksOf32(const InterleavedColumns<Block>& columns) : of(columns) {}
-  static constexpr size_t at(int b) { return static_cast<size_t>(b) * sizeof(Block); }
-  __m256i word(int b, size_t member, int k) const { return of.word(at(b) + member + 4 * static_cast<size_t>(k)); }
   __m256 scale(int b) const { return _mm256_cvtph_ps(of.halves(at(b) + offsetof(Block, d))); }
   // Columns 0 .. 15 are in the low nibbles, 16 .. 31 in the high ones.
-  __m256i nibbles(int b, int k) const {
-    const __m256i both = word(b, offsetof(Block, q), k % 4);
-    return _mm256_and_si256(k < 4 ? both : _mm256_srli_epi16(both, 4), every(15));
-  }
+  __m256i nibbles(int b, int k) const { return nibbles_of(word(b, offsetof(Block, q), k % 4), k >= 4); }
   // Bit j is the fifth of column j.
   __m256i five_bits(int b, int k) const {
     const __m256i first_bytes =
@@ -40,9 +34,9 @@ struct BlocksOf32 {
 
 // And a minimum of each block, which is added.
 template <typename BlockOfRows>
-struct BlocksWithMinimum : BlocksOf32<BlockOfRows> {
+struct BlocksWithMinimum : BlocksWithScale<BlockOfRows> {
   using Block = BlockOfRows;
-  using BlocksOf32<Block>::BlocksOf32, BlocksOf32<Block>::word;
+  using BlocksWithScale<Block>::BlocksWithScale, BlocksWithScale<Block>::word;
 
   __m256 scale(int b) const { return halves_to_float(word(b, offsetof(Block, d), 0)); }
   __m256 min(int b) const {
@@ -53,17 +47,17 @@ struct BlocksWithMinimum : BlocksOf32<BlockOfRows> {
 };
 
 template <>
-struct InterleavedValues<BlockQ8_0> : BlocksOf32<BlockQ8_0> {
+struct InterleavedValues<BlockQ8_0> : BlocksWithScale<BlockQ8_0> {
   static constexpr WeightBytes kBytes = {.largest = 128, .is_signed = true};
-  using BlocksOf32::BlocksOf32;
+  using BlocksWithScale::BlocksWithScale;
   __m256i four(int b, int k) const { return word(b, offsetof(Block, q), k); }
 };
 
 template <>
-struct InterleavedValues<BlockQ4_0> : BlocksOf32<BlockQ4_0> {
+struct InterleavedValues<BlockQ4_0> : BlocksWithScale<BlockQ4_0> {
   static constexpr WeightBytes kBytes = {.largest = 15};
   static constexpr int kOffset = 8;
-  using BlocksOf32::BlocksOf32;
+  using BlocksWithScale::BlocksWithScale;
   __m256i four(int b, int k) const { return nibbles(b, k); }
 };
 
@@ -75,10 +69,10 @@ struct InterleavedValues<BlockQ4_1> : BlocksWithMinimum<BlockQ4_1> {
 };
 
 template <>
-struct InterleavedValues<BlockQ5_0> : BlocksOf32<BlockQ5_0> {
+struct InterleavedValues<BlockQ5_0> : BlocksWithScale<BlockQ5_0> {
   static constexpr WeightBytes kBytes = {.largest = 31};
   static constexpr int kOffset = 16;
-  using BlocksOf32::BlocksOf32;
+  using BlocksWithScale::BlocksWithScale;
   __m256i four(int b, int k) const { return five_bits(b, k); }
 };
 
@@ -90,18 +84,18 @@ struct InterleavedValues<BlockQ5_1> : BlocksWithMinimum<BlockQ5_1> {
 };
 
 template <>
-struct InterleavedValues<BlockIQ4_NL> : BlocksOf32<BlockIQ4_NL> {
+struct InterleavedValues<BlockIQ4_NL> : BlocksWithScale<BlockIQ4_NL> {
   static constexpr WeightBytes kBytes = {.largest = 127, .is_signed = true};
-  using BlocksOf32::BlocksOf32;
+  using BlocksWithScale::BlocksWithScale;
   __m256i four(int b, int k) const { return levels_of(kIq4Levels, nibbles(b, k)); }
 };
 
 template <>
-struct InterleavedValues<BlockMXFP4> : BlocksOf32<BlockMXFP4> {
+struct InterleavedValues<BlockMXFP4> : BlocksWithScale<BlockMXFP4> {
   static constexpr WeightBytes kBytes = {.largest = 2 * kMxfp4Largest};
   static constexpr int kOffset = kMxfp4Largest;
-  using BlocksOf32::BlocksOf32;
-  __m256i four(int b, int k) const { return mxfp4_bytes(nibbles(b, k)); }
+  using BlocksWithScale::BlocksWithScale;
+  __m256i four(int b, int k) const { return levels_of(kMxfp4Unsigned.of, nibbles(b, k)); }
   __m256 scale(int b) const { return half_e8m0(of.single_bytes(at(b) + offsetof(Block, e))); }
 };
 

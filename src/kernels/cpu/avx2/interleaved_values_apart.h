@@ -9,14 +9,11 @@
 namespace flashmoe::FLASHMOE_ISA {
 
 template <typename BlockOfRows>
-struct BlocksWithScalesApart {
-  using Block = BlockOfRows;
-  const InterleavedColumns<Block> of;
+struct BlocksWithScalesApart : BlocksOf32<BlockOfRows> {
+  using Base = BlocksOf32<BlockOfRows>;
+  using Base::Base, Base::of;
 
-  explicit BlocksWithScalesApart(const InterleavedColumns<Block>& columns) : of(columns) {}
-  __m256i word(int b, int k) const {
-    return of.word(static_cast<size_t>(b) * sizeof(Block) + 4 * static_cast<size_t>(k));
-  }
+  __m256i word(int b, int k) const { return Base::word(b, 0, k); }
   __m256 scale(int b) const { return _mm256_loadu_ps(of.apart[b].scale + 8 * of.half); }
 };
 
@@ -63,10 +60,7 @@ struct InterleavedValues<BlockMXFP4Split> : BlocksWithScalesApart<BlockMXFP4Spli
   static constexpr WeightBytes kBytes = {.largest = 2 * kMxfp4Largest};
   static constexpr int kOffset = kMxfp4Largest, kColumnsApart = 2;
   using BlocksWithScalesApart::BlocksWithScalesApart;
-  __m256i four(int b, int k) const {
-    const __m256i both = word(b, k / 2);
-    return mxfp4_bytes(_mm256_and_si256(k % 2 == 0 ? both : _mm256_srli_epi16(both, 4), every(15)));
-  }
+  __m256i four(int b, int k) const { return levels_of(kMxfp4Unsigned.of, nibbles_of(word(b, k / 2), k % 2 != 0)); }
 };
 
 }  // namespace flashmoe::FLASHMOE_ISA

@@ -8,18 +8,14 @@ namespace flashmoe::FLASHMOE_ISA {
 
 // Levels, kMxfp4Largest too large, so that they are unsigned.
 struct UnsignedLevels {
-  alignas(16) uint8_t of[16];
+  int8_t of[16];
 };
 consteval UnsignedLevels unsigned_levels() {
   UnsignedLevels levels = {};
-  for (int i = 0; i < 16; ++i) levels.of[i] = static_cast<uint8_t>(kMxfp4Levels[i] + kMxfp4Largest);
+  for (int i = 0; i < 16; ++i) levels.of[i] = static_cast<int8_t>(kMxfp4Levels[i] + kMxfp4Largest);
   return levels;
 }
-inline constexpr UnsignedLevels kUnsignedLevels = unsigned_levels();
-
-inline __m256i mxfp4_bytes(__m256i nibbles) {
-  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(kUnsignedLevels.of)), nibbles);
-}
+inline constexpr UnsignedLevels kMxfp4Unsigned = unsigned_levels();
 
 // Of the lower eight bytes, as quant/mxfp4.h has it.
 inline __m256 half_e8m0(__m128i exponents) {
