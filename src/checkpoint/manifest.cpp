@@ -121,8 +121,7 @@ class ManifestReader {
     grid.group_rows = static_cast<int32_t>(number(item, "group_rows", 1, kMaxGroup));
     grid.group_cols = static_cast<int32_t>(number(item, "group_cols", 1, kMaxGroup));
     const bool blocks = format_info(format).block_values > 1;
-    const bool whole = grid.group_cols == 32 || grid.group_cols == 64 || grid.group_cols == 128;
-    if (blocks && (grid.group_rows != 1 || !whole)) {
+    if (blocks && (grid.group_rows != 1 || !is_group_width(grid.group_cols))) {
       bad("groups of scales do not fit their format");
     }
     if (item.contains("first_row")) {

@@ -145,8 +145,7 @@ class MlxPairing final : public Pairing {
                                                          {6, Format::affine6}, {8, Format::affine8}};
       for (const auto& [bits, format] : kFormats) {
         setting.format = format;
-        const bool whole = setting.group == 32 || setting.group == 64 || setting.group == 128;
-        if (setting.bits == bits && whole) return {};
+        if (setting.bits == bits && is_group_width(setting.group)) return {};
       }
     }
     return fmt::format(

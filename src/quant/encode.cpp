@@ -33,7 +33,7 @@ bool encode_rows_with(EncodeCode code, Format format, const ScaleGrid& grid, con
   EncodeRow* const encode_row = encoders(code).rows[static_cast<size_t>(format)];
   CHECK(encode_row != nullptr && rows >= 0 && cols >= 0 && cols % info.block_values == 0);
   if (info.n_scale_matrices > 0) {
-    CHECK(grid.group_cols == 32 || grid.group_cols == 64 || grid.group_cols == 128);
+    CHECK(is_group_width(grid.group_cols));
     CHECK(cols % grid.group_cols == 0 && grid.group_rows == 1 && grid.type != ScaleType::e8m0);
   }
   const int64_t row_bytes = format_bytes(format, cols);

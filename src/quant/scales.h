@@ -23,6 +23,11 @@ struct ScaleGrid {
   bool operator==(const ScaleGrid&) const = default;
 };
 
+// The columns that share a scale of a format of quants.
+static constexpr bool is_group_width(int64_t group_cols) noexcept {
+  return group_cols == 32 || group_cols == 64 || group_cols == 128;
+}
+
 static inline int64_t scale_bytes(ScaleType type) noexcept {
   return type == ScaleType::f32 ? 4 : type == ScaleType::e8m0 ? 1 : 2;
 }
