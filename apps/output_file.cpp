@@ -29,22 +29,22 @@ bool is_regular_or_absent(const std::string& path) {
   return ::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode);
 }
 
-// Whether both are names of one file.
-bool are_same(const std::string& path, const std::string& other) {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  return fs::is_regular_file(path, error) && fs::equivalent(path, other, error);
-}
-
 [[noreturn]] void fail_to_write(const std::string& path, int error) {
   throw Error(Fault::io, fmt::format("cannot write {}: {}", path, std::strerror(error)));
 }
 
 }  // namespace
 
+bool name_one_file(const std::string& a, const std::string& b) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (a.empty() || b.empty()) return false;
+  return fs::equivalent(a, b, error) || fs::weakly_canonical(a, error) == fs::weakly_canonical(b, error);
+}
+
 void check_writable(const std::string& path, const std::vector<std::string>& read) {
   for (const std::string& one : read) {
-    if (!are_same(path, one)) continue;
+    if (!is_regular_or_absent(path) || !name_one_file(path, one)) continue;
     throw Error(Fault::usage, path + ": this command reads it; give what is to be written another name");
   }
   struct stat status = {};

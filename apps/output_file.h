@@ -11,6 +11,9 @@ namespace flashmoe {
 // command reads: for saying so before hours of work.
 void check_writable(const std::string& path, const std::vector<std::string>& read = {});
 
+// Whether both are names of one file, which need not be there yet.
+bool name_one_file(const std::string& a, const std::string& b);
+
 // Written beside its final name and moved there by commit(); removed when destroyed before. What is not a regular file
 // (a device, a pipe) is written directly. Every failure throws Error{io} with path and reason. A file that replaces
 // another keeps that one's mode; a new one gets `mode`, less the umask.

@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
-#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -91,11 +90,6 @@ std::string take_prompt(const RunOptions& run) {
   return prompt;
 }
 
-bool names_one_file(const std::string& a, const std::string& b) {
-  std::error_code error;
-  return !b.empty() && std::filesystem::weakly_canonical(a, error) == std::filesystem::weakly_canonical(b, error);
-}
-
 void check(const RunOptions& run) {
   check_answer_options(run.generate);
   if (run.quiet && run.timing && run.stats_file.empty()) {
@@ -104,7 +98,7 @@ void check(const RunOptions& run) {
   const std::vector<std::string> read = {run.prompt_file, run.chat_file};
   if (!run.stats_file.empty()) {
     check_writable(run.stats_file, read);
-    if (names_one_file(run.stats_file, run.engine.trace.path)) {
+    if (name_one_file(run.stats_file, run.engine.trace.path)) {
       throw Error(Fault::usage, "--stats-json and --trace name the same file");
     }
   }
@@ -174,8 +168,9 @@ int run_model(RunOptions& run) {
   run.engine.on_progress = [&](const Progress& step) { progress.show(step); };
   run.engine.keep_going = [] { return !interrupted(); };
   const std::unique_ptr<Engine> engine = Engine::open(run.engine);
-  if (!run.stats_file.empty()) check_writable(run.stats_file, files_of(engine->report()));
-  check_trace(run.engine.trace, files_of(engine->report()));
+  const std::vector<std::string> files = files_of(engine->report());
+  if (!run.stats_file.empty()) check_writable(run.stats_file, files);
+  check_trace(run.engine.trace, files);
   for (const std::string& note : engine->notes()) tell(note);
 
   const auto start = std::chrono::steady_clock::now();

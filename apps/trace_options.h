@@ -14,7 +14,8 @@ namespace flashmoe {
 
 // --trace and what belongs to it, for subcommands that run a model.
 void add_trace_options(CLI::App& cli, TraceOptions& trace);
-// Throws Error{usage} for a --trace-... without --trace, Error{io} when the file cannot be written.
+// Throws Error{usage} for a --trace-... without --trace, and like check_writable where the file cannot be written or is
+// one of those that are read.
 void check_trace(const TraceOptions& trace, const std::vector<std::string>& read = {});
 
 // Says so if recording ended before the run did.

@@ -31,7 +31,8 @@ struct Examination {
 };
 
 // Looks at CPU, limits, memory, kernel and, if `options.model_path` is not empty, at the model's files, their file
-// system and disk. Measures for some seconds, and loads the model. What fails is a finding, not an exception, but for Error{interrupted}.
+// system and disk. Measures for some seconds, and loads the model. What fails is a finding, not an exception, but for
+// Error{interrupted}.
 Examination examine(const EngineOptions& options);
 
 // The parts that read from the system's files, below `root` instead of "/" in tests.

@@ -140,7 +140,6 @@ void RunningAnswer::note_logprobs(std::span<const float> logits) {
 bool RunningAnswer::take(std::span<float> logits) {
   const Tokenizer& words = *parts_.session.tokenizer;
   const int64_t room = sequence_->context_tokens() - usage_.prompt_tokens;
-  if (room < 1) return over(StopReason::context_full);
   close_thinking();
   const std::vector<float> raw =
       request_.n_logprobs >= 0 ? std::vector<float>(logits.begin(), logits.end()) : std::vector<float>();

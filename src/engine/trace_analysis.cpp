@@ -2,7 +2,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/error.h"
 #include "engine/trace_pass.h"
 #include "engine/trace_predictors.h"
 #include "engine/trace_settings.h"
