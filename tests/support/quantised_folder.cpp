@@ -1,6 +1,7 @@
 #include "support/quantised_folder.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -48,14 +49,27 @@ float put_scale(std::string& to, ScaleType type, float value) {
   return load_scale(type, bytes, 0);
 }
 
-// The code of 0 to n - 1 whose value is nearest.
-template <typename ValueOf>
-uint8_t nearest(int n, float wanted, ValueOf value_of) {
+uint8_t nearest_mxfp4(float wanted) {
+  const auto distance = [wanted](int code) {
+    return std::fabs(0.5f * static_cast<float>(kMxfp4Levels[code]) - wanted);
+  };
   int best = 0;
-  for (int code = 1; code < n; ++code) {
-    if (std::fabs(value_of(code) - wanted) < std::fabs(value_of(best) - wanted)) best = code;
+  for (int code = 1; code < 16; ++code) {
+    if (distance(code) < distance(best)) best = code;
   }
   return static_cast<uint8_t>(best);
+}
+
+// Of a value that is not negative; codes 0 to 126 are finite and ascend.
+uint8_t nearest_e4m3(float wanted) {
+  static const auto kValues = [] {
+    std::array<float, 127> values{};
+    for (size_t code = 0; code < values.size(); ++code) values[code] = e4m3_to_f32(static_cast<uint8_t>(code));
+    return values;
+  }();
+  auto above = std::lower_bound(kValues.begin(), kValues.end() - 1, wanted);
+  if (above != kValues.begin() && wanted - above[-1] <= *above - wanted) --above;
+  return static_cast<uint8_t>(above - kValues.begin());
 }
 
 float largest(const Tensor& t, size_t first, size_t n) {
@@ -92,8 +106,7 @@ Encoded encode_groups(const Tensor& t, Format format, const ScaleGrid& grid) {
       const float power = std::exp2(std::ceil(std::log2(largest(t, first, group) / 6)));
       const float scale = put_scale(out.scales, grid.type, power);
       for (size_t i = 0; i < group; ++i) {
-        quants.push_back(nearest(16, t.values[first + i] / scale,
-                                 [](int code) { return 0.5f * static_cast<float>(kMxfp4Levels[code]); }));
+        quants.push_back(nearest_mxfp4(t.values[first + i] / scale));
       }
     }
   }
@@ -116,8 +129,7 @@ Encoded encode_fp8(const Tensor& t, const ScaleGrid& grid) {
         for (size_t r = row; r < row + n_rows; ++r) {
           for (size_t i = matrix + r * cols + col; i < matrix + r * cols + col + n_cols; ++i) {
             const float wanted = std::fabs(t.values[i]) / scale;
-            const uint8_t code =
-                nearest(127, wanted, [](int magnitude) { return e4m3_to_f32(static_cast<uint8_t>(magnitude)); });
+            const uint8_t code = nearest_e4m3(wanted);
             out.weights[i] = static_cast<char>(code | (t.values[i] < 0 ? 0x80 : 0));
           }
         }

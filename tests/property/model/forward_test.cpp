@@ -6,11 +6,11 @@
 
 #include "experts/streamed.h"
 #include "flashmoe/error.h"
-#include "flashmoe/pack.h"
 #include "model/snapshot.h"
 #include "support/disturbed_read_queue.h"
 #include "support/golden.h"
 #include "support/loaded_model.h"
+#include "support/quantised_folder.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
 
@@ -61,10 +61,8 @@ class ForwardProperty : public testing::Test {
   std::vector<int32_t> ids_;
 };
 
-constexpr const char* kBuiltIn = FLASHMOE_SOURCE_DIR "/models/spark/spark.gguf";
-
-void expect_bits_as_stored(const std::string& path) {
-  const auto ids = some_ids(40, 4096);
+void expect_bits_as_stored(const std::string& path, int vocab_size) {
+  const auto ids = some_ids(40, vocab_size);
   LoadOptions options;
   options.kernels = best_kernels().name;
   options.exact = false;
@@ -83,18 +81,23 @@ void expect_bits_as_stored(const std::string& path) {
 }
 
 // The built-in model has matrices of several formats that can be interleaved, in its trunk and its experts.
-TEST(ForwardInterleaved, GivesTheBitsOfWeightsAsStored) { expect_bits_as_stored(kBuiltIn); }
+TEST(ForwardInterleaved, GivesTheBitsOfWeightsAsStored) {
+  expect_bits_as_stored(FLASHMOE_SOURCE_DIR "/models/spark/spark.gguf", 4096);
+}
 
 TEST(ForwardInterleaved, GivesThemWhereScalesAreKeptApartToo) {
-  const TempDir folder;
-  for (const auto& [experts, trunk] : {std::pair("affine3", "affine4"), {"affine2", "affine8"}, {"mxfp4", "mxfp4"}}) {
-    PackOptions options;
-    options.source = kBuiltIn;
-    options.destination = folder.path() + "/" + experts;
-    options.experts = experts;
-    options.trunk = trunk;
-    pack(options);
-    expect_bits_as_stored(options.destination);
+  TinyModelOptions tiny;
+  tiny.layout = TinyLayout::hf_stacked;
+  tiny.with_k_quant_dims();
+  const TempDir source;
+  write_tiny_model(source.path(), tiny);
+  const FolderQuantisation quantisations[] = {{Format::affine3, {ScaleType::bf16, 1, 64, 0}},
+                                              {Format::affine2, {ScaleType::f32, 1, 32, 0}, Format::affine4},
+                                              {Format::mxfp4_split, {ScaleType::e8m0, 1, 32, 0}}};
+  for (const FolderQuantisation& how : quantisations) {
+    const TempDir quantised, plain;
+    write_quantised(source.path(), how, quantised.path(), plain.path());
+    expect_bits_as_stored(quantised.path(), tiny.vocab_size);
   }
 }
 
