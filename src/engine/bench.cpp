@@ -156,6 +156,12 @@ void check(const BenchOptions& bench) {
   }
 }
 
+// Of decode, as HitRatePoint has it.
+double waited_share(const BenchResult& r) {
+  const double read_s = r.roofs.disk_gb_per_s > 0 ? r.decode.bytes_missed / (r.roofs.disk_gb_per_s * 1e9) : 0;
+  return read_s > 0 ? r.decode.disk_wait_s / read_s : 0;
+}
+
 std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions& bench, BenchResult& result) {
   EngineOptions whole = options;
   whole.fill_first = true;
@@ -213,6 +219,7 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
                    .hit_rate = result.decode.hit_rate,
                    .compute_s = compute_s(result.decode),
                    .prefill_compute_s = bench.prompt_tokens >= kLeastPrefill ? compute_s(result.prefill) : 0,
+                   .waited_share = waited_share(result),
                    .machine = machine_of(result.stats.n_threads, result.stats.kernels, result.stats.exact)});
   }
   if (result.decode.bytes_missed > 0 && result.roofs.disk_gb_per_s > 0) {

@@ -201,7 +201,8 @@ Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens
   const double shared = static_cast<double>(config.d_ff_shared) / static_cast<double>(config.d_ff_expert);
   complete(f,
            {experts.n_layers, experts.n_experts, experts.n_used, record_bytes, shared * f.speeds.expert_s,
-            prefill_rows >= kLeastPrefill ? seen.prefill_compute_s(machine).value_or(0) : 0},
+            prefill_rows >= kLeastPrefill ? seen.prefill_compute_s(machine).value_or(0) : 0,
+            seen.waited_share(machine, f.cache_share).value_or(0)},
            static_cast<double>(prefill_rows));
   return f;
 }

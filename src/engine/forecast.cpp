@@ -81,12 +81,14 @@ void complete(Forecast& f, const ForecastModel& model, double rows) {
     f.prefill = rows / prefill_seconds(s, model, rows, 0);
     return;
   }
+  const double disk_bytes_per_s = s.roofs.disk_gb_per_s * 1e9;
   f.bytes_missed_per_token = (1 - f.hit_rate) * model.n_layers * model.n_used * model.bytes_per_expert;
-  f.disk_wait_s = model.n_layers * disk_wait_of_layer(model, s, f.hit_rate);
+  f.disk_wait_s = model.waited_share > 0 ? model.waited_share * f.bytes_missed_per_token / disk_bytes_per_s
+                                         : model.n_layers * disk_wait_of_layer(model, s, f.hit_rate);
   f.decode_warm = 1 / (f.compute_s + f.disk_wait_s);
   f.decode_cold = 1 / (f.compute_s + model.n_layers * disk_wait_of_layer(model, s, 0));
   const double missed = model.n_layers * distinct_experts(model, rows) * (1 - f.cache_share);
-  f.prefill = rows / prefill_seconds(s, model, rows, missed * model.bytes_per_expert / (s.roofs.disk_gb_per_s * 1e9));
+  f.prefill = rows / prefill_seconds(s, model, rows, missed * model.bytes_per_expert / disk_bytes_per_s);
 }
 
 }  // namespace flashmoe

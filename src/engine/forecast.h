@@ -11,6 +11,9 @@ struct ForecastModel {
   double shared_expert_s = 0;  // part of trunk_s that runs while experts are read
   // Of a token of a prompt, all but waiting for reads, as benchmarks had it; 0: not known.
   double prefill_compute_s = 0;
+  // Waiting for a decoded token's reads, by the time they take at the drive's speed, as benchmarks had it; 0: not
+  // known.
+  double waited_share = 0;
 };
 
 // Hit rate of the expert cache in decode when it holds `share` of all experts, for a model of which nothing is known:

@@ -91,6 +91,8 @@ HitRates::HitRates(const std::string& folder, const std::vector<std::string>& fi
       point.machine = machine->get<std::string>();
       const auto prefill = entry.find("prefill_compute_s");
       if (prefill != entry.end() && prefill->is_number()) point.prefill_compute_s = prefill->get<double>();
+      const auto waited = entry.find("waited_share");
+      if (waited != entry.end() && waited->is_number()) point.waited_share = waited->get<double>();
     }
     if (point.share > 0 && point.share <= 1 && point.hit_rate >= 0 && point.hit_rate <= 1) points_.push_back(point);
   }
@@ -108,6 +110,15 @@ std::optional<double> HitRates::prefill_compute_s(const std::string& machine) co
   return latest(points_, machine, &HitRatePoint::prefill_compute_s);
 }
 
+std::optional<double> HitRates::waited_share(const std::string& machine, double share) const {
+  const HitRatePoint* nearest = nullptr;
+  for (const HitRatePoint& point : points_) {
+    if (point.machine != machine || point.waited_share <= 0) continue;
+    if (nearest == nullptr || std::abs(point.share - share) < std::abs(nearest->share - share)) nearest = &point;
+  }
+  return nearest == nullptr ? std::nullopt : std::optional(nearest->waited_share);
+}
+
 bool HitRates::remember(const HitRatePoint& point) {
   if (path_.empty()) return false;
   std::erase_if(points_, [&](const HitRatePoint& p) { return std::abs(p.share - point.share) < kSameShare; });
@@ -118,6 +129,7 @@ bool HitRates::remember(const HitRatePoint& point) {
                     {"hit_rate", p.hit_rate},
                     {"compute_s", p.compute_s},
                     {"prefill_compute_s", p.prefill_compute_s},
+                    {"waited_share", p.waited_share},
                     {"machine", p.machine}});
   }
   return write_small_file(path_, json.dump() + "\n");

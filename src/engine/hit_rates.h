@@ -15,7 +15,9 @@ struct HitRatePoint {
   double hit_rate = 0;           // of decode, warm
   double compute_s = 0;          // of a decoded token, all but waiting for reads; 0: not known
   double prefill_compute_s = 0;  // the same of a prompt's token, in steps of kLeastPrefill or more; 0: not known
-  std::string machine = {};      // threads and kernels of the run, which these hold for
+  // Waiting for a decoded token's reads, by the time they take at the drive's speed; 0: not known.
+  double waited_share = 0;
+  std::string machine = {};  // threads and kernels of the run, which these hold for
 };
 
 inline constexpr int64_t kLeastPrefill = 256;  // shorter steps take longer for each token
@@ -45,6 +47,8 @@ class HitRates {
   // compute_s and prefill_compute_s of the latest run with these threads and kernels, if there was one.
   std::optional<double> compute_s(const std::string& machine) const;
   std::optional<double> prefill_compute_s(const std::string& machine) const;
+  // waited_share of the run with the nearest share of experts in the cache, of those with these threads and kernels.
+  std::optional<double> waited_share(const std::string& machine, double share) const;
   // Takes the place of a point within a hundredth of the share, and is written at once. False where that fails.
   bool remember(const HitRatePoint& point);
 

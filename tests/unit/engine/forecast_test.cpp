@@ -95,6 +95,19 @@ TEST(Complete, ABenchmarkKnowsWhatComputingTakes) {
   EXPECT_NEAR(f.decode_warm, 10, 1e-9);
 }
 
+// Reads that begin before they are asked for, and a mixer that runs meanwhile, are in no arithmetic.
+TEST(Complete, ABenchmarkKnowsWhatIsWaited) {
+  ForecastModel model = two_picks();
+  model.waited_share = 0.5;
+  Forecast f;
+  f.speeds = slow_disk();
+  f.hit_rate = 0.5;
+  complete(f, model, 1000);
+  EXPECT_NEAR(f.disk_wait_s, 0.5 * 10 * 1e6 / 0.25e9, 1e-12);
+  EXPECT_NEAR(f.decode_warm, 1 / (f.compute_s + f.disk_wait_s), 1e-9);
+  EXPECT_NEAR(f.decode_cold, 1 / (f.compute_s + 0.07), 1e-9);
+}
+
 // Half of the experts picked: the trunk's 0.2 s hide nothing, what the experts take does.
 TEST(Complete, PromptsThatPickFewExpertsWaitForReads) {
   ForecastModel model = two_picks();

@@ -65,6 +65,23 @@ TEST(HitRates, TheLatestTimeOfTheSameThreadsAndKernelsCounts) {
   EXPECT_FALSE(HitRates(dir.path(), files, 5).compute_s(machine_of(2, "avx2", true)));
 }
 
+TEST(HitRates, WhatWasWaitedIsOfTheNearestShareWithTheSameThreadsAndKernels) {
+  const TempDir dir;
+  const std::vector<std::string> files = {dir.path() + "/m.gguf"};
+  std::ofstream(files.front()) << "model";
+  const std::string two = machine_of(2, "avx2", false), four = machine_of(4, "avx2", false);
+  HitRates rates(dir.path(), files, 5);
+  EXPECT_FALSE(rates.waited_share(two, 0.2));
+  rates.remember({.share = 0.2, .hit_rate = 0.5, .compute_s = 0.07, .waited_share = 0.5, .machine = two});
+  rates.remember({.share = 0.6, .hit_rate = 0.9, .compute_s = 0.06, .waited_share = 0.75, .machine = two});
+  rates.remember({.share = 0.3, .hit_rate = 0.6, .compute_s = 0.03, .waited_share = 0.25, .machine = four});
+  rates.remember({.share = 0.25, .hit_rate = 0.6, .compute_s = 0.03, .machine = two});  // before this was known
+  const HitRates again(dir.path(), files, 5);
+  EXPECT_EQ(again.waited_share(two, 0.3), 0.5);
+  EXPECT_EQ(again.waited_share(two, 0.5), 0.75);
+  EXPECT_EQ(again.waited_share(four, 0.9), 0.25);
+}
+
 TEST(HitRates, OfAllExpertsInMemoryTellTimesAndNoHits) {
   const TempDir dir;
   const std::vector<std::string> files = {dir.path() + "/m.gguf"};
