@@ -1,7 +1,6 @@
 // Damaged tokenizers and chat templates: each is refused with an Error, or turns text to ids and back.
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -12,6 +11,7 @@
 #include "live_bytes.h"
 #include "support/mutation.h"
 #include "support/temp_dir.h"
+#include "support/test_data.h"
 #include "support/tiny_model.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -85,8 +85,7 @@ TEST(TextMutation, TokenizerJson) {
 // Normalizers, splits and byte levels of every kind that is known, beside the smallest vocabulary.
 TEST(TextMutation, TokenizerPipelines) {
   auto base = nlohmann::json::parse(tiny_file(TinyLayout::hf_stacked, "tokenizer.json"));
-  std::ifstream file(std::string(FLASHMOE_TEST_DATA) + "/text/tokenizer_variants.json");
-  const auto variants = nlohmann::json::parse(file);
+  const auto variants = nlohmann::json::parse(read_test_data("text/tokenizer_variants.json"));
   std::vector<std::string> sources;
   for (const auto& variant : variants) {
     nlohmann::json parts = {{"added_tokens", base["added_tokens"]}};

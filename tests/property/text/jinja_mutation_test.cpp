@@ -1,12 +1,12 @@
 // Damaged templates render or are refused with an Error; they never crash, hang or corrupt memory.
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <sstream>
 
 #include "flashmoe/error.h"
+#include "support/test_data.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/json.h"
 #include "text/jinja/parser.h"
@@ -15,13 +15,6 @@ namespace flashmoe {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string read_data(const std::string& name) {
-  std::ifstream file(std::string(FLASHMOE_TEST_DATA) + "/jinja/" + name, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 class Mutator {
  public:
@@ -59,15 +52,15 @@ class Mutator {
 };
 
 TEST(JinjaMutation, DamagedTemplatesAreRefusedOrRendered) {
-  const Json contexts = Json::parse(read_data("contexts.json"));
+  const Json contexts = Json::parse(read_test_data("jinja/contexts.json"));
   std::vector<std::pair<std::string, std::string>> sources;
-  std::istringstream lines(read_data("cases.jsonl"));
+  std::istringstream lines(read_test_data("jinja/cases.jsonl"));
   for (std::string line; std::getline(lines, line);) {
     const Json entry = Json::parse(line);
     sources.emplace_back(entry["t"], entry["c"]);
   }
   for (const char* name : {"spark.jinja", "think_tools.jinja", "alternating.jinja", "header_blocks.jinja"}) {
-    for (int i = 0; i < 40; ++i) sources.emplace_back(read_data(name), "chat");
+    for (int i = 0; i < 40; ++i) sources.emplace_back(read_test_data("jinja/" + std::string(name)), "chat");
   }
   ASSERT_GT(sources.size(), 400U);
   Mutator mutator(17);

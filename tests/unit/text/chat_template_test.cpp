@@ -2,13 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "fake_checkpoint.h"
 #include "fake_tokenizer.h"
 #include "flashmoe/error.h"
+#include "support/test_data.h"
 
 namespace flashmoe {
 namespace {
@@ -76,11 +75,8 @@ TEST(ChatTemplate, ErrorsAreOneLine) {
 
 // Guarding must not change one id of a prompt with nothing to guard, whatever its shape.
 TEST(ChatTemplate, UnguardedPromptsEncodeAsRendered) {
-  std::ifstream file(std::string(FLASHMOE_TEST_DATA) + "/jinja/chats.json");
-  const Json chats = Json::parse(file);
-  std::stringstream source;
-  source << std::ifstream(std::string(FLASHMOE_TEST_DATA) + "/jinja/spark.jinja").rdbuf();
-  const ChatTemplate chat(source.str());
+  const Json chats = Json::parse(read_test_data("jinja/chats.json"));
+  const ChatTemplate chat(read_test_data("jinja/spark.jinja"));
   const FakeTokenizer tokenizer({"<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>", "</tool_call>"});
   size_t n = 0;
   for (size_t i = 0; i < chats["requests"].size(); ++i) {

@@ -1,21 +1,8 @@
 #include "fake_checkpoint.h"
 
-#include <fstream>
-#include <sstream>
-#include <stdexcept>
-
 #include "text/unicode.h"
 
 namespace flashmoe {
-
-std::string read_test_file(const std::string& name) {
-  const std::string path = std::string(FLASHMOE_TEST_DATA) + "/text/" + name;
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::runtime_error("cannot open " + path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 nlohmann::json byte_tokenizer() {
   auto tokenizer = nlohmann::json::parse(R"({

@@ -1,11 +1,11 @@
 // The template interpreter against python3-jinja2's renders (tests/data/jinja, made by tools/check_jinja.py).
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "flashmoe/error.h"
+#include "support/test_data.h"
 #include "text/jinja/interpreter.h"
 #include "text/jinja/json.h"
 #include "text/jinja/parser.h"
@@ -14,13 +14,6 @@ namespace flashmoe {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string read_data(const std::string& name) {
-  std::ifstream file(std::string(FLASHMOE_TEST_DATA) + "/jinja/" + name, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 // The render, or "error: ..." for an Error{input}.
 std::string outcome(const std::string& source, const Json& context, const jinja::Limits& limits = {}) {
@@ -35,7 +28,7 @@ std::string outcome(const std::string& source, const Json& context, const jinja:
 
 // One line a case: {"t": template, "c": name of the context, "want": text} or {..., "error": true}.
 size_t check_lines(const std::string& file, const Json& contexts) {
-  std::istringstream lines(read_data(file));
+  std::istringstream lines(read_test_data("jinja/" + file));
   std::string line;
   size_t n = 0;
   while (std::getline(lines, line)) {
@@ -52,18 +45,18 @@ size_t check_lines(const std::string& file, const Json& contexts) {
 }
 
 TEST(Jinja, SmallTemplatesRenderAsTheReference) {
-  EXPECT_GE(check_lines("cases.jsonl", Json::parse(read_data("contexts.json"))), 300U);
+  EXPECT_GE(check_lines("cases.jsonl", Json::parse(read_test_data("jinja/contexts.json"))), 300U);
 }
 
 TEST(Jinja, RandomExpressionsEvaluateAsTheReference) {
-  EXPECT_GE(check_lines("expressions.jsonl", Json::parse(read_data("contexts.json"))), 3000U);
+  EXPECT_GE(check_lines("expressions.jsonl", Json::parse(read_test_data("jinja/contexts.json"))), 3000U);
 }
 
 TEST(Jinja, ChatTemplatesRenderAsTheReference) {
-  const Json chats = Json::parse(read_data("chats.json"));
+  const Json chats = Json::parse(read_test_data("jinja/chats.json"));
   size_t n = 0;
   for (const auto& [file, wants] : chats["wants"].items()) {
-    const std::string source = read_data(file);
+    const std::string source = read_test_data("jinja/" + file);
     ASSERT_FALSE(source.empty()) << file;
     for (size_t i = 0; i < wants.size(); ++i, ++n) {
       const std::string got = outcome(source, chats["requests"][i]);

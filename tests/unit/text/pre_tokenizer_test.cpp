@@ -4,6 +4,7 @@
 
 #include "fake_checkpoint.h"
 #include "flashmoe/error.h"
+#include "support/test_data.h"
 
 namespace flashmoe {
 namespace {
@@ -17,7 +18,7 @@ Pieces split(const PreTokenizer& pre_tokenizer, std::string_view text) {
 }
 
 TEST(PreTokenizerTest, SplitsAsTheReference) {
-  const auto fixture = nlohmann::json::parse(read_test_file("pre_tokenizer_cases.json"));
+  const auto fixture = nlohmann::json::parse(read_test_data("text/pre_tokenizer_cases.json"));
   const auto texts = fixture["texts"].get<std::vector<std::string>>();
   ASSERT_GE(fixture["patterns"].size(), 10u);
   for (const auto& entry : fixture["patterns"]) {

@@ -8,6 +8,7 @@
 
 #include "fake_checkpoint.h"
 #include "flashmoe/error.h"
+#include "support/test_data.h"
 
 namespace flashmoe {
 namespace {
@@ -23,7 +24,7 @@ std::string unhex(const std::string& hex) {
 }
 
 void expect_reference_cases(const Tokenizer& tokenizer) {
-  std::istringstream lines(read_test_file("tokenizer_cases.jsonl"));
+  std::istringstream lines(read_test_data("text/tokenizer_cases.jsonl"));
   int n_cases = 0, n_wrong = 0;
   for (std::string line; std::getline(lines, line);) {
     const json entry = json::parse(line);
@@ -65,11 +66,11 @@ FakeCheckpoint gguf_twin(const json& tokenizer) {
 }
 
 TEST(TokenizerTest, JsonEqualsReference) {
-  expect_reference_cases(*Tokenizer::from_json(read_test_file("tokenizer.json")));
+  expect_reference_cases(*Tokenizer::from_json(read_test_data("text/tokenizer.json")));
 }
 
 TEST(TokenizerTest, GgufMetadataEqualsReference) {
-  const FakeCheckpoint checkpoint = gguf_twin(json::parse(read_test_file("tokenizer.json")));
+  const FakeCheckpoint checkpoint = gguf_twin(json::parse(read_test_data("text/tokenizer.json")));
   expect_reference_cases(*Tokenizer::load(checkpoint));
 }
 
@@ -78,7 +79,7 @@ TEST(TokenizerTest, BuiltInModelEqualsReference) {
   const auto tokenizer = Tokenizer::load(*checkpoint);
   ASSERT_NE(tokenizer, nullptr);
   expect_reference_cases(*tokenizer);
-  const auto twin = Tokenizer::from_json(read_test_file("tokenizer.json"));
+  const auto twin = Tokenizer::from_json(read_test_data("text/tokenizer.json"));
   ASSERT_EQ(tokenizer->size(), twin->size());
   EXPECT_EQ(tokenizer->added_tokens(), twin->added_tokens());
   for (int32_t id = 0; id < twin->size(); ++id) {
@@ -89,8 +90,8 @@ TEST(TokenizerTest, BuiltInModelEqualsReference) {
 }
 
 TEST(TokenizerTest, OtherPatternsAndFlagsEqualReference) {
-  const json base = json::parse(read_test_file("tokenizer.json"));
-  const json variants = json::parse(read_test_file("tokenizer_variants.json"));
+  const json base = json::parse(read_test_data("text/tokenizer.json"));
+  const json variants = json::parse(read_test_data("text/tokenizer_variants.json"));
   ASSERT_GE(variants.size(), 13u);
   for (const json& variant : variants) {
     json definition = base;
@@ -106,7 +107,7 @@ TEST(TokenizerTest, OtherPatternsAndFlagsEqualReference) {
 
 // q with an acute accent, which has no composed form: a letter and its mark are one piece for qwen35 only.
 TEST(TokenizerTest, Qwen2PatternCutsAtMarks) {
-  FakeCheckpoint checkpoint = gguf_twin(json::parse(read_test_file("tokenizer.json")));
+  FakeCheckpoint checkpoint = gguf_twin(json::parse(read_test_data("text/tokenizer.json")));
   auto tokens = std::get<std::vector<std::string>>(checkpoint.meta["tokenizer.ggml.tokens"]);
   tokens[4000] = "q\u00CC";  // the byte characters of q, 0xCC, 0x81
   tokens[4001] = "q\u00CC\u0123";
@@ -118,7 +119,7 @@ TEST(TokenizerTest, Qwen2PatternCutsAtMarks) {
 }
 
 TEST(TokenizerTest, TokensDecodeToTheirText) {
-  const auto tokenizer = Tokenizer::from_json(read_test_file("tokenizer.json"));
+  const auto tokenizer = Tokenizer::from_json(read_test_data("text/tokenizer.json"));
   const std::string text = "<|im_start|>user\nKöln 東京 \xF0\x9F\x98\x80\r\n<think>x</think><|im_end|>";
   for (const Marks marks : {Marks::parse, Marks::as_text}) {
     std::string joined;
@@ -131,7 +132,7 @@ TEST(TokenizerTest, TokensDecodeToTheirText) {
 }
 
 TEST(TokenizerTest, KnowsItsMarks) {
-  const auto tokenizer = Tokenizer::from_json(read_test_file("tokenizer.json"));
+  const auto tokenizer = Tokenizer::from_json(read_test_data("text/tokenizer.json"));
   EXPECT_EQ(tokenizer->size(), 4096);
   EXPECT_EQ(tokenizer->added_tokens().size(), 9u);
   EXPECT_EQ(tokenizer->id_of("<think>"), 4094);
@@ -148,11 +149,11 @@ TEST(TokenizerTest, KnowsItsMarks) {
 }
 
 TEST(TokenizerTest, EndsOfTurnComeFromEverywhere) {
-  FakeCheckpoint gguf = gguf_twin(json::parse(read_test_file("tokenizer.json")));
+  FakeCheckpoint gguf = gguf_twin(json::parse(read_test_data("text/tokenizer.json")));
   EXPECT_TRUE(Tokenizer::load(gguf)->ends_turn(4095));
 
   FakeCheckpoint folder(Dialect::hugging_face);
-  folder.side_files["tokenizer.json"] = read_test_file("tokenizer.json");
+  folder.side_files["tokenizer.json"] = read_test_data("text/tokenizer.json");
   folder.side_files["generation_config.json"] = R"({"eos_token_id": [11, 999999, "x"]})";
   folder.config_json = json::parse(R"({"eos_token_id": 12, "text_config": {"eos_token_id": 13, "vocab_size": 5000}})");
   const auto tokenizer = Tokenizer::load(folder);
@@ -173,7 +174,7 @@ TEST(TokenizerTest, AbsenceIsNull) {
 
 // Hours, if anything in the way were quadratic; the limit only tells the two apart, under sanitizers too.
 TEST(TokenizerTest, LongInputsTakeLinearTime) {
-  const auto tokenizer = Tokenizer::from_json(read_test_file("tokenizer.json"));
+  const auto tokenizer = Tokenizer::from_json(read_test_data("text/tokenizer.json"));
   const auto start = std::chrono::steady_clock::now();
   const size_t n = 1'000'000;
   std::string marks, words;

@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "support/test_data.h"
 #include "text/chat_template.h"
 
 namespace flashmoe {
@@ -96,11 +96,8 @@ TEST(ToolCalls, AFaultDoesNotHideTheNextCall) {
 
 // What the built-in model's template writes for a call is read back as the same call.
 TEST(ToolCalls, RenderedCallsAreReadBack) {
-  std::ifstream file(std::string(FLASHMOE_TEST_DATA) + "/jinja/chats.json");
-  const Json chats = Json::parse(file);
-  std::stringstream source;
-  source << std::ifstream(std::string(FLASHMOE_TEST_DATA) + "/jinja/spark.jinja").rdbuf();
-  const ChatTemplate chat(source.str());
+  const Json chats = Json::parse(read_test_data("jinja/chats.json"));
+  const ChatTemplate chat(read_test_data("jinja/spark.jinja"));
   size_t n = 0;
   for (const Json& request : chats["requests"]) {
     for (const Json& message : request["messages"]) {
