@@ -142,9 +142,11 @@ class PackedActivations {
 // 8 weight rows of a block are a Half: kForm, four(k) with bytes 4 k .. 4 k + 3 of each row, scale(), min(), and of
 // fine factors fine(j), twice, and fine_pair(), those of the minimum if that has some.
 
-// The whole-numbered sums of a block. One load of activations feeds the products of both halves.
-template <typename Half, int M>
-[[gnu::always_inline]] inline void block_sums(const Half (&w)[2], const PackedBlock<M>& x, __m256i (&sums)[2][M]) {
+// The whole-numbered sums of a block. One load of activations feeds the products of both halves. behind(k, product) is
+// called behind each four.
+template <typename Half, int M, typename Behind>
+[[gnu::always_inline]] inline void block_sums(const Half (&w)[2], const PackedBlock<M>& x, __m256i (&sums)[2][M],
+                                              Behind behind) {
   constexpr WeightBytes kBytes = Half::kForm.bytes;
   constexpr int kPart = kBytes.together();
   __m256i parts[2][M];
@@ -157,6 +159,7 @@ template <typename Half, int M>
       parts[0][m] = k % kPart == 0 ? low.times(x4) : low.times(x4, parts[0][m]);
       parts[1][m] = k % kPart == 0 ? high.times(x4) : high.times(x4, parts[1][m]);
     }
+    behind(k, parts[0][0]);
     if (k % kPart != kPart - 1) continue;
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
@@ -202,10 +205,11 @@ template <typename Half, int M>
   }
 }
 
-template <typename Half, int M>
-[[gnu::always_inline]] inline void add_block(const Half (&w)[2], const PackedBlock<M>& x, __m256 (&totals)[2][M]) {
+template <typename Half, int M, typename Behind>
+[[gnu::always_inline]] inline void add_block(const Half (&w)[2], const PackedBlock<M>& x, __m256 (&totals)[2][M],
+                                             Behind behind) {
   __m256i sums[2][M];
-  block_sums(w, x, sums);
+  block_sums(w, x, sums, behind);
   add_block(w[0], x, sums[0], totals[0]);
   add_block(w[1], x, sums[1], totals[1]);
 }

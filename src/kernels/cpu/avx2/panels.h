@@ -59,7 +59,7 @@ inline void multiply_panel(const PanelBlock<kForm>* panel, int64_t n_blocks, Pac
       asm("" : "+m"(totals));  // in memory: the registers are full of sums
       next.prefetch();
       const PanelHalf<kForm> halves[2] = {{panel[b], 0}, {panel[b], 1}};
-      add_block(halves, blocks[b], totals);
+      add_block(halves, blocks[b], totals, [](int, const __m256i&) {});
     }
     to.write(row, totals);
   });
