@@ -13,12 +13,9 @@ namespace flashmoe::FLASHMOE_ISA {
 
 inline constexpr int64_t kFewRows = 2;  // for which unpacking to memory does not pay
 
-// Weights of few rows of activations that are asked for ahead of the products, since processors alone fetch too little:
-// a line after each of `product`, which compilers would move together if they were free to, and lines that are asked
-// for all at once are waited for (docs/experiments/0038-a-line-at-a-time.md).
-inline constexpr size_t kBytesAhead = 3072;
+// Behind a product.
 [[gnu::always_inline]] inline void ask_for_line(const std::byte* at, __m256i& product) {
-  asm volatile("prefetcht0 %a1" : "+x"(product) : "p"(at + kBytesAhead));
+  asm volatile("prefetcht0 %a1" : "+x"(product) : "p"(at + kAskedAhead));
 }
 
 template <typename Block>
@@ -100,12 +97,13 @@ template <typename Block, int M>
   __m256 totals[2][M];
   to.read(0, totals);
   piece.over_blocks([&](int64_t b, const auto& halves, const std::byte* words) __attribute__((always_inline)) {
-    add_block(halves, x[b], totals, [&](int k, __m256i& product) __attribute__((always_inline)) {
-      const int64_t four = b % 8 * 8 + k;
-      for (int64_t line = Parts::kWords * four / 64; line < Parts::kWords * (four + 1) / 64; ++line) {
-        ask_for_line(words + 64 * line, product);
-      }
-    });
+    add_block(
+        halves, x[b], totals, [&](int k, __m256i& product) __attribute__((always_inline)) {
+          const int64_t four = b % 8 * 8 + k;
+          for (int64_t line = Parts::kWords * four / 64; line < Parts::kWords * (four + 1) / 64; ++line) {
+            ask_for_line(words + 64 * line, product);
+          }
+        });
   });
   to.write(0, totals);
 }

@@ -9,8 +9,9 @@
 
 namespace flashmoe::avx512 {
 
-// 256 values of 16 interleaved rows.
-template <typename BlockOfRows>
+// 256 values of 16 interleaved rows. `kAsks`: each word of theirs, which is a line, that is read asks for one
+// kAskedAhead further on.
+template <typename BlockOfRows, bool kAsks = false>
 struct InterleavedColumns {
   using Block = BlockOfRows;
   using Parts = WordsAndHalves<Block>;
@@ -21,7 +22,12 @@ struct InterleavedColumns {
 #pragma GCC unroll 16
     for (int k = 0; k < N; ++k) to[k] = word(at + 4 * static_cast<size_t>(k));
   }
-  __m512i word(size_t at) const { return _mm512_loadu_si512(places.first_word + 64 * Parts::word_at(at)); }
+  __m512i word(size_t at) const {
+    const std::byte* const line = places.first_word + 64 * Parts::word_at(at);
+    __m512i words = _mm512_loadu_si512(line);
+    if constexpr (kAsks) asm volatile("prefetcht0 %a1" : "+v"(words) : "p"(line + kAskedAhead));
+    return words;
+  }
   __m256i halves(size_t at) const { return load32(Parts::half_at(places, at)); }
 };
 
@@ -32,12 +38,13 @@ class InterleavedRows {
   using Block = BlockOfRows;
   static constexpr Form kForm = form_of(static_cast<const Block*>(nullptr));
   static constexpr bool kMayEndEarly = false;  // rows are whole superblocks
-  static constexpr bool kLiesInOrder = true;   // the processor sees by itself what is read next
+  static constexpr bool kLiesInOrder = true;   // what is read next follows
   using Parts = WordsAndHalves<Block>;
 
   InterleavedRows(const MatrixView& w, int64_t row) : data_(w.data + row * row_bytes(w.cols)) {}
 
-  static InterleavedColumns<Block> columns_of(const MatrixView& w, int64_t first, int /*n_rows*/, int64_t s) {
+  template <bool kAsks = false>
+  static InterleavedColumns<Block, kAsks> columns_of(const MatrixView& w, int64_t first, int /*n_rows*/, int64_t s) {
     return {superblock_of<Block>(w.data + first * row_bytes(w.cols), w.cols, s)};
   }
   template <typename Places>

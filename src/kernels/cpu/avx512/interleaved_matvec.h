@@ -1,7 +1,7 @@
 // 16 interleaved weight rows times a few rows of int8 activations, AVX-512 VNNI: decode. Bytes are unpacked in
 // registers and multiplied at once; all eight sums of a row are live. Weights are read from the first byte to the last,
-// which the processor sees by itself: asking for them costs a quarter of the speed
-// (docs/experiments/0030-interleaved-rows.md).
+// and for one row or two of activations they are asked for a line at a time
+// (docs/experiments/0038-a-line-at-a-time.md).
 #pragma once
 
 #include "kernels/cpu/avx512/interleaved_values.h"
@@ -9,7 +9,8 @@
 
 namespace flashmoe::avx512 {
 
-inline constexpr int kMatvecRows = 4;  // rows of activations that are multiplied at once
+inline constexpr int kMatvecRows = 4;   // rows of activations that are multiplied at once
+inline constexpr int kMostThatAsk = 2;  // of these, a line at a time
 
 // What products of each block, or half of one, start from.
 template <Form kForm>
@@ -77,10 +78,9 @@ class FewRows {
 };
 
 // sums [kTogether, M]: the whole-numbered products of the blocks of one step, the first of which is `first` in x.
-template <typename Block, Form kForm, int M>
-inline void step_sums(const InterleavedValues<Block>& w, const FewRows<kForm, M>& x, int step, int64_t first,
-                      __m512i sums[][M]) {
-  constexpr int kTogether = InterleavedValues<Block>::kTogether, kParts = kForm.has_fine() ? 2 : 1;
+template <typename Weights, Form kForm, int M>
+inline void step_sums(const Weights& w, const FewRows<kForm, M>& x, int step, int64_t first, __m512i sums[][M]) {
+  constexpr int kTogether = Weights::kTogether, kParts = kForm.has_fine() ? 2 : 1;
   constexpr int kFoursEach = 8 / kParts;
 #pragma GCC unroll 2
   for (int part = 0; part < kParts; ++part) {
@@ -115,14 +115,13 @@ inline void step_sums(const InterleavedValues<Block>& w, const FewRows<kForm, M>
 }
 
 // totals [8, M] += 256 columns of 16 weight rows times M rows of activations, whose blocks are from `first` on.
-template <typename Block, Form kForm, int M>
-inline void add_values(const InterleavedValues<Block>& w, const FewRows<kForm, M>& x, int64_t first,
-                       __m512 totals[8][M]) {
-  constexpr int kTogether = InterleavedValues<Block>::kTogether;
+template <typename Weights, Form kForm, int M>
+inline void add_values(const Weights& w, const FewRows<kForm, M>& x, int64_t first, __m512 totals[8][M]) {
+  constexpr int kTogether = Weights::kTogether;
 #pragma GCC unroll 8
   for (int step = 0; step < 8 / kTogether; ++step) {
     __m512i sums[kTogether][M];
-    step_sums<Block, kForm, M>(w, x, step, first, sums);
+    step_sums<Weights, kForm, M>(w, x, step, first, sums);
 #pragma GCC unroll 4
     for (int i = 0; i < kTogether; ++i) {
       const int b = w.block(step, i);
@@ -153,11 +152,20 @@ struct InterleavedTile {
   __mmask16 there() const { return static_cast<__mmask16>((1 << n_rows) - 1); }
 };
 
+// Superblock s, of which M rows of activations are multiplied at once.
+template <typename Source, int M>
+inline auto columns_for(const InterleavedTile& tile, int64_t s) {
+  if constexpr (Source::kLiesInOrder) {
+    return Source::template columns_of<M <= kMostThatAsk>(tile.w, tile.row, tile.n_rows, s);
+  } else {
+    return Source::columns_of(tile.w, tile.row, tile.n_rows, s);
+  }
+}
+
 // With activation rows [first, first + M), of which `starts` are prepared.
 template <typename Source, int M>
 requires(!Source::kForm.is_whole()) inline void multiply_interleaved(const InterleavedTile& tile, int64_t first,
                                                                      const int32_t* starts, WeightsAhead& to_ask_for) {
-  using Block = typename Source::Block;
   const FewRows<Source::kForm, M> rows(tile.x, first, starts);
   WeightsAhead ahead = to_ask_for;
   __m512 totals[8][M];
@@ -168,8 +176,9 @@ requires(!Source::kForm.is_whole()) inline void multiply_interleaved(const Inter
   }
   for (int64_t s = 0; s < tile.w.cols / kSuperblock; ++s) {
     ahead.prefetch();
-    const InterleavedColumns<Block> columns = Source::columns_of(tile.w, tile.row, tile.n_rows, s);
-    add_values<Block, Source::kForm, M>(InterleavedValues<Block>(columns), rows, 8 * s, totals);
+    const auto columns = columns_for<Source, M>(tile, s);
+    using Weights = InterleavedValues<std::remove_const_t<decltype(columns)>>;
+    add_values<Weights, Source::kForm, M>(Weights(columns), rows, 8 * s, totals);
   }
   to_ask_for = ahead;
 #pragma GCC unroll 4
@@ -196,7 +205,7 @@ requires(Source::kForm.is_whole()) inline void multiply_interleaved(const Interl
   WeightsAhead ahead = to_ask_for;
   for (int64_t s = 0; s < n_superblocks; ++s) {
     ahead.prefetch();
-    add_superblock(Source::columns_of(tile.w, tile.row, tile.n_rows, s), rows, totals);
+    add_superblock(columns_for<Source, M>(tile, s), rows, totals);
 #pragma GCC unroll 4
     for (int m = 0; m < M; ++m) rows.q8[m] += kSuperblock, rows.words[m] += kWholeWords;
   }
@@ -208,9 +217,8 @@ requires(Source::kForm.is_whole()) inline void multiply_interleaved(const Interl
 }
 
 // Weight rows [row_begin, row_end), the first a multiple of 16, times activation rows [first, first + n). With one or
-// two of these the processor fetches weights early enough by itself; with three or four they are asked for two
-// superblocks ahead; with more, those of the next tile while this one's are multiplied again. What does not lie in
-// order is always asked for a tile ahead.
+// two of these weights are asked for a line at a time; with three or four, two superblocks ahead; with more, those of
+// the next tile while this one's are multiplied again. What does not lie in order is always asked for a tile ahead.
 template <typename Source>
 inline void multiply_tiles(const MatrixView& w, const Activations& x, int64_t first, int64_t n, const int32_t* prepared,
                            float* y, int64_t y_stride, int64_t row_begin, int64_t row_end) {

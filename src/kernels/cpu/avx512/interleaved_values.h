@@ -1,7 +1,7 @@
 // 256 values of each of 16 interleaved rows as the few-row products want them: bytes unpacked in registers, four values
 // of each row at a time. As in panels (int8_gemm.h) a weight is scale * fine * (q - offset) - min * fine_min.
 //
-// InterleavedValues<Block>: kTogether blocks of 32 come out of the same words; step s of 8 / kTogether has blocks
+// InterleavedValues<Columns>: kTogether blocks of 32 come out of the same words; step s of 8 / kTogether has blocks
 // block(s, i). fours(s, k, to): unsigned bytes 4 k .. 4 k + 3 of these blocks.
 #pragma once
 
@@ -9,12 +9,12 @@
 
 namespace flashmoe::avx512 {
 
-template <typename Block>
+template <typename Columns>
 struct InterleavedValues;
 
-template <>
-struct InterleavedValues<BlockQ8_0> {
-  using Columns = InterleavedColumns<BlockQ8_0>;
+template <bool kAsks>
+struct InterleavedValues<InterleavedColumns<BlockQ8_0, kAsks>> {
+  using Columns = InterleavedColumns<BlockQ8_0, kAsks>;
   static constexpr int kTogether = 1;
   const Columns& of;
 
@@ -27,9 +27,9 @@ struct InterleavedValues<BlockQ8_0> {
   __m512 scale(int b) const { return _mm512_cvtph_ps(of.halves(at(b) + offsetof(BlockQ8_0, d))); }
 };
 
-template <>
-struct InterleavedValues<BlockQ5_K> {
-  using Columns = InterleavedColumns<BlockQ5_K>;
+template <bool kAsks>
+struct InterleavedValues<InterleavedColumns<BlockQ5_K, kAsks>> {
+  using Columns = InterleavedColumns<BlockQ5_K, kAsks>;
   static constexpr int kTogether = 2;
   const Columns& of;
   SixBitScales scales;
@@ -45,9 +45,9 @@ struct InterleavedValues<BlockQ5_K> {
   __m512 min(int b) const { return scales.min(b); }
 };
 
-template <>
-struct InterleavedValues<BlockQ6_K> {
-  using Columns = InterleavedColumns<BlockQ6_K>;
+template <bool kAsks>
+struct InterleavedValues<InterleavedColumns<BlockQ6_K, kAsks>> {
+  using Columns = InterleavedColumns<BlockQ6_K, kAsks>;
   static constexpr int kTogether = 2;
   const Columns& of;
   __m512 d;
@@ -70,9 +70,9 @@ struct InterleavedValues<BlockQ6_K> {
   }
 };
 
-template <>
-struct InterleavedValues<BlockQ3_K> {
-  using Columns = InterleavedColumns<BlockQ3_K>;
+template <bool kAsks>
+struct InterleavedValues<InterleavedColumns<BlockQ3_K, kAsks>> {
+  using Columns = InterleavedColumns<BlockQ3_K, kAsks>;
   static constexpr int kTogether = 4;
   const Columns& of;
   __m512 d;
@@ -93,9 +93,9 @@ struct InterleavedValues<BlockQ3_K> {
   }
 };
 
-template <>
-struct InterleavedValues<BlockQ2_K> {
-  using Columns = InterleavedColumns<BlockQ2_K>;
+template <bool kAsks>
+struct InterleavedValues<InterleavedColumns<BlockQ2_K, kAsks>> {
+  using Columns = InterleavedColumns<BlockQ2_K, kAsks>;
   static constexpr int kTogether = 4;
   const Columns& of;
   __m512 d, dmin;
@@ -122,9 +122,9 @@ struct InterleavedValues<BlockQ2_K> {
   __m512i fine_min(int b) const { return fine_min_q2_k(packed, b); }
 };
 
-template <>
-struct InterleavedValues<BlockIQ4_XS> {
-  using Columns = InterleavedColumns<BlockIQ4_XS>;
+template <bool kAsks>
+struct InterleavedValues<InterleavedColumns<BlockIQ4_XS, kAsks>> {
+  using Columns = InterleavedColumns<BlockIQ4_XS, kAsks>;
   static constexpr int kTogether = 1;
   const Columns& of;
   ScalesIq4Xs scales;

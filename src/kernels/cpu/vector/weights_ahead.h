@@ -1,9 +1,15 @@
 // Weights on their way from memory to L2 while others are multiplied.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace flashmoe::FLASHMOE_ISA {
+
+// How far ahead one row of activations, or two, ask for weights, a line at a time. Lines that are asked for together
+// are waited for, and compilers move __builtin_prefetch, which depends on nothing, to where others are: so it is
+// written as an instruction that seems to change a sum (docs/experiments/0038-a-line-at-a-time.md).
+inline constexpr size_t kAskedAhead = 3072;
 
 // Memory that is asked for bit by bit while something else is computed: weights that all come at once, when they are
 // unpacked, wait for each other.
