@@ -41,7 +41,6 @@ class FakeCheckpoint final : public Checkpoint {
   std::vector<UnsupportedTensor> unsupported_;
 };
 
-
 // A 256-token tokenizer.json whose token i is byte i, with an empty list of merges and no added tokens.
 nlohmann::json byte_tokenizer();
 

@@ -13,11 +13,6 @@ namespace flashmoe::FLASHMOE_ISA {
 
 inline constexpr int64_t kFewRows = 2;  // for which unpacking to memory does not pay
 
-// Behind a product.
-[[gnu::always_inline]] inline void ask_for_line(const std::byte* at, __m256i& product) {
-  asm volatile("prefetcht0 %a1" : "+x"(product) : "p"(at + kAskedAhead));
-}
-
 template <typename Block>
 consteval PanelForm form_of() {
   using Values = InterleavedValues<Block>;
@@ -101,7 +96,7 @@ template <typename Block, int M>
         halves, x[b], totals, [&](int k, __m256i& product) __attribute__((always_inline)) {
           const int64_t four = b % 8 * 8 + k;
           for (int64_t line = Parts::kWords * four / 64; line < Parts::kWords * (four + 1) / 64; ++line) {
-            ask_for_line(words + 64 * line, product);
+            ask_ahead_of(words + 64 * line, product);
           }
         });
   });

@@ -25,7 +25,7 @@ struct InterleavedColumns {
   __m512i word(size_t at) const {
     const std::byte* const line = places.first_word + 64 * Parts::word_at(at);
     __m512i words = _mm512_loadu_si512(line);
-    if constexpr (kAsks) asm volatile("prefetcht0 %a1" : "+v"(words) : "p"(line + kAskedAhead));
+    if constexpr (kAsks) ask_ahead_of(line, words);
     return words;
   }
   __m256i halves(size_t at) const { return load32(Parts::half_at(places, at)); }
