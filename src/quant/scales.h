@@ -28,7 +28,7 @@ static constexpr bool is_group_width(int64_t group_cols) noexcept {
   return group_cols == 32 || group_cols == 64 || group_cols == 128;
 }
 
-static inline int64_t scale_bytes(ScaleType type) noexcept {
+static constexpr int64_t scale_bytes(ScaleType type) noexcept {
   return type == ScaleType::f32 ? 4 : type == ScaleType::e8m0 ? 1 : 2;
 }
 // Bytes of one row of scales.

@@ -9,11 +9,6 @@ namespace flashmoe::FLASHMOE_ISA {
 
 inline constexpr int kTileRows = 8;  // lanes: half of the rows that lie interleaved
 
-// What 32 values of each of 16 rows are multiplied with, and less what, where scales are kept apart (scales_apart.h).
-struct BlockScales {
-  float scale[kInterleavedRows], min[kInterleavedRows];
-};
-
 // 256 values of rows [8 half, 8 half + 8) of 16.
 template <typename BlockOfRows>
 struct InterleavedColumns {
@@ -21,7 +16,6 @@ struct InterleavedColumns {
   using Parts = WordsAndHalves<Block>;
   InterleavedPlaces<const std::byte> places;
   int half;
-  const BlockScales* apart;  // [8] where the format has scales apart
 
   __m256i word(size_t at) const { return load32(places.first_word + 64 * Parts::word_at(at) + 32 * half); }
   __m128i halves(size_t at) const { return load16(Parts::half_at(places, at) + 16 * half); }

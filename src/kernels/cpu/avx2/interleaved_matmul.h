@@ -22,18 +22,31 @@ consteval PanelForm form_of() {
   return form;
 }
 
-// Block b of a superblock, unpacked in registers.
-template <typename Block>
+// Block b of superblock s, unpacked in registers.
+template <typename Block, typename Apart>
 struct InterleavedHalf {
   static constexpr PanelForm kForm = form_of<Block>();
   const InterleavedValues<Block>& of;
-  int b;
+  const Apart& apart;
+  int64_t s;
+  int b, half;
 
   __m256i four(int k) const { return of.four(b, k); }
-  __m256 scale() const { return of.scale(b); }
+  __m256 scale() const {
+    if constexpr (kHasScalesApart<Block>) {
+      return apart.scale(8 * s + b, half);
+    } else {
+      return of.scale(b);
+    }
+  }
   __m256 min() const {
-    if constexpr (kForm.has_fine_min) return of.dmin;
-    if constexpr (kForm.has_min) return of.min(b);
+    if constexpr (kForm.has_fine_min) {
+      return of.dmin;
+    } else if constexpr (kHasScalesApart<Block>) {
+      return apart.min(8 * s + b, half);
+    } else {
+      return of.min(b);
+    }
   }
   __m256i fine(int j) const { return of.fine.twice(2 * b + j); }
   __m256i fine_pair() const {
@@ -43,12 +56,12 @@ struct InterleavedHalf {
 };
 
 // Superblocks [first, first + n) of 16 weight rows that lie interleaved, each row with `cols` columns.
-template <typename Block>
+template <typename Block, typename Apart>
 struct InterleavedPiece {
   const std::byte* group;
   int64_t cols, first, n;
-  const BlockScales* apart;  // [8 n] where the format has scales apart
-  bool is_followed;          // by 16 rows more
+  const Apart& apart;  // scales of these superblocks
+  bool is_followed;    // by 16 rows more
 
   // The same superblocks of those, on their way to L2 in n_times.
   WeightsAhead next(int64_t n_times) const {
@@ -63,11 +76,10 @@ struct InterleavedPiece {
     using Values = InterleavedValues<Block>;
     for (int64_t s = 0; s < n; ++s) {
       const auto places = superblock_of<Block>(group, cols, first + s);
-      const BlockScales* const scales = apart + (kHasScalesApart<Block> ? 8 * s : 0);
-      const Values w[2] = {Values({places, 0, scales}), Values({places, 1, scales})};
+      const Values w[2] = {Values({places, 0}), Values({places, 1})};
 #pragma GCC unroll 8
       for (int b = 0; b < 8; ++b) {
-        const InterleavedHalf<Block> halves[2] = {{w[0], b}, {w[1], b}};
+        const InterleavedHalf<Block, Apart> halves[2] = {{w[0], apart, s, b, 0}, {w[1], apart, s, b, 1}};
         body(8 * s + b, halves, places.first_word);
       }
     }
@@ -77,16 +89,16 @@ struct InterleavedPiece {
 template <typename Block>
 using Panel = PanelBlock<form_of<Block>()>;
 
-template <typename Block>
-inline void unpack(const InterleavedPiece<Block>& piece, Panel<Block>* to) {
+template <typename Block, typename Apart>
+inline void unpack(const InterleavedPiece<Block, Apart>& piece, Panel<Block>* to) {
   piece.over_blocks([to](int64_t b, const auto& halves, const std::byte*) __attribute__((always_inline)) {
     store_half(halves[0], 0, to + b);
     store_half(halves[1], 1, to + b);
   });
 }
 
-template <typename Block, int M>
-[[gnu::flatten]] inline void multiply_in_registers(const InterleavedPiece<Block>& piece, const PackedBlock<M>* x,
+template <typename Block, typename Apart, int M>
+[[gnu::flatten]] inline void multiply_in_registers(const InterleavedPiece<Block, Apart>& piece, const PackedBlock<M>* x,
                                                    const Results& to) {
   using Parts = WordsAndHalves<Block>;
   __m256 totals[2][M];
@@ -103,8 +115,9 @@ template <typename Block, int M>
   to.write(0, totals);
 }
 
-template <typename Block>
-inline void multiply(const InterleavedPiece<Block>& piece, PackedActivations<form_of<Block>()>& x, const Results& to) {
+template <typename Block, typename Apart>
+inline void multiply(const InterleavedPiece<Block, Apart>& piece, PackedActivations<form_of<Block>()>& x,
+                     const Results& to) {
   if (x.n() > kFewRows) {
     Panel<Block> panel[kColsOfPanel / kActivationBlock];
     unpack(piece, panel);
@@ -128,12 +141,13 @@ inline void interleaved_matmul(const MatrixView& w, const Activations& x, float*
     const int64_t n_superblocks = pass.n_cols / kSuperblock;
     for (int64_t row = row_begin; row < row_end; row += kInterleavedRows) {
       const int64_t n_rows = row_end - row;
-      const ScalesApart<Block> apart(w, row, n_rows, pass);
-      const InterleavedPiece<Block> piece = {
-          w.data + row * row_bytes, w.cols, pass.first_col / kSuperblock, n_superblocks, apart.blocks(),
-          n_rows > kInterleavedRows};
       const Results to = {y + pass.first * y_stride + row, y_stride, n_rows, pass.first_col == 0};
-      multiply(piece, packed, to);
+      with_interleaved_scales<Block>(w, row, pass, [&]<typename Apart>(const Apart& apart) {
+        const InterleavedPiece<Block, Apart> piece = {
+            w.data + row * row_bytes, w.cols, pass.first_col / kSuperblock, n_superblocks, apart,
+            n_rows > kInterleavedRows};
+        multiply(piece, packed, to);
+      });
     }
   });
 }
@@ -171,11 +185,12 @@ inline void int8_matmul(const MatrixView& w, const Activations& x, float* y, int
     for (int64_t row = row_begin; row < row_end; row += kInterleavedRows) {
       const int64_t n_rows = row_end - row < kInterleavedRows ? row_end - row : kInterleavedRows;
       const int64_t n_superblocks = interleave_piece<Block>(w, row, n_rows, pass, memory);
-      const ScalesApart<Block> apart(w, row, n_rows, pass);
-      const InterleavedPiece<Block> piece = {memory, n_superblocks * kSuperblock, 0, n_superblocks, apart.blocks(),
-                                             false};
       const Results to = {y + pass.first * y_stride + row, y_stride, n_rows, pass.first_col == 0};
-      multiply(piece, packed, to);
+      with_gathered_scales<Block>(w, row, n_rows, pass, [&]<typename Apart>(const Apart& apart) {
+        const InterleavedPiece<Block, Apart> piece = {memory, n_superblocks * kSuperblock, 0, n_superblocks, apart,
+                                                      false};
+        multiply(piece, packed, to);
+      });
     }
   });
 }

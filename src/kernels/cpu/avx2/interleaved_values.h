@@ -4,7 +4,8 @@
 // weight is
 //   scale(b) * (byte - kOffset) - min(b), or with factors of each 16 values
 //   scale(b) * fine * (byte - kOffset), or scale(b) * fine * byte - min * fine_min,
-// kOffset and minimums being those of formats that have some.
+// kOffset and minimums being those of formats that have some. Scales that are kept apart, and biases, are not among
+// them (scales_apart.h).
 #pragma once
 
 #include "kernels/cpu/avx2/interleaved.h"
@@ -49,10 +50,12 @@ struct BlocksOf32 {
   __m256i word(int b, size_t member, int k) const { return of.word(at(b) + member + 4 * static_cast<size_t>(k)); }
 };
 
+// Of its own, or a bias.
 template <typename Block>
 concept HasMinimum = requires(const InterleavedValues<Block>& w) {
   w.min(0);
-};
+}
+|| InterleavedValues<Block>::kHasBiases;
 template <typename Block>
 concept HasFineMinimum = requires(const InterleavedValues<Block>& w) {
   w.fine_min;

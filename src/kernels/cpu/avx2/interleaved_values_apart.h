@@ -1,4 +1,4 @@
-// InterleavedValues (interleaved_values.h) of formats with scales kept apart, which scales_apart.h has read.
+// InterleavedValues (interleaved_values.h) of formats with scales kept apart, which scales_apart.h reads.
 #pragma once
 
 #include "kernels/cpu/avx2/interleaved_values.h"
@@ -11,10 +11,9 @@ namespace flashmoe::FLASHMOE_ISA {
 template <typename BlockOfRows>
 struct BlocksWithScalesApart : BlocksOf32<BlockOfRows> {
   using Base = BlocksOf32<BlockOfRows>;
-  using Base::Base, Base::of;
+  using Base::Base;
 
   __m256i word(int b, int k) const { return Base::word(b, 0, k); }
-  __m256 scale(int b) const { return _mm256_loadu_ps(of.apart[b].scale + 8 * of.half); }
 };
 
 // Quants follow one another from the lowest bit of a word on, and over its end.
@@ -24,7 +23,8 @@ struct InterleavedValues<BlockAffine<kBits>> : BlocksWithScalesApart<BlockAffine
   using Base = BlocksWithScalesApart<Block>;
   static constexpr int kColumnsApart = 8 % kBits == 0 ? 8 / kBits : 1;
   static constexpr WeightBytes kBytes = {.largest = kBits == 8 ? 128 : (1 << kBits) - 1, .is_signed = kBits == 8};
-  using Base::Base, Base::of, Base::word;
+  static constexpr bool kHasBiases = true;
+  using Base::Base, Base::word;
 
   __m256i four(int b, int k) const {
     if constexpr (kBits == 8) {
@@ -41,7 +41,6 @@ struct InterleavedValues<BlockAffine<kBits>> : BlocksWithScalesApart<BlockAffine
       return bytes_of(bits);
     }
   }
-  __m256 min(int b) const { return _mm256_loadu_ps(of.apart[b].min + 8 * of.half); }
 
  private:
   // Four quants from bit 0 on.

@@ -1,5 +1,10 @@
-// The scales of 16 weight rows that are kept apart from them, for each block of 32 columns, AVX2.
+// The scales of 16 weight rows that are kept apart from them, AVX2.
+//
+// Of block b of 32 columns, for rows [8 half, 8 half + 8): scale(b, half), and of formats with biases min(b, half),
+// what the products are less.
 #pragma once
+
+#include <bit>
 
 #include "base/check.h"
 #include "kernels/cpu/avx2/block_products.h"
@@ -28,6 +33,54 @@ inline __m256 eight_scales(const std::byte* from) {
       return half_e8m0(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
   }
 }
+// A bias less, and 128 scales less where quants are 128 less.
+template <typename Block>
+inline __m256 min_of(__m256 bias, __m256 scale) {
+  const __m256 without = _mm256_sub_ps(_mm256_setzero_ps(), bias);
+  if constexpr (!InterleavedValues<Block>::kBytes.is_signed) return without;
+  return _mm256_fnmadd_ps(_mm256_set1_ps(128), scale, without);
+}
+// Calls body.operator()<kType>() with the type of the scales.
+template <typename Block, typename Body>
+inline void with_scale_type(const ScaleGrid& grid, Body body) {
+  if constexpr (!HasMinimum<Block>) {
+    body.template operator()<ScaleType::e8m0>();
+  } else if (grid.type == ScaleType::bf16) {
+    body.template operator()<ScaleType::bf16>();
+  } else if (grid.type == ScaleType::f16) {
+    body.template operator()<ScaleType::f16>();
+  } else {
+    body.template operator()<ScaleType::f32>();
+  }
+}
+
+// Of formats that have none.
+struct NoScalesApart {};
+
+// Those of rows that lie interleaved, [cols / group_cols][16 rows], from the first row and column of a pass on.
+template <typename Block, ScaleType kType>
+class InterleavedScales {
+ public:
+  InterleavedScales(const MatrixView& w, int64_t row, const Pass& pass)
+      : blocks_shift_(std::countr_zero(static_cast<uint32_t>(w.grid.group_cols / kActivationBlock))) {
+    const int64_t first_group = pass.first_col / w.grid.group_cols;
+    const int64_t at = row * scale_row_bytes(w.grid, w.cols) + first_group * 2 * kHalfBytes;
+    scales_ = w.scales + at;
+    if constexpr (HasMinimum<Block>) biases_ = w.biases + at;
+  }
+  __m256 scale(int64_t b, int half) const { return eight_scales<kType>(scales_ + place(b, half)); }
+  __m256 min(int64_t b, int half) const {
+    return min_of<Block>(eight_scales<kType>(biases_ + place(b, half)), scale(b, half));
+  }
+
+ private:
+  static constexpr int64_t kHalfBytes = 8 * scale_bytes(kType);
+  int64_t place(int64_t b, int half) const { return (b >> blocks_shift_) * 2 * kHalfBytes + half * kHalfBytes; }
+
+  int blocks_shift_;  // blocks of 32 columns in a group of columns, as a power of two
+  const std::byte *scales_, *biases_ = nullptr;
+};
+
 inline void transpose_8(__m256 (&rows)[8]) {
   __m256i words[8];
   for (int r = 0; r < 8; ++r) words[r] = _mm256_castps_si256(rows[r]);
@@ -35,66 +88,29 @@ inline void transpose_8(__m256 (&rows)[8]) {
   for (int r = 0; r < 8; ++r) rows[r] = _mm256_castsi256_ps(words[r]);
 }
 
-// Of formats that have none.
+// Those of n_rows rows from `row` on that lie as they are stored, the columns of a pass; the last row is repeated, and
+// up to a whole superblock follow those of zeros.
 template <typename Block>
-struct ScalesApart {
-  ScalesApart(const MatrixView&, int64_t, int64_t, const Pass&) {}
-  static const BlockScales* blocks() { return nullptr; }
-};
-
-// Those of n_rows rows from `row` on, the columns of a pass; the last row is repeated, and up to a whole superblock
-// follow those of zeros.
-template <typename Block>
-requires kHasScalesApart<Block>
-class ScalesApart<Block> {
+class GatheredScales {
  public:
-  ScalesApart(const MatrixView& w, int64_t row, int64_t n_rows, const Pass& pass)
+  GatheredScales(const MatrixView& w, int64_t row, int64_t n_rows, const Pass& pass)
       : n_groups_(pass.n_cols / w.grid.group_cols),
         group_blocks_(w.grid.group_cols / kActivationBlock),
         n_blocks_((pass.n_cols + kSuperblock - 1) / kSuperblock * 8),
         row_bytes_(scale_row_bytes(w.grid, w.cols)) {
-    CHECK(w.grid.group_rows == 1);
-    const int64_t first_group = pass.first_col / w.grid.group_cols;
-    const int64_t at =
-        row * row_bytes_ + first_group * scale_bytes(w.grid.type) * (w.interleaved ? kInterleavedRows : 1);
-    const std::byte *scales = w.scales + at, *biases = HasMinimum<Block> ? w.biases + at : nullptr;
-    const auto read = [&]<ScaleType kType>() {
-      w.interleaved ? take<kType>(scales, biases) : gather<kType>(scales, biases, n_rows);
-    };
-    if constexpr (!HasMinimum<Block>) {
-      read.template operator()<ScaleType::e8m0>();
-    } else if (w.grid.type == ScaleType::bf16) {
-      read.template operator()<ScaleType::bf16>();
-    } else if (w.grid.type == ScaleType::f16) {
-      read.template operator()<ScaleType::f16>();
-    } else {
-      read.template operator()<ScaleType::f32>();
-    }
+    const int64_t at = row * row_bytes_ + pass.first_col / w.grid.group_cols * scale_bytes(w.grid.type);
+    with_scale_type<Block>(w.grid, [&]<ScaleType kType>() {
+      gather<kType>(w.scales + at, HasMinimum<Block> ? w.biases + at : nullptr, n_rows);
+    });
   }
-  const BlockScales* blocks() const { return blocks_; }
+  __m256 scale(int64_t b, int half) const { return _mm256_loadu_ps(blocks_[b].scale + 8 * half); }
+  __m256 min(int64_t b, int half) const { return _mm256_loadu_ps(blocks_[b].min + 8 * half); }
 
  private:
-  // Of rows that lie interleaved.
-  template <ScaleType kType>
-  void take(const std::byte* scales, const std::byte* biases) {
-    const int64_t half_bytes = 8 * scale_bytes(kType);
-    const int64_t group_blocks = group_blocks_;  // stores to blocks_ might change a member, for all that compilers know
-    BlockScales* to = blocks_;
-    for (const std::byte* const end = scales + n_groups_ * 2 * half_bytes; scales < end;) {
-      __m256 eight[2], mins[2] = {};
-      for (int half = 0; half < 2; ++half, scales += half_bytes) {
-        eight[half] = eight_scales<kType>(scales);
-        if constexpr (!HasMinimum<Block>) continue;
-        mins[half] = less(eight_scales<kType>(biases), eight[half]);
-        biases += half_bytes;
-      }
-      for (const BlockScales* const next = to + group_blocks; to < next; ++to) {
-        put(0, eight[0], mins[0], to);
-        put(1, eight[1], mins[1], to);
-      }
-    }
-  }
-  // Of rows as they are stored.
+  struct BlockScales {
+    float scale[kInterleavedRows], min[kInterleavedRows];
+  };
+
   template <ScaleType kType>
   void gather(const std::byte* scales, const std::byte* biases, int64_t n_rows) {
     for (int64_t g = 0; g * group_blocks_ < n_blocks_; g += 8) {
@@ -104,7 +120,9 @@ class ScalesApart<Block> {
         for (int64_t r = 0; r < 8; ++r) {
           const int64_t row = 8 * half + r < n_rows ? 8 * half + r : n_rows - 1;
           eight[r] = eight_of<kType>(scales + row * row_bytes_, g);
-          if constexpr (HasMinimum<Block>) mins[r] = less(eight_of<kType>(biases + row * row_bytes_, g), eight[r]);
+          if constexpr (HasMinimum<Block>) {
+            mins[r] = min_of<Block>(eight_of<kType>(biases + row * row_bytes_, g), eight[r]);
+          }
         }
         transpose_8(eight);
         if constexpr (HasMinimum<Block>) transpose_8(mins);
@@ -128,15 +146,29 @@ class ScalesApart<Block> {
     if (g < n_groups_) __builtin_memcpy(whole, from, static_cast<size_t>((n_groups_ - g) * scale_bytes(kType)));
     return eight_scales<kType>(whole);
   }
-  // A bias less, and 128 scales less where quants are 128 less.
-  static __m256 less(__m256 bias, __m256 scale) {
-    const __m256 without = _mm256_sub_ps(_mm256_setzero_ps(), bias);
-    if constexpr (!InterleavedValues<Block>::kBytes.is_signed) return without;
-    return _mm256_fnmadd_ps(_mm256_set1_ps(128), scale, without);
-  }
 
   int64_t n_groups_, group_blocks_, n_blocks_, row_bytes_;
   BlockScales blocks_[kColsOfPass / kActivationBlock];
 };
+
+// Calls body(scales) with those of 16 rows that lie interleaved.
+template <typename Block, typename Body>
+inline void with_interleaved_scales(const MatrixView& w, int64_t row, const Pass& pass, Body body) {
+  if constexpr (kHasScalesApart<Block>) {
+    with_scale_type<Block>(w.grid, [&]<ScaleType kType>() { body(InterleavedScales<Block, kType>(w, row, pass)); });
+  } else {
+    body(NoScalesApart());
+  }
+}
+// The same with those of n_rows rows as they are stored.
+template <typename Block, typename Body>
+inline void with_gathered_scales(const MatrixView& w, int64_t row, int64_t n_rows, const Pass& pass, Body body) {
+  if constexpr (kHasScalesApart<Block>) {
+    CHECK(w.grid.group_rows == 1);
+    body(GatheredScales<Block>(w, row, n_rows, pass));
+  } else {
+    body(NoScalesApart());
+  }
+}
 
 }  // namespace flashmoe::FLASHMOE_ISA

@@ -54,6 +54,10 @@ inline Vec load_bf16(const void* p) {
   const __m128i upper = _mm_loadu_si128(static_cast<const __m128i*>(p));
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(upper), 16))};
 }
+// Unsigned bytes.
+inline Vec load_bytes(const void* p) {
+  return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))))};
+}
 // 2^-8 of E4M3 values: their bits moved to where a half has them; 0x7f and 0xff become not-a-number.
 inline Vec load_e4m3(const void* p) {
   const __m128i bytes = _mm_cvtepu8_epi16(_mm_loadl_epi64(static_cast<const __m128i*>(p)));

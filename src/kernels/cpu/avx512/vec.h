@@ -60,6 +60,10 @@ inline Vec load_bf16(const void* p) {
   const __m256i upper = _mm256_loadu_si256(static_cast<const __m256i*>(p));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(upper), 16))};
 }
+// Unsigned bytes.
+inline Vec load_bytes(const void* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))))};
+}
 // 2^-8 of E4M3 values: the upper two bytes of their f32, looked up by the seven bits of the magnitude. Converting
 // halves would take nearly twice as long (docs/experiments/0029-formats-that-wait-for-arithmetic.md).
 struct E4m3Tables {

@@ -54,6 +54,13 @@ inline void store(uint16_t* half, Vec x, First lanes) {
 inline Vec load_bf16(const void* p) {
   return {vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(static_cast<const uint8_t*>(p))), 16))};
 }
+// Unsigned bytes.
+inline Vec load_bytes(const void* p) {
+  uint32_t four;
+  __builtin_memcpy(&four, p, sizeof(four));
+  const uint16x8_t words = vmovl_u8(vcreate_u8(four));
+  return {vcvtq_f32_u32(vmovl_u16(vget_low_u16(words)))};
+}
 // 2^-8 of E4M3 values: their bits moved to where a half has them; 0x7f and 0xff become not-a-number.
 inline Vec load_e4m3(const void* p) {
   const auto* bytes = static_cast<const uint8_t*>(p);

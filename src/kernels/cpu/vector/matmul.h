@@ -235,7 +235,7 @@ inline void set_exact_matmuls(KernelTable& table) {
   set(Format::affine4, matmul<ScaledDot<BlockAffine<4>, decode_affine<4>>>);
   set(Format::affine5, matmul<ScaledDot<BlockAffine<5>, decode_affine<5>>>);
   set(Format::affine6, matmul<ScaledDot<BlockAffine<6>, decode_affine<6>>>);
-  set(Format::affine8, matmul<ScaledDot<BlockAffine<8>, decode_affine<8>>>);
+  set(Format::affine8, matmul<Affine8Dot>);
   set(Format::mxfp4_split, matmul<ScaledDot<BlockMXFP4Split, decode_mxfp4_split>>);
   set(Format::fp8_e4m3, matmul<Fp8Dot>);
   for (const Format format : {Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3}) {
