@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,16 +25,15 @@ struct Forecast {
   int64_t context_tokens = 0;
   int64_t prefill_chunk = 0;  // rows of a prefill step
   Speeds speeds;
-  double cache_share = 1;                    // of all experts that the cache holds
-  double hit_rate = 1;                       // warm, of decode
-  std::string hit_rate_source;               // where that comes from
-  double bytes_missed_per_token = 0;         // warm, of decode
-  std::optional<double> measured_compute_s;  // what benchmarks of this model had for compute_s, on as many threads
-  double compute_s = 0;                      // of a decoded token
-  double disk_wait_s = 0;                    // of a decoded token, warm: reads that nothing hides
-  double decode_warm = 0;                    // tokens a second
-  double decode_cold = 0;                    // with an empty cache: every pick is read
-  double prefill = 0;                        // of a prompt of one chunk or more, warm
+  double cache_share = 1;             // of all experts that the cache holds
+  double hit_rate = 1;                // warm, of decode
+  std::string hit_rate_source;        // where that comes from
+  double bytes_missed_per_token = 0;  // warm, of decode
+  double compute_s = 0;               // of a decoded token, warm
+  double disk_wait_s = 0;             // of a decoded token, warm: reads that nothing hides
+  double decode_warm = 0;             // tokens a second
+  double decode_cold = 0;             // with an empty cache: every pick is read
+  double prefill = 0;                 // of a prompt of one chunk or more, warm
 };
 
 }  // namespace flashmoe

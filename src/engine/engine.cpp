@@ -40,6 +40,20 @@ std::span<const std::byte> larger_part_without(const MatrixView& read_last, std:
   return before >= memory.size() - behind ? memory.first(before) : memory.subspan(behind);
 }
 
+// What benchmarks with the nearest share of experts in the cache had.
+void add_seen(const HitRates& seen, const std::string& machine, double share, ForecastModel& model) {
+  if (const HitRatePoint* point = seen.nearest(machine, share, &HitRatePoint::compute_s)) {
+    model.compute_s = point->compute_s;
+    model.computed_hit_rate = point->hit_rate;
+  }
+  if (const HitRatePoint* point = seen.nearest(machine, share, &HitRatePoint::prefill_compute_s)) {
+    model.prefill_compute_s = point->prefill_compute_s;
+  }
+  if (const HitRatePoint* point = seen.nearest(machine, share, &HitRatePoint::waited_share)) {
+    model.waited_share = point->waited_share;
+  }
+}
+
 class CheckpointEngine final : public PartedEngine {
  public:
   explicit CheckpointEngine(const EngineOptions& options);
@@ -190,7 +204,6 @@ Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens
   const HitRates seen(user_cache_folder(), report_.files, report_.file_bytes);
   const std::string machine =
       machine_of(choose_threads(options_.n_threads), choose_kernels(options_.kernels).name, options_.exact);
-  f.measured_compute_s = seen.compute_s(machine);
   if (!f.plan.experts_resident) {
     f.hit_rate = hit_rate >= 0 ? hit_rate : expected_hit_rate(seen.points(), f.cache_share);
     f.hit_rate_source = hit_rate >= 0      ? "as given"
@@ -199,11 +212,10 @@ Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens
   }
   const double record_bytes = static_cast<double>(experts.bytes()) / static_cast<double>(experts.records.size());
   const double shared = static_cast<double>(config.d_ff_shared) / static_cast<double>(config.d_ff_expert);
-  complete(f,
-           {experts.n_layers, experts.n_experts, experts.n_used, record_bytes, shared * f.speeds.expert_s,
-            prefill_rows >= kLeastPrefill ? seen.prefill_compute_s(machine).value_or(0) : 0,
-            seen.waited_share(machine, f.cache_share).value_or(0)},
-           static_cast<double>(prefill_rows));
+  ForecastModel model{experts.n_layers, experts.n_experts, experts.n_used, record_bytes, shared * f.speeds.expert_s};
+  add_seen(seen, machine, f.cache_share, model);
+  if (prefill_rows < kLeastPrefill) model.prefill_compute_s = 0;
+  complete(f, model, static_cast<double>(prefill_rows));
   return f;
 }
 

@@ -22,6 +22,23 @@ constexpr double kAlike = 0.7;
 // From this share on, reads of the next layer's experts begin as soon as this layer is routed (model/stages/guess.cpp).
 constexpr double kNearlyAll = 0.9;
 
+// A record that is missed takes computing, too: the drive writes it to memory, and it is read and written once more to
+// be rearranged. Benchmarks of a 35B-shaped model within 4 and 12 GiB differ by two or three times their bytes at the
+// speed of memory.
+constexpr double kTimesThroughMemory = 3;
+constexpr double kLeastOfComputing = 0.5;  // of a measured time is left without its misses, however slow memory is now
+
+// Of a decoded token of which so many picks hit: what a benchmark had, or what the matrices take, and what the misses
+// take that it did not have.
+double compute_seconds(const Speeds& s, const ForecastModel& model, double hit_rate) {
+  const bool known = model.compute_s > 0;
+  const int n_picks = model.n_layers * model.n_used;
+  const double before_s = known ? model.compute_s : s.trunk_s + n_picks * s.expert_s;
+  const double more_misses = n_picks * ((known ? model.computed_hit_rate : 1) - hit_rate);
+  const double missing_s = kTimesThroughMemory * more_misses * model.bytes_per_expert / (s.roofs.ram_gb_per_s * 1e9);
+  return std::max(before_s + missing_s, kLeastOfComputing * before_s);
+}
+
 // What a step of a prompt takes. Products of the trunk hide reads only where those of the next layer have begun.
 double prefill_seconds(const Speeds& s, const ForecastModel& model, double rows, double read_s) {
   const double distinct = distinct_experts(model, rows);
@@ -75,7 +92,7 @@ Speeds with_faster_matrices(Speeds first, const Speeds& second) {
 
 void complete(Forecast& f, const ForecastModel& model, double rows) {
   const Speeds& s = f.speeds;
-  f.compute_s = f.measured_compute_s.value_or(s.trunk_s + model.n_layers * model.n_used * s.expert_s);
+  f.compute_s = compute_seconds(s, model, f.hit_rate);
   if (f.plan.experts_resident) {
     f.decode_warm = f.decode_cold = 1 / f.compute_s;
     f.prefill = rows / prefill_seconds(s, model, rows, 0);
@@ -86,7 +103,7 @@ void complete(Forecast& f, const ForecastModel& model, double rows) {
   f.disk_wait_s = model.waited_share > 0 ? model.waited_share * f.bytes_missed_per_token / disk_bytes_per_s
                                          : model.n_layers * disk_wait_of_layer(model, s, f.hit_rate);
   f.decode_warm = 1 / (f.compute_s + f.disk_wait_s);
-  f.decode_cold = 1 / (f.compute_s + model.n_layers * disk_wait_of_layer(model, s, 0));
+  f.decode_cold = 1 / (compute_seconds(s, model, 0) + model.n_layers * disk_wait_of_layer(model, s, 0));
   const double missed = model.n_layers * distinct_experts(model, rows) * (1 - f.cache_share);
   f.prefill = rows / prefill_seconds(s, model, rows, missed * model.bytes_per_expert / disk_bytes_per_s);
 }

@@ -9,11 +9,10 @@ struct ForecastModel {
   int n_layers = 0, n_experts = 0, n_used = 0;
   double bytes_per_expert = 0;
   double shared_expert_s = 0;  // part of trunk_s that runs while experts are read
-  // Of a token of a prompt, all but waiting for reads, as benchmarks had it; 0: not known.
-  double prefill_compute_s = 0;
-  // Waiting for a decoded token's reads, by the time they take at the drive's speed, as benchmarks had it; 0: not
-  // known.
-  double waited_share = 0;
+  // What benchmarks had, with about as many experts in the cache as there will be. 0: not known.
+  double compute_s = 0, computed_hit_rate = 0;  // of a decoded token, all but waiting for reads, where so many hit
+  double prefill_compute_s = 0;                 // of a prompt's token
+  double waited_share = 0;  // waiting for a decoded token's reads, by the time they take at the drive's speed
 };
 
 // Hit rate of the expert cache in decode when it holds `share` of all experts, for a model of which nothing is known:

@@ -31,14 +31,6 @@ double exponent_of(const HitRatePoint& point) {
   return std::clamp(std::log(misses(point.hit_rate)) / std::log(usual), kLeastExponent, kMostExponent);
 }
 
-std::optional<double> latest(const std::vector<HitRatePoint>& points, const std::string& machine,
-                             double HitRatePoint::*seconds) {
-  for (auto point = points.rbegin(); point != points.rend(); ++point) {
-    if (point->machine == machine && (*point).*seconds > 0) return (*point).*seconds;
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 double expected_hit_rate(std::span<const HitRatePoint> seen, double share) {
@@ -102,21 +94,13 @@ bool HitRates::know_hits() const {
   return std::any_of(points_.begin(), points_.end(), [](const HitRatePoint& point) { return point.share < 1; });
 }
 
-std::optional<double> HitRates::compute_s(const std::string& machine) const {
-  return latest(points_, machine, &HitRatePoint::compute_s);
-}
-
-std::optional<double> HitRates::prefill_compute_s(const std::string& machine) const {
-  return latest(points_, machine, &HitRatePoint::prefill_compute_s);
-}
-
-std::optional<double> HitRates::waited_share(const std::string& machine, double share) const {
+const HitRatePoint* HitRates::nearest(const std::string& machine, double share, double HitRatePoint::*known) const {
   const HitRatePoint* nearest = nullptr;
   for (const HitRatePoint& point : points_) {
-    if (point.machine != machine || point.waited_share <= 0) continue;
-    if (nearest == nullptr || std::abs(point.share - share) < std::abs(nearest->share - share)) nearest = &point;
+    if (point.machine != machine || point.*known <= 0) continue;
+    if (nearest == nullptr || std::abs(point.share - share) <= std::abs(nearest->share - share)) nearest = &point;
   }
-  return nearest == nullptr ? std::nullopt : std::optional(nearest->waited_share);
+  return nearest;
 }
 
 bool HitRates::remember(const HitRatePoint& point) {

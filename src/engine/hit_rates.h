@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -44,11 +43,9 @@ class HitRates {
 
   const std::vector<HitRatePoint>& points() const { return points_; }
   bool know_hits() const;  // of a cache that did not hold all
-  // compute_s and prefill_compute_s of the latest run with these threads and kernels, if there was one.
-  std::optional<double> compute_s(const std::string& machine) const;
-  std::optional<double> prefill_compute_s(const std::string& machine) const;
-  // waited_share of the run with the nearest share of experts in the cache, of those with these threads and kernels.
-  std::optional<double> waited_share(const std::string& machine, double share) const;
+  // Of runs with these threads and kernels that know a number, the one with the nearest share of experts in the cache,
+  // of two the later; null: none does. Valid until remember() is called.
+  const HitRatePoint* nearest(const std::string& machine, double share, double HitRatePoint::*known) const;
   // Takes the place of a point within a hundredth of the share, and is written at once. False where that fails.
   bool remember(const HitRatePoint& point);
 

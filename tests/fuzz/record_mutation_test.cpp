@@ -92,8 +92,8 @@ TEST(RecordMutation, HitRates) {
       CHECK(expected >= 0 && expected <= 1);
     }
     const bool knows = rates.know_hits();
-    const auto compute_s = rates.compute_s("2, avx2");
-    CHECK(!compute_s || *compute_s > 0);
+    const HitRatePoint* computed = rates.nearest("2, avx2", 0.5, &HitRatePoint::compute_s);
+    CHECK(computed == nullptr || computed->compute_s > 0);
     CHECK(rates.remember({.share = 0.5, .hit_rate = 0.5, .machine = "x"}));  // what was read can be written
     return knows;
   });

@@ -58,35 +58,36 @@ TEST_F(HitRatesTest, AreThereTheNextTime) {
   EXPECT_TRUE(HitRates(folder_, files_, 6).points().empty());  // another model
 }
 
-TEST_F(HitRatesTest, TheLatestTimeOfTheSameThreadsAndKernelsCounts) {
+TEST_F(HitRatesTest, TheNearestShareWithTheSameThreadsAndKernelsTells) {
+  const auto waited = [this](const std::string& machine, double share) {
+    const HitRates seen = rates();
+    const HitRatePoint* point = seen.nearest(machine, share, &HitRatePoint::waited_share);
+    return point == nullptr ? 0 : point->waited_share;
+  };
+  EXPECT_EQ(waited(two_, 0.2), 0);
   HitRates seen = rates();
-  EXPECT_FALSE(seen.compute_s(two_));
-  seen.remember({.share = 0.2, .hit_rate = 0.5, .compute_s = 0.07, .machine = two_});
-  seen.remember({.share = 0.4, .hit_rate = 0.5, .compute_s = 0.06, .machine = two_});
-  seen.remember({.share = 0.6, .hit_rate = 0.5, .compute_s = 0.03, .machine = four_});
-  EXPECT_EQ(rates().compute_s(two_), 0.06);
-  EXPECT_EQ(rates().compute_s(four_), 0.03);
-  EXPECT_FALSE(rates().compute_s(machine_of(2, "avx2", true)));
-}
-
-TEST_F(HitRatesTest, WhatWasWaitedIsOfTheNearestShareWithTheSameThreadsAndKernels) {
-  HitRates seen = rates();
-  EXPECT_FALSE(seen.waited_share(two_, 0.2));
   seen.remember({.share = 0.2, .hit_rate = 0.5, .compute_s = 0.07, .waited_share = 0.5, .machine = two_});
   seen.remember({.share = 0.6, .hit_rate = 0.9, .compute_s = 0.06, .waited_share = 0.75, .machine = two_});
   seen.remember({.share = 0.3, .hit_rate = 0.6, .compute_s = 0.03, .waited_share = 0.25, .machine = four_});
-  seen.remember({.share = 0.25, .hit_rate = 0.6, .compute_s = 0.03, .machine = two_});  // before this was known
-  const HitRates again = rates();
-  EXPECT_EQ(again.waited_share(two_, 0.3), 0.5);
-  EXPECT_EQ(again.waited_share(two_, 0.5), 0.75);
-  EXPECT_EQ(again.waited_share(four_, 0.9), 0.25);
+  seen.remember({.share = 0.25, .hit_rate = 0.6, .compute_s = 0.03, .machine = two_});  // does not tell
+  EXPECT_EQ(waited(two_, 0.3), 0.5);
+  EXPECT_EQ(waited(two_, 0.5), 0.75);
+  EXPECT_EQ(waited(four_, 0.9), 0.25);
+  EXPECT_EQ(waited(machine_of(2, "avx2", true), 0.3), 0);
+}
+
+TEST_F(HitRatesTest, OfTwoThatAreAsNearTheLaterTells) {
+  HitRates seen = rates();
+  seen.remember({.share = 0.5, .hit_rate = 0.5, .compute_s = 0.07, .machine = two_});
+  seen.remember({.share = 0.25, .hit_rate = 0.5, .compute_s = 0.06, .machine = two_});
+  EXPECT_EQ(rates().nearest(two_, 0.375, &HitRatePoint::compute_s)->compute_s, 0.06);
 }
 
 TEST_F(HitRatesTest, OfAllExpertsInMemoryTellTimesAndNoHits) {
   rates().remember({.share = 1, .hit_rate = 1, .compute_s = 0.07, .prefill_compute_s = 0.002, .machine = two_});
   const HitRates seen = rates();
-  EXPECT_EQ(seen.compute_s(two_), 0.07);
-  EXPECT_EQ(seen.prefill_compute_s(two_), 0.002);
+  EXPECT_EQ(seen.nearest(two_, 0.2, &HitRatePoint::compute_s)->compute_s, 0.07);
+  EXPECT_EQ(seen.nearest(two_, 0.2, &HitRatePoint::prefill_compute_s)->prefill_compute_s, 0.002);
   EXPECT_FALSE(seen.know_hits());
   EXPECT_EQ(expected_hit_rate(seen.points(), 0.2), usual_hit_rate(0.2));
   rates().remember(point(0.2, 0.9));
