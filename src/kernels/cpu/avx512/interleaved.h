@@ -83,6 +83,8 @@ inline void store_interleaved(const RowColumns<Block>& rows, const InterleavedPl
       put(4 * static_cast<size_t>(k < Parts::kWords - 4 ? k : Parts::kWords - 4), Words<4>());
     }
     for (int h = 0; h < Parts::kHalves; ++h) put_half(Parts::kHalvesAt + 2 * static_cast<size_t>(h));
+  } else if constexpr (Parts::kHead == 0) {
+    for (size_t at = 0; at < 8 * sizeof(Block); at += 32) put(at, Words<8>());
   } else {
     for (size_t b = 0; b < kSuperblock / Block::kValues; ++b) {
       put(b * sizeof(Block) + offsetof(Block, q), Words<8>());

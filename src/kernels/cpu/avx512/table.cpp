@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/avx512/int8_matmul.h"
 #include "kernels/cpu/avx512/int8_peak.h"
+#include "kernels/cpu/avx512/interleaved_apart.h"
 #include "kernels/cpu/avx512/ints.h"
 #include "kernels/cpu/avx512/scaled_row.h"
 #include "kernels/cpu/avx512/vec.h"
@@ -15,10 +16,14 @@
 namespace flashmoe::avx512 {
 namespace {
 
-template <typename Block>
+template <typename Block, typename Source = InterleavedRows<Block>>
 void set_interleaved(KernelTable& table, Format format) {
   table.interleave[static_cast<size_t>(format)] = interleave<RowColumns<Block>>;
-  table.matmul_interleaved[static_cast<size_t>(format)] = int8_matmul<InterleavedRows<Block>>;
+  table.matmul_interleaved[static_cast<size_t>(format)] = int8_matmul<Source>;
+}
+template <typename Block>
+void set_interleaved_apart(KernelTable& table, Format format) {
+  set_interleaved<Block, RowsApart<Block>>(table, format);
 }
 
 }  // namespace
@@ -65,6 +70,13 @@ void set_entries(KernelTable& table) {
   set_interleaved<BlockQ5_K>(table, Format::q5_k);
   set_interleaved<BlockQ6_K>(table, Format::q6_k);
   set_interleaved<BlockIQ4_XS>(table, Format::iq4_xs);
+  set_interleaved_apart<BlockAffine<2>>(table, Format::affine2);
+  set_interleaved_apart<BlockAffine<3>>(table, Format::affine3);
+  set_interleaved_apart<BlockAffine<4>>(table, Format::affine4);
+  set_interleaved_apart<BlockAffine<5>>(table, Format::affine5);
+  set_interleaved_apart<BlockAffine<6>>(table, Format::affine6);
+  set_interleaved_apart<BlockAffine<8>>(table, Format::affine8);
+  set_interleaved_apart<BlockMXFP4Split>(table, Format::mxfp4_split);
 }
 
 }  // namespace flashmoe::avx512
