@@ -14,6 +14,11 @@ concept IsInterleaved = requires {
   typename Source::Parts;
 };
 
+template <typename Source>
+concept HasScalesApart = requires {
+  Source::kScalesApart;
+};
+
 // From how many activation rows on a panel is worth its unpacking (docs/experiments/0010-where-a-prompts-time-goes.md).
 // With fewer, weights are unpacked into registers for each four of them, which costs more for codebooks, and little
 // where rows are interleaved.
@@ -22,7 +27,7 @@ inline constexpr int64_t kMinGemmRows = Source::kForm.has_planes() || Source::kF
                                             ? 5
                                             : 9;
 template <IsInterleaved Source>
-inline constexpr int64_t kMinGemmRows<Source> = Source::kForm.kind == Kind::kFine ? 13 : 25;
+inline constexpr int64_t kMinGemmRows<Source> = Source::kForm.kind == Kind::kFine || HasScalesApart<Source> ? 13 : 25;
 inline constexpr int64_t kMinTileRows = 4;           // of a tile that is worth a panel
 inline constexpr int64_t kScratchBytes = 768 << 10;  // panels, on the stack: the larger part of L2
 

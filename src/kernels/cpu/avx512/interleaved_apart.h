@@ -32,17 +32,10 @@ struct ColumnsApart {
  private:
   __m512 of_block(const std::byte* from, int b) const {
     const std::byte* const at = from + (b >> blocks_shift) * kInterleavedRows * scale_bytes(type);
-    if constexpr (std::is_same_v<Block, BlockMXFP4Split>) {
-      const __m128i e = load16(at);
-      return both_halves(half_powers(_mm256_cvtepu8_epi32(e)),
-                         half_powers(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(e, e))));
-    }
+    if constexpr (std::is_same_v<Block, BlockMXFP4Split>) return half_powers(_mm512_cvtepu8_epi32(load16(at)));
     if (type == ScaleType::f32) return _mm512_loadu_ps(at);
     if (type == ScaleType::f16) return _mm512_cvtph_ps(load32(at));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load32(at)), 16));
-  }
-  static __m512 both_halves(__m256 low, __m256 high) {
-    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
   }
 };
 
@@ -118,7 +111,7 @@ class RowsApart {
   using Block = BlockOfRows;
   using Parts = WordsAndHalves<Block>;
   static constexpr Form kForm = kFormApart<Block>;
-  static constexpr bool kMayEndEarly = false, kLiesInOrder = true;
+  static constexpr bool kMayEndEarly = false, kLiesInOrder = true, kScalesApart = true;
 
   RowsApart(const MatrixView& w, int64_t row) : data_(w.data + row * row_bytes(w.cols)) {}
 

@@ -146,6 +146,13 @@ inline __m256 half_powers(__m256i e) {
   return _mm256_castsi256_ps(_mm256_mask_sllv_epi32(normal, subnormal, _mm256_set1_epi32(0x00200000), e));
 }
 
+// Of sixteen.
+inline __m512 half_powers(__m512i e) {
+  const __m512i one = _mm512_set1_epi32(1), normal = _mm512_slli_epi32(_mm512_sub_epi32(e, one), 23);
+  const __mmask16 subnormal = _mm512_cmple_epu32_mask(e, one);
+  return _mm512_castsi512_ps(_mm512_mask_sllv_epi32(normal, subnormal, _mm512_set1_epi32(0x00200000), e));
+}
+
 inline Unpacked unpack(const BlockMXFP4* blocks) {
   const NibbleBlocks<BlockMXFP4> eight(blocks);
   Unpacked to = {};
