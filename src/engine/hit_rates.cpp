@@ -95,12 +95,12 @@ bool HitRates::know_hits() const {
 }
 
 const HitRatePoint* HitRates::nearest(const std::string& machine, double share, double HitRatePoint::*known) const {
-  const HitRatePoint* nearest = nullptr;
+  const HitRatePoint* found = nullptr;
   for (const HitRatePoint& point : points_) {
     if (point.machine != machine || point.*known <= 0) continue;
-    if (nearest == nullptr || std::abs(point.share - share) <= std::abs(nearest->share - share)) nearest = &point;
+    if (found == nullptr || std::abs(point.share - share) <= std::abs(found->share - share)) found = &point;
   }
-  return nearest;
+  return found;
 }
 
 bool HitRates::remember(const HitRatePoint& point) {

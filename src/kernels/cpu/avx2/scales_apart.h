@@ -155,6 +155,7 @@ class GatheredScales {
 template <typename Block, typename Body>
 inline void with_interleaved_scales(const MatrixView& w, int64_t row, const Pass& pass, Body body) {
   if constexpr (kHasScalesApart<Block>) {
+    CHECK(w.grid.group_rows == 1);
     with_scale_type<Block>(w.grid, [&]<ScaleType kType>() { body(InterleavedScales<Block, kType>(w, row, pass)); });
   } else {
     body(NoScalesApart());

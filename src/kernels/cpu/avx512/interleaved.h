@@ -32,11 +32,11 @@ struct InterleavedColumns {
 };
 
 // A source of weights like BlockRow, for whole groups of 16 rows.
-template <typename BlockOfRows>
+template <typename BlockOfRows, Form kFormOfRows = form_of(static_cast<const BlockOfRows*>(nullptr))>
 class InterleavedRows {
  public:
   using Block = BlockOfRows;
-  static constexpr Form kForm = form_of(static_cast<const Block*>(nullptr));
+  static constexpr Form kForm = kFormOfRows;
   static constexpr bool kMayEndEarly = false;  // rows are whole superblocks
   static constexpr bool kLiesInOrder = true;   // what is read next follows
   using Parts = WordsAndHalves<Block>;

@@ -105,35 +105,26 @@ inline void unpack_columns(const ColumnsApart<Block, kAsks>& columns,
   }
 }
 
-template <typename BlockOfRows>
-class RowsApart {
- public:
-  using Block = BlockOfRows;
-  using Parts = WordsAndHalves<Block>;
-  static constexpr Form kForm = kFormApart<Block>;
-  static constexpr bool kMayEndEarly = false, kLiesInOrder = true, kScalesApart = true;
+template <typename Block>
+class RowsApart : public InterleavedRows<Block, kFormApart<Block>> {
+  using Base = InterleavedRows<Block, kFormApart<Block>>;
 
-  RowsApart(const MatrixView& w, int64_t row) : data_(w.data + row * row_bytes(w.cols)) {}
+ public:
+  static constexpr bool kScalesApart = true;
+  using Base::Base;
 
   template <bool kAsks = false>
-  static ColumnsApart<Block, kAsks> columns_of(const MatrixView& w, int64_t first, int /*n_rows*/, int64_t s) {
+  static ColumnsApart<Block, kAsks> columns_of(const MatrixView& w, int64_t first, int n_rows, int64_t s) {
     const int64_t at = first * scale_row_bytes(w.grid, w.cols) +
                        s * kSuperblock / w.grid.group_cols * kInterleavedRows * scale_bytes(w.grid.type);
-    return {{superblock_of<Block>(w.data + first * row_bytes(w.cols), w.cols, s)},
-            w.scales + at,
-            w.biases == nullptr ? nullptr : w.biases + at,
-            w.grid.type,
+    return {Base::template columns_of<kAsks>(w, first, n_rows, s), w.scales + at,
+            w.biases == nullptr ? nullptr : w.biases + at, w.grid.type,
             __builtin_ctz(static_cast<unsigned>(w.grid.group_cols / kActivationBlock))};
   }
   template <typename Places>
   static void columns(const MatrixView& w, int64_t first, int n_rows, int64_t s, const Places& to) {
     unpack_columns(columns_of(w, first, n_rows, s), to);
   }
-  const char* data() const { return reinterpret_cast<const char*>(data_); }
-  static constexpr int64_t row_bytes(int64_t cols) { return row_bytes_of<Block>(cols); }
-
- private:
-  const std::byte* data_;
 };
 
 }  // namespace flashmoe::avx512

@@ -30,6 +30,14 @@ inline void add_products(const float* rows, int64_t stride, int64_t n, const Wei
   });
 }
 
+// Bytes of a vector that begins with some.
+struct PaddedBytes {
+  std::byte of[kLanes] = {};
+  PaddedBytes(const std::byte* from, First lanes) {
+    for (int64_t k = 0; k < lanes.n; ++k) of[k] = from[k];
+  }
+};
+
 struct FloatWeights {
   static constexpr int kVectors = 2;
   const float* values;
@@ -47,11 +55,7 @@ struct E4m3Weights {
   const std::byte* values;
   void load(int64_t j, Vec out[4]) const { load_e4m3(values + j, out); }
   Vec some(int64_t j, All) const { return load_e4m3(values + j); }
-  Vec some(int64_t j, First lanes) const {
-    std::byte padded[kLanes] = {};
-    for (int64_t k = 0; k < lanes.n; ++k) padded[k] = values[j + k];
-    return load_e4m3(padded);
-  }
+  Vec some(int64_t j, First lanes) const { return load_e4m3(PaddedBytes(values + j, lanes).of); }
 };
 
 // scale * q + bias of a group.
@@ -63,11 +67,7 @@ struct ByteWeights {
     for (int k = 0; k < 2; ++k) out[k] = some(j + k * kLanes, All{});
   }
   Vec some(int64_t j, All) const { return scale * load_bytes(q + j) + bias; }
-  Vec some(int64_t j, First lanes) const {
-    std::byte padded[kLanes] = {};
-    for (int64_t k = 0; k < lanes.n; ++k) padded[k] = q[j + k];
-    return scale * load_bytes(padded) + bias;
-  }
+  Vec some(int64_t j, First lanes) const { return scale * load_bytes(PaddedBytes(q + j, lanes).of) + bias; }
 };
 
 // By the format's definition: a piece of weights is decoded once for all activation rows of the group.
