@@ -28,7 +28,7 @@ namespace {
 constexpr unsigned char kControlC = 3, kControlZ = 26;
 constexpr int kPromptColumns = 2;
 constexpr int kHistoryLines = 1000;
-constexpr int kLookMs = 200;  // how soon a signal that came between two looks is seen
+constexpr int kLookMs = 200;  // how soon a signal or a resize that came between two looks is seen
 constexpr wint_t kReplacement = 0xFFFD;
 constexpr std::wstring_view kPasteEnd = L"\033[201~";
 constexpr size_t kMostPasted = 4U << 20U;
@@ -76,6 +76,7 @@ struct LineEditor::Editor {
   std::string history_file;
   std::function<std::vector<std::string>(const std::string&)> complete;
   std::string prompt;
+  winsize size = {};  // of the terminal when the prompt was last drawn
   bool interrupted = false, was_empty = false, gone = false, pasting = false;
 
   static Editor& of(EditLine* line) {
@@ -106,10 +107,18 @@ struct LineEditor::Editor {
     tcsetattr(STDIN_FILENO, TCSANOW, &mode);
   }
 
+  // Whether the terminal has another size than when this was last asked. Its signal would not do: it may come when a
+  // prompt of the new size is there.
+  bool take_resize() {
+    winsize now = {};
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &now) != 0 || now.ws_col == 0) return false;
+    const bool same = now.ws_col == size.ws_col && now.ws_row == size.ws_row;
+    size = now;
+    return !same;
+  }
+
   // libedit draws anew from where the cursor is: that must be where the prompt begins.
   void redraw_resized() const {
-    winsize size = {};
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return;
     const LineInfoW* info = el_wline(line);
     const std::string before = to_utf8({info->buffer, static_cast<size_t>(info->cursor - info->buffer)});
     int up = 0;
@@ -290,6 +299,7 @@ LineEditor::Input LineEditor::read(const char* prompt) {
   self.interrupted = self.gone = self.pasting = false;
   self.enter_paste_mode();
   self.take_keys();
+  if (self.take_resize()) el_resize(self.line);
   int n = 0;
   const wchar_t* typed = el_wgets(self.line, &n);
   Input input;

@@ -13,7 +13,6 @@ namespace {
 
 volatile std::sig_atomic_t n_interrupts = 0;
 volatile std::sig_atomic_t n_terminations = 0;
-volatile std::sig_atomic_t resized = 0;
 volatile std::sig_atomic_t has_terminal = 0;
 termios terminal_before;
 
@@ -24,10 +23,6 @@ void die(int signal) {
 }
 
 extern "C" void note_chat_signal(int signal) {
-  if (signal == SIGWINCH) {
-    resized = 1;
-    return;
-  }
   note_ending_signal(signal);
   if (signal == SIGINT) {
     n_interrupts = n_interrupts + 1;
@@ -54,7 +49,6 @@ void catch_chat_signals() {
   handle(SIGINT);
   handle(SIGTERM);
   handle(SIGHUP);
-  handle(SIGWINCH);
 }
 
 bool take_interrupt() {
@@ -65,12 +59,6 @@ bool take_interrupt() {
 
 bool interrupt_pending() { return n_interrupts != 0 || n_terminations != 0; }
 bool termination_seen() { return n_terminations != 0; }
-
-bool take_resize() {
-  const bool seen = resized != 0;
-  resized = 0;
-  return seen;
-}
 
 void remember_terminal() { has_terminal = tcgetattr(STDIN_FILENO, &terminal_before) == 0 ? 1 : 0; }
 

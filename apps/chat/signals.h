@@ -3,13 +3,12 @@
 
 namespace flashmoe {
 
-// Also notices when the terminal changes its size. The third Ctrl-C that nobody has taken kills, as usual.
+// The third Ctrl-C that nobody has taken kills, as usual.
 void catch_chat_signals();
 
 bool take_interrupt();     // Ctrl-C since the last call
 bool interrupt_pending();  // without taking it
 bool termination_seen();
-bool take_resize();
 
 // What the terminal is set back to when a signal kills.
 void remember_terminal();

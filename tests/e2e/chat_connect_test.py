@@ -1,6 +1,8 @@
 """flashmoe chat --connect: the terminal, tools and pipes, with a server whose answers are known."""
 import json
+import os
 import re
+import signal
 import time
 import unittest
 
@@ -164,6 +166,21 @@ class Typing(Connected):
         chat.resize(30, 24)
         chat.line("y")
         self.assertIn("\nThe quick brown fox jumps\nover the lazy dog near the\nriver bank.\n", chat.prompt())
+
+    def test_a_question_is_drawn_anew_when_the_terminal_is_resized(self):
+        chat = self.chat(self.serve(text_chunks("ok")), columns=40)
+        chat.send("a question of some thirty columns")
+        chat.expect("columns")
+        chat.resize(24, 24)
+        chat.expect("> a question of some")
+        chat.expect("columns")
+        before = chat.raw
+        os.kill(chat.pid, signal.SIGWINCH)  # of the size that is drawn, as when the signal comes late
+        time.sleep(0.5)
+        chat._read(0)
+        self.assertEqual(chat.raw, before)
+        chat.line("")
+        chat.prompt()
 
     def test_text_cannot_steer_the_terminal(self):
         server = self.serve(text_chunks("a \x1b[2J b \x1b]0;title\x07 c \u009b3A"))
