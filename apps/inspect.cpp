@@ -73,6 +73,10 @@ void describe_sizes(const ModelReport& model, Page& page) {
   page.line("");
   page.row("trunk", fmt::format("{}, stays in memory, where it takes {}", show_bytes(trunk_tensor_bytes(model)),
                                 show_bytes(model.trunk_bytes)));
+  if (model.embedding_bytes > 0) {
+    page.row("", fmt::format("{} of it, the embedding, stays in the file where experts do not fit in memory",
+                             show_bytes(model.embedding_bytes)));
+  }
   const auto n_experts = static_cast<uint64_t>(model.n_layers) * static_cast<uint64_t>(model.n_experts);
   page.row("experts", fmt::format("{}, {}", show_bytes(model.expert_bytes),
                                   show_each(model.expert_bytes, n_experts, model.bytes_per_expert)));
@@ -130,6 +134,7 @@ std::string report_json(const ModelReport& model) {
   json["tensor_bytes"] = tensor_bytes(model);
   json["trunk_tensor_bytes"] = trunk_tensor_bytes(model);
   json["trunk_bytes"] = model.trunk_bytes;
+  json["embedding_bytes"] = model.embedding_bytes;
   json["expert_bytes"] = model.expert_bytes;
   json["bytes_per_expert"] = model.bytes_per_expert;
   json["trunk_bytes_per_token"] = model.trunk_bytes_per_token;

@@ -41,6 +41,9 @@ std::string plan_text(const Forecast& f) {
   row("context", fmt::format("{} tokens; prefill in steps of {}", show_count(static_cast<uint64_t>(f.context_tokens)),
                              f.prefill_chunk));
   row("RAM", fmt::format("{:.1f} GB/s", f.speeds.roofs.ram_gb_per_s));
+  if (f.plan.left_in_file_bytes > 0) {
+    row("embedding", fmt::format("{} stay in the file; a token reads a row", show_bytes(f.plan.left_in_file_bytes)));
+  }
   if (f.plan.experts_resident) {
     row("experts", "all in memory");
   } else {
@@ -71,6 +74,7 @@ std::string plan_json(const Forecast& f) {
                     {"limit_source", f.plan.limit_source},
                     {"budget_bytes", f.plan.budget_bytes()},
                     {"floor_bytes", f.plan.floor_bytes},
+                    {"left_in_file_bytes", f.plan.left_in_file_bytes},
                     {"allotments", allotments}};
   json["experts"] = f.plan.experts_resident ? "resident" : "streamed";
   json["context_tokens"] = f.context_tokens;

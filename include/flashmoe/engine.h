@@ -43,10 +43,11 @@ struct ModelReport {
   int n_heads = 0, n_kv_heads = 0, d_head = 0;
   int n_key_heads = 0, n_value_heads = 0, d_key = 0, d_value = 0;  // Gated DeltaNet
   uint64_t file_bytes = 0, n_tensors = 0, n_parameters = 0;
-  uint64_t trunk_bytes = 0, expert_bytes = 0;        // whole model
-  uint64_t bytes_per_expert = 0;                     // largest record
-  uint64_t trunk_bytes_per_token = 0;                // read from RAM for each decoded token
-  uint64_t expert_bytes_per_token = 0;               // at full top-k; from disk when nothing is cached
+  uint64_t trunk_bytes = 0, expert_bytes = 0;  // whole model
+  uint64_t bytes_per_expert = 0;               // largest record
+  uint64_t embedding_bytes = 0;         // of the trunk, that stay in the file where experts are streamed; 0: none can
+  uint64_t trunk_bytes_per_token = 0;   // read from RAM for each decoded token
+  uint64_t expert_bytes_per_token = 0;  // at full top-k; from disk when nothing is cached
   uint64_t kv_bytes_per_token = 0, state_bytes = 0;  // f16 KV; delta-net state of one sequence
   std::vector<FormatBytes> formats;
   std::vector<PartNotRun> not_run;

@@ -20,6 +20,7 @@ struct MemoryPlan {
   std::vector<Allotment> allotments;
   bool experts_resident = false;
   uint64_t experts_total_bytes = 0;
+  uint64_t left_in_file_bytes = 0;  // of the embedding, of which a token reads a row; 0: the trunk has it in memory
   uint64_t kv_bytes_per_token = 0;  // of attention layers' keys and values, in the numbers chosen for them
 
   uint64_t budget_bytes() const;  // sum of what was given

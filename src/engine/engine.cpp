@@ -26,6 +26,7 @@
 #include "engine/streaming_options.h"
 #include "engine/trace_recorder.h"
 #include "experts/use_record.h"
+#include "model/file_rows.h"
 #include "model/trunk.h"
 
 namespace flashmoe {
@@ -85,6 +86,7 @@ class CheckpointEngine final : public PartedEngine {
   SessionParts session_parts();
   Placement place(const Reading& reading, int64_t prompt_tokens, int64_t answer_tokens) const;
   void load_weights(Reading& reading);
+  RowsOf rows_of_embedding() const { return placement_.plan.left_in_file_bytes > 0 ? RowsOf::file : RowsOf::memory; }
   void recall_use();
   std::vector<int32_t> turn_ends() const;
   void collect_notes();
@@ -163,9 +165,10 @@ void CheckpointEngine::recall_use() {
 }
 
 Placement CheckpointEngine::place(const Reading& reading, int64_t prompt_tokens, int64_t answer_tokens) const {
-  Placement placement = plan_memory({model_.family->config(), model_.experts, report_.trunk_bytes, resident_set_bytes(),
-                                     reading.alignment(), prompt_tokens, answer_tokens, options_, detect_memory_limit(),
-                                     reading.loading_alignment(), n_answers_});
+  Placement placement =
+      plan_memory({model_.family->config(), model_.experts, report_.trunk_bytes, resident_set_bytes(),
+                   reading.alignment(), prompt_tokens, answer_tokens, options_, detect_memory_limit(),
+                   reading.loading_alignment(), n_answers_, left_in_file(*model_.binder, reading.alignment())});
   if (options_.read_ahead == ReadAheadChoice::on && placement.plan.experts_resident) {
     fail(Fault::usage,
          "--read-ahead on: all experts have a place in memory, so none would be read ahead; leave it away");
@@ -233,6 +236,10 @@ void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
                                            budget_);
   forward_ = std::make_unique<Forward>(*model_.family, *kernels_, *pool_, *experts_, *workspace_, options_.exact);
   forward_->set_blocks(DeltaBlocks(turn_ends()));
+  if (rows_of_embedding() == RowsOf::file) {
+    forward_->set_embedding(std::make_unique<FileRows>(*model_.binder->rows(), *model_.checkpoint, reading.row_queue(),
+                                                       reading.direct() ? reading.alignment() : 1, budget_));
+  }
   recorder_ = start_trace(
       {model_, placement_.plan, report_, expert_alignment_, earlier_use_.rates, kernels_->name, pool_->size()},
       options_.trace, *experts_, *forward_);
@@ -259,12 +266,13 @@ void CheckpointEngine::load_weights(Reading& reading) {
   const bool resident = placement_.plan.experts_resident;
   const Checkpoint& checkpoint = *model_.checkpoint;
   const bool fill = resident && options_.fill_first;
-  LoadProgress progress(options_, report_.trunk_bytes + (fill ? report_.expert_bytes : 0));
+  const RowsOf rows = rows_of_embedding();
+  LoadProgress progress(options_, Trunk::bytes(*model_.binder, rows) + (fill ? report_.expert_bytes : 0));
   auto queue = resident ? reading.loading_queue() : reading.streaming_queue(model_.experts, budget_);
   const bool direct = reading.direct();
   const KernelTable* interleave_for = options_.exact ? nullptr : kernels_;
   trunk_.load(*model_.binder, checkpoint,
-              {*queue, *pool_, direct, options_.verify_reads != VerifyChoice::never, interleave_for}, budget_,
+              {*queue, *pool_, direct, options_.verify_reads != VerifyChoice::never, interleave_for, rows}, budget_,
               progress.part());
   ram_sampler_.emplace(*pool_, larger_part_without(model_.family->lm_head(), trunk_.memory()));
   if (!resident && !direct) {

@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "experts/streamed.h"
 #include "model/delta_state.h"
+#include "model/file_rows.h"
+#include "model/trunk.h"
 #include "model/workspace.h"
 
 namespace flashmoe {
@@ -28,6 +30,7 @@ constexpr uint64_t kProgramBytes = 24 * kMiB;  // code, stacks, heap beyond what
 constexpr uint64_t kPageTableShare = 256;      // page tables are 1/512 of small pages; the rest is the kernel's own
 constexpr uint64_t kLimitSlack = 32;           // --ram may exceed the measured limit by this part of it
 constexpr uint64_t kReadQueueBytes = kMiB;     // rings and request lists
+constexpr uint64_t kRowQueueBytes = kMiB / 4;  // the same of the embedding's rows
 
 uint64_t workspace_bytes(const PlanRequest& r, int64_t chunk) {
   return Workspace::bytes(r.config, workspace_shape(r.experts, chunk + r.n_answers, r.options.exact));
@@ -122,7 +125,15 @@ struct Sizes {
   int64_t context_tokens = 0;
   int64_t prefill_chunk = 0;
   uint64_t sessions_bytes = 0;
+  bool embedding_in_file = false;
 };
+
+uint64_t trunk_bytes(const PlanRequest& r, const Sizes& sizes) {
+  return r.trunk_bytes - (sizes.embedding_in_file ? r.embedding.trunk_bytes : 0);
+}
+uint64_t read_buffer_bytes(const PlanRequest& r, const Sizes& sizes) {
+  return kReadQueueBytes + (sizes.embedding_in_file ? r.embedding.read_buffer_bytes : 0);
+}
 
 // Everything but the routed experts. `least`: what the floors are counted with.
 Placement place_trunk(const PlanRequest& r, const MemoryLimit& limit, KvFormat kv, const Sizes& sizes,
@@ -137,16 +148,17 @@ Placement place_trunk(const PlanRequest& r, const MemoryLimit& limit, KvFormat k
   placement.context_tokens = sizes.context_tokens;
   placement.prefill_chunk = sizes.prefill_chunk;
   placement.max_rows = sizes.prefill_chunk + r.n_answers;
+  plan.left_in_file_bytes = sizes.embedding_in_file ? r.embedding.trunk_bytes : 0;
   const auto allot = [&](Allotted what, uint64_t bytes, uint64_t floor) {
     plan.allotments.push_back({kAllottedNames[static_cast<size_t>(what)], bytes, floor});
   };
   const uint64_t delta = n_sequences(r) * DeltaState::bytes(r.config);
   const uint64_t program = r.program_bytes + kProgramBytes + limit.bytes / kPageTableShare;
-  allot(Allotted::trunk, r.trunk_bytes, r.trunk_bytes);
+  allot(Allotted::trunk, trunk_bytes(r, sizes), trunk_bytes(r, least));
   allot(Allotted::kv_cache, kv_bytes(r, kv, sizes.context_tokens), kv_bytes(r, kv, least.context_tokens));
   if (delta > 0) allot(Allotted::delta_state, delta, delta);
   allot(Allotted::workspace, workspace_bytes(r, sizes.prefill_chunk), workspace_bytes(r, least.prefill_chunk));
-  allot(Allotted::read_buffers, kReadQueueBytes, kReadQueueBytes);
+  allot(Allotted::read_buffers, read_buffer_bytes(r, sizes), read_buffer_bytes(r, sizes));
   allot(Allotted::program, program, program);
   if (r.n_answers > 0) allot(Allotted::sessions, sizes.sessions_bytes, 0);
   return placement;
@@ -174,10 +186,12 @@ Placement place(const PlanRequest& r, const MemoryLimit& limit, KvFormat kv, con
 
 bool fits(const MemoryPlan& plan) { return plan.budget_bytes() <= plan.limit_bytes; }
 
-// All experts in memory are worth more than a long chunk, and gain less by it.
+// All experts in memory are worth more than a long chunk, and gain less by it. Where they are not, any expert is worth
+// more there than rows of the embedding.
 Placement place_wanted(const PlanRequest& r, const MemoryLimit& limit, KvFormat kv, const Sizes& wanted,
                        const Sizes& least) {
   Sizes sizes = wanted;
+  sizes.embedding_in_file = false;
   for (const int64_t chunk : kResidentChunks) {
     if (r.options.prefill_chunk == 0) sizes.prefill_chunk = std::min(wanted.prefill_chunk, chunk);
     const Placement placement = place(r, limit, kv, sizes, least);
@@ -188,6 +202,13 @@ Placement place_wanted(const PlanRequest& r, const MemoryLimit& limit, KvFormat 
 
 }  // namespace
 
+LeftInFile left_in_file(const Binder& binder, uint32_t alignment) {
+  const Binder::MatrixRequest* rows = binder.rows();
+  if (rows == nullptr) return {};
+  return {Trunk::bytes(binder, RowsOf::memory) - Trunk::bytes(binder, RowsOf::file),
+          FileRows::bytes(*rows, alignment) + kRowQueueBytes};
+}
+
 WorkspaceShape workspace_shape(const ExpertTable& experts, int64_t rows, bool exact) {
   return {rows, !exact, exact || experts.reads_float_activations()};
 }
@@ -197,10 +218,10 @@ Placement plan_memory(const PlanRequest& r) {
   const KvFormat kv = choose_kv_format(r);
   const int64_t context_tokens = choose_context(r, kv, limit.bytes);
   const Sizes wanted = {context_tokens, choose_chunk(r, context_tokens, limit.bytes),
-                        sessions_bytes(r, kv, context_tokens, limit.bytes)};
+                        sessions_bytes(r, kv, context_tokens, limit.bytes), r.embedding.trunk_bytes > 0};
   const int64_t least_tokens = std::max(least_context(r), std::min(kLeastContext, wanted.context_tokens));
   const Sizes least = {r.options.context_tokens > 0 ? wanted.context_tokens : least_tokens,
-                       r.options.prefill_chunk > 0 ? wanted.prefill_chunk : kDeltaChunk, 0};
+                       r.options.prefill_chunk > 0 ? wanted.prefill_chunk : kDeltaChunk, 0, wanted.embedding_in_file};
   Placement placement = place_wanted(r, limit, kv, wanted, least);
   if (fits(placement.plan)) return placement;
   placement = place(r, limit, kv, least, least);

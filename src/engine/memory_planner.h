@@ -5,11 +5,20 @@
 #include "flashmoe/memory_plan.h"
 #include "flashmoe/options.h"
 #include "memory/budget.h"
+#include "model/binder.h"
 #include "model/config.h"
 #include "model/kv_cache.h"
 #include "model/workspace.h"
 
 namespace flashmoe {
+
+// What it saves and takes to leave the embedding in its file (model/file_rows.h).
+struct LeftInFile {
+  uint64_t trunk_bytes = 0;  // 0: it cannot be left there
+  uint64_t read_buffer_bytes = 0;
+};
+// `alignment`: of streamed reads.
+LeftInFile left_in_file(const Binder& binder, uint32_t alignment);
 
 struct PlanRequest {
   const ModelConfig& config;
@@ -23,6 +32,7 @@ struct PlanRequest {
   MemoryLimit limit;                // of the machine or cgroup
   uint32_t resident_alignment = 1;  // of reads where every expert has a place in memory
   int n_answers = 0;                // a service's, side by side; 0: one session, and nothing is remembered beside it
+  LeftInFile embedding = {};
 };
 
 // A plan and the settings it stands for.

@@ -66,9 +66,9 @@ class ExpertsAlone {
     config_.d_ff_shared = 0;  // the shared expert is part of the trunk
     config_.n_experts_used = table_.n_used = n_used_;
     reading_.emplace(*model_.checkpoint, options_);
-    placement_ =
-        plan_memory({config_, table_, report_on(model_).trunk_bytes, resident_set_bytes(), reading_->alignment(), 0, 0,
-                     options_, detect_memory_limit(), reading_->loading_alignment()});
+    placement_ = plan_memory({config_, table_, report_on(model_).trunk_bytes, resident_set_bytes(),
+                              reading_->alignment(), 0, 0, options_, detect_memory_limit(),
+                              reading_->loading_alignment(), 0, left_in_file(*model_.binder, reading_->alignment())});
   }
 
   void open() {
@@ -97,7 +97,8 @@ class ExpertsAlone {
   // Whether RAM can be read beside the experts: where the trunk would be, which is not loaded, and what the plan gave
   // to nothing.
   bool has_room() const {
-    const uint64_t bytes = report_on(model_).trunk_bytes + placement_.plan.spare_bytes();
+    const MemoryPlan& plan = placement_.plan;
+    const uint64_t bytes = report_on(model_).trunk_bytes - plan.left_in_file_bytes + plan.spare_bytes();
     return MachineProbe(model_, options_).working_set_bytes() <= bytes;
   }
 

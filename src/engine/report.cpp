@@ -76,7 +76,8 @@ ModelReport report_on(const BoundModel& model) {
   r.file_bytes = checkpoint.file_bytes();
   r.n_tensors = checkpoint.tensors().size() + checkpoint.unsupported_tensors().size();
   for (const auto& [name, tensor] : checkpoint.tensors()) r.n_parameters += static_cast<uint64_t>(tensor.n_values());
-  r.trunk_bytes = Trunk::bytes(*model.binder);
+  r.trunk_bytes = Trunk::bytes(*model.binder, RowsOf::memory);
+  r.embedding_bytes = r.trunk_bytes - Trunk::bytes(*model.binder, RowsOf::file);
   r.expert_bytes = model.experts.bytes();
   for (int layer = 0; layer < c.n_layers; ++layer) {
     uint64_t largest = 0;

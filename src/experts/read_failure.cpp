@@ -1,18 +1,16 @@
 #include "experts/read_failure.h"
 
 #include <cerrno>
-#include <cstring>
 
 #include "base/error.h"
+#include "io/read_error.h"
 
 namespace flashmoe {
 
 void fail_read(const ReadFailure& failure) {
   const bool changed = failure.error == ENODATA || failure.error == ESTALE;
-  const std::string reason = failure.error == ENODATA   ? "the file ends before"
-                             : failure.error == ESTALE  ? "the file was written to or replaced"
-                             : failure.error == EBADMSG ? "its checksum is not the one in manifest.json"
-                                                        : std::strerror(failure.error);
+  const std::string reason =
+      failure.error == EBADMSG ? "its checksum is not the one in manifest.json" : read_error_text(failure.error);
   const std::string tries = failure.n_tries > 1 ? fmt::format(" ({} tries)", failure.n_tries) : "";
   fail(Fault::io, "{}: cannot read expert {} of layer {} ({}; {} bytes at offset {}): {}{}; {}", failure.path,
        failure.expert, failure.layer, failure.matrices, failure.bytes, failure.offset, reason, tries,

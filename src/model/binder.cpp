@@ -109,6 +109,12 @@ void Binder::matrix(MatrixView& target, const std::string& name, int64_t rows, i
   matrices_.push_back({&target, tensor, {}, use});
 }
 
+const Binder::MatrixRequest* Binder::rows() const {
+  const auto found = std::find_if(matrices_.begin(), matrices_.end(),
+                                  [](const MatrixRequest& request) { return request.use == MatrixUse::rows; });
+  return found == matrices_.end() ? nullptr : &*found;
+}
+
 void Binder::matrix_of_rows(MatrixView& target, const std::string& name, int64_t stored_rows, int64_t cols,
                             std::vector<RowPieces> pieces) {
   const TensorInfo* tensor = require(name, {stored_rows, cols});

@@ -25,9 +25,10 @@ enum class Transform {
   negative_exp,  // -exp(w): A_log
 };
 
-// What a matrix is for. Those of products may be rearranged in memory (kernels/kernels.h); of others rows are taken
-// out, or they are multiplied with f32.
-enum class MatrixUse { products, as_stored };
+// What a matrix is for. `products`: it may be rearranged in memory (kernels/kernels.h). `as_stored`: it is multiplied
+// with f32, or rows are taken out as well. `rows`: rows are taken out and nothing else, so that it may stay in its file
+// (file_rows.h).
+enum class MatrixUse { products, as_stored, rows };
 
 // Rows of a stored matrix: `n` of them from `first` on, and again every `stride` rows, `times` in all.
 struct RowPieces {
@@ -92,6 +93,7 @@ class Binder {
     Transform transform;
   };
   const std::vector<MatrixRequest>& matrices() const { return matrices_; }
+  const MatrixRequest* rows() const;  // that of MatrixUse::rows, of which there is one at most; null: none
   const std::vector<VectorRequest>& vectors() const { return vectors_; }
 
  private:

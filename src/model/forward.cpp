@@ -51,7 +51,7 @@ void Forward::step(const Batch& batch) {
   profile_.kind = LayerKind::model;
   prepare_rope(step_);
 
-  embed(step_, family_.embedding());
+  embed(step_, family_.embedding(), embedding_rows_.get());
   observe(0, step_.ws.x);
   for (int layer = 0; layer < config().n_layers; ++layer) {
     if (before_layer_) before_layer_(layer);

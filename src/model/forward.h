@@ -2,9 +2,12 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <utility>
 
 #include "model/delta_blocks.h"
 #include "model/family.h"
+#include "model/file_rows.h"
 #include "model/sequence.h"
 #include "model/step.h"
 
@@ -28,6 +31,8 @@ class Forward {
   int64_t max_rows() const { return step_.ws.shape().max_rows; }
   const ModelConfig& config() const { return family_.config(); }
   Profile& profile() { return profile_; }
+  // Where rows of the embedding are read when a step needs them. Before the first step; never: memory has them all.
+  void set_embedding(std::unique_ptr<FileRows> rows) { embedding_rows_ = std::move(rows); }
   // Which tokens end blocks; those of the model's tokenizer. Before the first step.
   void set_blocks(DeltaBlocks blocks) { blocks_ = std::move(blocks); }
   const DeltaBlocks& blocks() const { return blocks_; }
@@ -39,6 +44,7 @@ class Forward {
   void cut_into_blocks(const Batch& batch);
 
   const Family& family_;
+  std::unique_ptr<FileRows> embedding_rows_;
   DeltaBlocks blocks_;
   Profile profile_;
   Step step_;

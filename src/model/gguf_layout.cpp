@@ -67,7 +67,8 @@ void read_experts(const Fields& f, ModelConfig& c) {
 }  // namespace gguf
 
 void GgufLayout::ends(DecoderEnds& w) {
-  b_.matrix(w.embedding, "token_embd.weight", c_.vocab_size, c_.d_model, MatrixUse::as_stored);
+  b_.matrix(w.embedding, "token_embd.weight", c_.vocab_size, c_.d_model,
+            c_.tied_embeddings ? MatrixUse::as_stored : MatrixUse::rows);
   b_.vector(w.final_norm, "output_norm.weight", {c_.d_model});
   if (!c_.tied_embeddings) b_.matrix(w.lm_head, "output.weight", c_.vocab_size, c_.d_model);
   for (int i = 0; i < c_.n_draft_layers; ++i) {

@@ -80,7 +80,8 @@ void read_experts(const Fields& f, ModelConfig& c) {
 }  // namespace hugging_face
 
 void HuggingFaceLayout::ends(const std::string& p, DecoderEnds& w) {
-  b_.matrix(w.embedding, p + "embed_tokens.weight", c_.vocab_size, c_.d_model, MatrixUse::as_stored);
+  b_.matrix(w.embedding, p + "embed_tokens.weight", c_.vocab_size, c_.d_model,
+            c_.tied_embeddings ? MatrixUse::as_stored : MatrixUse::rows);
   norm(w.final_norm, p + "norm.weight");
   const std::string head = p.starts_with("language_model.") ? "language_model.lm_head." : "lm_head.";
   if (c_.tied_embeddings) {

@@ -3,14 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/error.h"
 #include "checkpoint/trunk_checksums.h"
+#include "io/read_error.h"
 #include "kernels/interleaving.h"
+#include "model/matrix_parts.h"
 
 namespace flashmoe {
 namespace {
@@ -20,36 +21,20 @@ namespace {
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kReadBytes = 4 * kMiB;
 
-// Weights, scales or biases of a matrix: as stored, and what of them is wanted.
-struct Part {
-  Extent stored;
-  int64_t row_bytes = 0;
-  int64_t group_rows = 1;  // rows of the matrix that share one of these
-  uint64_t bytes = 0;      // 0: the format has no such part
-};
-
-std::array<Part, 3> parts_of(const Binder::MatrixRequest& request) {
-  const TensorInfo& tensor = *request.tensor;
-  const MatrixView& w = *request.target;
-  const int64_t scales = scale_row_bytes(w.grid, w.cols);
-  const auto bytes = static_cast<uint64_t>(scale_matrix_bytes(w.grid, w.rows, w.cols));
-  return {
-      {{{tensor.file, tensor.offset, tensor.bytes}, w.row_bytes(), 1, static_cast<uint64_t>(w.rows * w.row_bytes())},
-       {tensor.scales, scales, w.grid.group_rows, tensor.scales.bytes > 0 ? bytes : 0},
-       {tensor.biases, scales, w.grid.group_rows, tensor.biases.bytes > 0 ? bytes : 0}}};
-}
-
 // Rows that are put together from several places are read through the page cache, which needs no alignment.
-uint64_t offset_in_page(const Binder::MatrixRequest& request, const Part& part) {
+uint64_t offset_in_page(const Binder::MatrixRequest& request, const MatrixPart& part) {
   return request.pieces.empty() ? part.stored.offset % kPage : 0;
 }
-uint64_t part_span(const Binder::MatrixRequest& request, const Part& part) {
+uint64_t part_span(const Binder::MatrixRequest& request, const MatrixPart& part) {
   return part.bytes == 0 ? 0 : round_up(offset_in_page(request, part) + part.bytes, kPage);
 }
 uint64_t matrix_span(const Binder::MatrixRequest& request) {
   uint64_t span = 0;
-  for (const Part& part : parts_of(request)) span += part_span(request, part);
+  for (const MatrixPart& part : parts_of(request)) span += part_span(request, part);
   return span;
+}
+bool stays_in_file(const Binder::MatrixRequest& request, RowsOf rows) {
+  return rows == RowsOf::file && request.use == MatrixUse::rows;
 }
 uint64_t vector_span(const TensorInfo& tensor) {
   return round_up(static_cast<uint64_t>(tensor.n_values()) * sizeof(float), 64);
@@ -103,7 +88,7 @@ class MatrixReads {
       : checkpoint_(checkpoint), direct_(direct), next_(memory) {}
 
   void add(const Binder::MatrixRequest& request) {
-    const std::array<Part, 3> parts = parts_of(request);
+    const std::array<MatrixPart, 3> parts = parts_of(request);
     request.target->data = add_part(request, parts[0]);
     request.target->scales = add_part(request, parts[1]);
     request.target->biases = add_part(request, parts[2]);
@@ -114,7 +99,7 @@ class MatrixReads {
   [[noreturn]] void fail_read(const ReadDone& done) const {
     const Source& source = sources_[done.tag];
     fail(Fault::io, "{}: reading tensor {} at offset {} failed: {}", source.file->path(), source.tensor->name,
-         requests_[done.tag].offset, std::strerror(done.error));
+         requests_[done.tag].offset, read_error_text(done.error));
   }
 
  private:
@@ -124,7 +109,7 @@ class MatrixReads {
   };
 
   // Where the part will be; null where there is none.
-  const std::byte* add_part(const Binder::MatrixRequest& request, const Part& part) {
+  const std::byte* add_part(const Binder::MatrixRequest& request, const MatrixPart& part) {
     if (part.bytes == 0) return nullptr;
     std::byte* base = next_;  // page-aligned
     next_ += part_span(request, part);
@@ -166,20 +151,26 @@ class MatrixReads {
 
 }  // namespace
 
-uint64_t Trunk::bytes(const Binder& binder) {
+uint64_t Trunk::bytes(const Binder& binder, RowsOf rows) {
   uint64_t total = 0;
-  for (const auto& request : binder.matrices()) total += matrix_span(request);
+  for (const auto& request : binder.matrices()) total += stays_in_file(request, rows) ? 0 : matrix_span(request);
   for (const auto& request : binder.vectors()) total += vector_span(*request.tensor);
   return total;
 }
 
-// Whether memory holds what was packed. Of a matrix that was put together from pieces the file is asked.
+// Whether memory holds what was packed. Of a matrix that was put together from pieces, or was not read, the file is
+// asked.
 bool Trunk::is_right(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) const {
   const TensorInfo& tensor = *request.tensor;
   if (!tensor.checksum) return true;
-  if (!request.pieces.empty()) return checksum_of_tensor(checkpoint, tensor) == *tensor.checksum;
+  const bool is_in_file = request.target->data == nullptr;
+  if (!request.pieces.empty() || is_in_file) {
+    const bool right = checksum_of_tensor(checkpoint, tensor) == *tensor.checksum;
+    if (is_in_file) checkpoint.files()[tensor.file]->drop_page_cache(tensor.offset, tensor.bytes);
+    return right;
+  }
   const std::array<const std::byte*, 3> memory = {request.target->data, request.target->scales, request.target->biases};
-  const std::array<Part, 3> parts = parts_of(request);
+  const std::array<MatrixPart, 3> parts = parts_of(request);
   Checksum checksum;
   for (size_t p = 0; p < parts.size(); ++p) {
     if (parts[p].bytes > 0) checksum.add({memory[p], static_cast<size_t>(parts[p].stored.bytes)});
@@ -188,9 +179,9 @@ bool Trunk::is_right(const Binder::MatrixRequest& request, const Checkpoint& che
 }
 
 void Trunk::read_anew(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) {
-  if (!request.pieces.empty()) return;
+  if (!request.pieces.empty() || request.target->data == nullptr) return;
   const std::array<const std::byte*, 3> memory = {request.target->data, request.target->scales, request.target->biases};
-  const std::array<Part, 3> parts = parts_of(request);
+  const std::array<MatrixPart, 3> parts = parts_of(request);
   for (size_t p = 0; p < parts.size(); ++p) {
     if (parts[p].bytes == 0) continue;
     const Extent& stored = parts[p].stored;
@@ -226,9 +217,11 @@ void Trunk::interleave_matrices(const Binder& binder, const KernelTable& kernels
 void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, const Reading& how, Budget& budget,
                  const std::function<void(uint64_t)>& on_bytes) {
   ReadQueue& queue = how.queue;
-  buffer_ = Buffer(budget, Allotted::trunk, bytes(binder));
+  buffer_ = Buffer(budget, Allotted::trunk, bytes(binder, how.rows));
   MatrixReads matrices(checkpoint, how.direct, buffer_.data());
-  for (const auto& request : binder.matrices()) matrices.add(request);
+  for (const auto& request : binder.matrices()) {
+    if (!stays_in_file(request, how.rows)) matrices.add(request);
+  }
   const std::span<const ReadRequest> reads = matrices.requests();
   uint64_t done_bytes = 0;
   size_t submitted = 0;

@@ -13,10 +13,13 @@
 
 namespace flashmoe {
 
+// Where matrices of MatrixUse::rows are: in memory like the others, or left in their file.
+enum class RowsOf { memory, file };
+
 class Trunk {
  public:
   // Bytes of Allotted::trunk that load() takes.
-  static uint64_t bytes(const Binder& binder);
+  static uint64_t bytes(const Binder& binder, RowsOf rows);
 
   struct Reading {
     ReadQueue& queue;
@@ -24,8 +27,10 @@ class Trunk {
     bool direct = false;                          // use O_DIRECT where a file allows it
     bool verify = true;                           // compare tensors with their checksums, where the checkpoint has any
     const KernelTable* interleave_for = nullptr;  // matrices are rearranged as this table wants them; null: none is
+    RowsOf rows = RowsOf::memory;
   };
-  // Reads every tensor the binder matched and fills the binder's targets, which borrow from this Trunk.
+  // Reads every tensor the binder matched and fills the binder's targets, which borrow from this Trunk; those that stay
+  // in their file keep their null data.
   // `on_bytes` gets the bytes read so far. Throws Error{io, input}. A tensor with another checksum than was packed is
   // read once more.
   void load(const Binder& binder, const Checkpoint& checkpoint, const Reading& how, Budget& budget,

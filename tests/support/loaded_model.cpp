@@ -4,6 +4,7 @@
 
 #include "engine/memory_planner.h"
 #include "experts/streamed.h"
+#include "model/file_rows.h"
 
 namespace flashmoe {
 
@@ -15,7 +16,9 @@ LoadedModel::LoadedModel(const std::string& path, const LoadOptions& options)
   const KernelTable* const interleave_for = options.exact || options.as_stored ? nullptr : *kernels;
   const auto make_queue = options.queue ? options.queue : [] { return make_pread_queue(2); };
   const auto trunk_queue = make_pread_queue(2);
-  trunk_.load(*bound_.binder, *bound_.checkpoint, {*trunk_queue, pool_, false, true, interleave_for}, budget_, {});
+  const RowsOf embedding = bound_.binder->rows() == nullptr ? RowsOf::memory : options.embedding;
+  trunk_.load(*bound_.binder, *bound_.checkpoint, {*trunk_queue, pool_, false, true, interleave_for, embedding},
+              budget_, {});
   const ExpertTable& table = bound_.experts;
   const auto& files = bound_.checkpoint->files();
   const uint32_t alignment = options.direct ? 4096 : 1;
@@ -34,6 +37,10 @@ LoadedModel::LoadedModel(const std::string& path, const LoadOptions& options)
   if (!options.streamed) experts_->fill({});
   workspace_ = std::make_unique<Workspace>(config(), workspace_shape(table, options.max_rows, options.exact), budget_);
   forward_ = std::make_unique<Forward>(*bound_.family, **kernels, pool_, *experts_, *workspace_, options.exact);
+  if (embedding == RowsOf::file) {
+    forward_->set_embedding(
+        std::make_unique<FileRows>(*bound_.binder->rows(), *bound_.checkpoint, make_queue(), alignment, budget_));
+  }
 }
 
 std::unique_ptr<Sequence> LoadedModel::new_sequence() {

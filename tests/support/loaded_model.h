@@ -16,6 +16,7 @@ namespace flashmoe {
 struct LoadOptions {
   std::string kernels = "scalar";
   bool exact = true;
+  RowsOf embedding = RowsOf::memory;
   bool as_stored = false;  // no weights are interleaved (kernels/kernels.h)
   int n_threads = 1;
   int64_t max_rows = 128;

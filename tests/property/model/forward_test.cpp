@@ -72,6 +72,7 @@ void expect_bits_as_stored(const std::string& path, int vocab_size) {
   for (const int64_t chunk : {1, 3, 40}) {
     for (const bool streamed : {false, true}) {
       options.streamed = streamed;
+      options.embedding = streamed ? RowsOf::file : RowsOf::memory;
       options.n_threads = streamed ? 2 : 1;
       options.read_ahead = streamed ? ReadAheadChoice::on : ReadAheadChoice::off;
       EXPECT_TRUE(same_bits(LoadedModel(path, options).logits(ids, chunk), as_stored))
@@ -105,6 +106,7 @@ TEST_F(ForwardProperty, StreamedEqualsResidentBitForBitAtAnyBudget) {
   const auto resident = logits(fast(), 64);
   LoadOptions streamed = fast();
   streamed.streamed = true;
+  streamed.embedding = RowsOf::file;
   const BoundModel bound = bind_model(path_);
   const StreamedSizes sizes = streamed_sizes(bound.experts, 1);
   for (const uint64_t bytes : {sizes.floor_bytes, sizes.floor_bytes * 2, sizes.full_bytes / 2, sizes.full_bytes}) {

@@ -47,7 +47,10 @@ class MemoryPlannerTest : public testing::Test {
                         prompt_tokens_,
                         answer_tokens_,
                         options_,
-                        {available_bytes, "a test"}});
+                        {available_bytes, "a test"},
+                        1,
+                        0,
+                        embedding_});
   }
   uint64_t given(const Placement& placement, const std::string& name) {
     for (const Allotment& a : placement.plan.allotments) {
@@ -61,6 +64,7 @@ class MemoryPlannerTest : public testing::Test {
   ExpertTable experts_;
   EngineOptions options_;
   int64_t prompt_tokens_ = 100, answer_tokens_ = 1024;
+  LeftInFile embedding_;  // in memory, unless a test sets it
 };
 
 TEST_F(MemoryPlannerTest, NeverPlansMoreThanTheLimit) {
@@ -79,6 +83,23 @@ TEST_F(MemoryPlannerTest, GivesTheExpertsWhatIsLeft) {
   EXPECT_EQ(p.plan.limit_source, "--ram");
   EXPECT_GE(given(p, "expert_cache"), 5 * kGiB);
   EXPECT_EQ(p.plan.budget_bytes(), 8 * kGiB);
+}
+
+TEST_F(MemoryPlannerTest, TheEmbeddingStaysInItsFileWhereExpertsAreStreamed) {
+  const auto floor_with_all = plan(8 * kGiB).plan.floor_bytes;
+  const auto cache_with_all = given(plan(8 * kGiB), "expert_cache");
+  embedding_ = {300 * kMiB, kMiB};
+  const Placement streamed = plan(8 * kGiB);
+  EXPECT_EQ(streamed.plan.left_in_file_bytes, 300 * kMiB);
+  EXPECT_EQ(given(streamed, "trunk"), 1200 * kMiB);
+  EXPECT_EQ(given(streamed, "read_buffers"), 2 * kMiB);
+  EXPECT_EQ(given(streamed, "expert_cache"), cache_with_all + 299 * kMiB);
+  EXPECT_EQ(streamed.plan.floor_bytes, floor_with_all - 299 * kMiB);
+  const Placement resident = plan(24 * kGiB);
+  EXPECT_TRUE(resident.plan.experts_resident);
+  EXPECT_EQ(resident.plan.left_in_file_bytes, 0U);
+  EXPECT_EQ(given(resident, "trunk"), 1500 * kMiB);
+  EXPECT_EQ(given(resident, "read_buffers"), kMiB);
 }
 
 TEST_F(MemoryPlannerTest, RefusesBelowTheFloorWithATable) {

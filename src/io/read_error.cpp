@@ -1,0 +1,19 @@
+#include "io/read_error.h"
+
+#include <cerrno>
+#include <cstring>
+
+namespace flashmoe {
+
+std::string read_error_text(int error) {
+  switch (error) {
+    case ENODATA:
+      return "the file ends before";
+    case ESTALE:
+      return "the file was written to or replaced";
+    default:
+      return std::strerror(error);
+  }
+}
+
+}  // namespace flashmoe
