@@ -186,16 +186,18 @@ Placement place(const PlanRequest& r, const MemoryLimit& limit, KvFormat kv, con
 
 bool fits(const MemoryPlan& plan) { return plan.budget_bytes() <= plan.limit_bytes; }
 
-// All experts in memory are worth more than a long chunk, and gain less by it. Where they are not, any expert is worth
-// more there than rows of the embedding.
+// All experts in memory are worth more than a long chunk, which gains them less, and than the embedding in memory.
+// Where they do not fit, each is worth more there than rows of the embedding.
 Placement place_wanted(const PlanRequest& r, const MemoryLimit& limit, KvFormat kv, const Sizes& wanted,
                        const Sizes& least) {
   Sizes sizes = wanted;
-  sizes.embedding_in_file = false;
-  for (const int64_t chunk : kResidentChunks) {
-    if (r.options.prefill_chunk == 0) sizes.prefill_chunk = std::min(wanted.prefill_chunk, chunk);
-    const Placement placement = place(r, limit, kv, sizes, least);
-    if (placement.plan.experts_resident && fits(placement.plan)) return placement;
+  for (const bool embedding_in_file : {false, wanted.embedding_in_file}) {
+    sizes.embedding_in_file = embedding_in_file;
+    for (const int64_t chunk : kResidentChunks) {
+      if (r.options.prefill_chunk == 0) sizes.prefill_chunk = std::min(wanted.prefill_chunk, chunk);
+      const Placement placement = place(r, limit, kv, sizes, least);
+      if (placement.plan.experts_resident && fits(placement.plan)) return placement;
+    }
   }
   return place(r, limit, kv, wanted, least);
 }

@@ -102,6 +102,17 @@ TEST_F(MemoryPlannerTest, TheEmbeddingStaysInItsFileWhereExpertsAreStreamed) {
   EXPECT_EQ(given(resident, "read_buffers"), kMiB);
 }
 
+TEST_F(MemoryPlannerTest, TheEmbeddingStaysInItsFileWhereAllExpertsFitWithoutIt) {
+  uint64_t least = 24 * kGiB;
+  while (plan(least).plan.experts_resident) least -= 32 * kMiB;
+  embedding_ = {300 * kMiB, kMiB};
+  const Placement p = plan(least);
+  EXPECT_TRUE(p.plan.experts_resident);
+  EXPECT_EQ(p.plan.left_in_file_bytes, 300 * kMiB);
+  EXPECT_LE(p.prefill_chunk, 1024);
+  EXPECT_LE(p.plan.budget_bytes(), p.plan.limit_bytes);
+}
+
 TEST_F(MemoryPlannerTest, RefusesBelowTheFloorWithATable) {
   options_.ram_bytes = 1 * kGiB;
   try {
