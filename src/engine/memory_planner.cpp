@@ -207,8 +207,9 @@ Placement place_wanted(const PlanRequest& r, const MemoryLimit& limit, KvFormat 
 LeftInFile left_in_file(const Binder& binder, uint32_t alignment) {
   const Binder::MatrixRequest* rows = binder.rows();
   if (rows == nullptr) return {};
-  return {Trunk::bytes(binder, RowsOf::memory) - Trunk::bytes(binder, RowsOf::file),
-          FileRows::bytes(*rows, alignment) + kRowQueueBytes};
+  const LeftInFile left = {Trunk::bytes(binder, RowsOf::memory) - Trunk::bytes(binder, RowsOf::file),
+                           FileRows::bytes(*rows, alignment) + kRowQueueBytes};
+  return left.trunk_bytes > left.read_buffer_bytes ? left : LeftInFile{};
 }
 
 WorkspaceShape workspace_shape(const ExpertTable& experts, int64_t rows, bool exact) {

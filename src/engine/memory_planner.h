@@ -14,7 +14,7 @@ namespace flashmoe {
 
 // What it saves and takes to leave the embedding in its file (model/file_rows.h).
 struct LeftInFile {
-  uint64_t trunk_bytes = 0;  // 0: it cannot be left there
+  uint64_t trunk_bytes = 0;  // 0: it cannot be left there, or nothing is won
   uint64_t read_buffer_bytes = 0;
 };
 // `alignment`: of streamed reads.

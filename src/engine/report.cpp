@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "engine/memory_planner.h"
 #include "model/delta_state.h"
 #include "model/kv_cache.h"
 #include "model/trunk.h"
@@ -77,7 +78,7 @@ ModelReport report_on(const BoundModel& model) {
   r.n_tensors = checkpoint.tensors().size() + checkpoint.unsupported_tensors().size();
   for (const auto& [name, tensor] : checkpoint.tensors()) r.n_parameters += static_cast<uint64_t>(tensor.n_values());
   r.trunk_bytes = Trunk::bytes(*model.binder, RowsOf::memory);
-  r.embedding_bytes = r.trunk_bytes - Trunk::bytes(*model.binder, RowsOf::file);
+  r.embedding_bytes = left_in_file(*model.binder, 1).trunk_bytes;
   r.expert_bytes = model.experts.bytes();
   for (int layer = 0; layer < c.n_layers; ++layer) {
     uint64_t largest = 0;

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
+#include "engine/report.h"
 #include "flashmoe/error.h"
 #include "support/expect_error.h"
+#include "support/temp_dir.h"
+#include "support/tiny_model.h"
 
 namespace flashmoe {
 namespace {
@@ -100,6 +103,16 @@ TEST_F(MemoryPlannerTest, TheEmbeddingStaysInItsFileWhereExpertsAreStreamed) {
   EXPECT_EQ(resident.plan.left_in_file_bytes, 0U);
   EXPECT_EQ(given(resident, "trunk"), 1500 * kMiB);
   EXPECT_EQ(given(resident, "read_buffers"), kMiB);
+}
+
+TEST(LeftInFileTest, IsTheEmbeddingIfThatSavesMoreThanItTakes) {
+  const BoundModel spark = bind_model(FLASHMOE_SOURCE_DIR "/models/spark/spark.gguf");
+  const LeftInFile left = left_in_file(*spark.binder, 512);
+  EXPECT_GE(left.trunk_bytes, static_cast<uint64_t>(spark.family->embedding().bytes()));
+  EXPECT_LT(left.read_buffer_bytes, left.trunk_bytes);
+  const TempDir dir;
+  const BoundModel tiny = bind_model(write_tiny_model(dir.path(), {}));
+  EXPECT_EQ(left_in_file(*tiny.binder, 512).trunk_bytes, 0U);
 }
 
 TEST_F(MemoryPlannerTest, TheEmbeddingStaysInItsFileWhereAllExpertsFitWithoutIt) {
