@@ -81,6 +81,11 @@ double distinct_experts(const ForecastModel& model, double n_tokens) {
   return all * (1 - std::pow(1 - model.n_used / all, std::pow(n_tokens, kAlike)));
 }
 
+std::vector<double> undisturbed(std::vector<double> burst_s) {
+  for (size_t m = burst_s.size(); m-- > 1;) burst_s[m - 1] = std::min(burst_s[m - 1], burst_s[m]);
+  return burst_s;
+}
+
 Speeds with_faster_matrices(Speeds first, const Speeds& second) {
   const auto lower = [](double& a, double b) { a = std::min(a, b); };
   lower(first.trunk_s, second.trunk_s);
@@ -103,7 +108,8 @@ void complete(Forecast& f, const ForecastModel& model, double rows) {
   f.disk_wait_s = model.waited_share > 0 ? model.waited_share * f.bytes_missed_per_token / disk_bytes_per_s
                                          : model.n_layers * disk_wait_of_layer(model, s, f.hit_rate);
   f.decode_warm = 1 / (f.compute_s + f.disk_wait_s);
-  f.decode_cold = 1 / (compute_seconds(s, model, 0) + model.n_layers * disk_wait_of_layer(model, s, 0));
+  const double cold_wait_s = std::max(model.n_layers * disk_wait_of_layer(model, s, 0), f.disk_wait_s);
+  f.decode_cold = 1 / (compute_seconds(s, model, 0) + cold_wait_s);
   const double missed = model.n_layers * distinct_experts(model, rows) * (1 - f.cache_share);
   f.prefill = rows / prefill_seconds(s, model, rows, missed * model.bytes_per_expert / disk_bytes_per_s);
 }

@@ -27,6 +27,9 @@ double disk_wait_of_layer(const ForecastModel& model, const Speeds& speeds, doub
 // evenly and whatever the others do (docs/experiments/0028).
 double distinct_experts(const ForecastModel& model, double n_tokens);
 
+// Times of reading 0, 1, 2, ... experts without what disturbed them: reading more cannot take less.
+std::vector<double> undisturbed(std::vector<double> burst_s);
+
 // The first, with the lower of both times for each kind of matrix.
 Speeds with_faster_matrices(Speeds first, const Speeds& second);
 

@@ -62,7 +62,7 @@ Speeds MachineProbe::speeds(Reading& reading, const Placement& placement, int64_
   Speeds first, second;
   first.roofs = second.roofs = roofs({.disk = streamed});
   measure(first);
-  if (streamed) first.burst_s = measure_bursts(disk_probe(reading, kBurstSeconds), *queue(reading));
+  if (streamed) first.burst_s = undisturbed(measure_bursts(disk_probe(reading, kBurstSeconds), *queue(reading)));
   measure(second);  // what disturbs one measurement seldom lasts until the next
   return with_faster_matrices(first, second);
 }

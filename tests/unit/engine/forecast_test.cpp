@@ -86,6 +86,23 @@ TEST(Complete, Streamed) {
   EXPECT_NEAR(f.prefill, 1000 / 0.6, 1e-3);
 }
 
+TEST(Undisturbed, ReadingMoreTakesNoLess) {
+  EXPECT_EQ(undisturbed({0, 3, 2, 5, 4}), std::vector<double>({0, 2, 2, 4, 4}));
+  EXPECT_EQ(undisturbed({0, 1, 2}), std::vector<double>({0, 1, 2}));
+}
+
+// A benchmark on a drive that was slower than now, by a look at it, waited longer than bursts say.
+TEST(Complete, AColdCacheIsNoFasterThanAWarmOne) {
+  Forecast f;
+  f.speeds = slow_disk();
+  f.hit_rate = 0.5;
+  ForecastModel model = two_picks();
+  model.waited_share = 1;
+  f.speeds.roofs.disk_gb_per_s = 0.01;
+  complete(f, model, 1000);
+  EXPECT_LT(f.decode_cold, f.decode_warm);
+}
+
 TEST(Complete, ABenchmarkKnowsWhatComputingTakes) {
   Forecast f;
   f.speeds = slow_disk();
