@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <iostream>
 #include <numeric>
 
 #include "engine/report.h"
@@ -37,8 +38,10 @@ class FileRowsTest : public testing::Test {
     const MatrixView& w = *request->target;
     const std::vector<int32_t> rows = some_rows(w.rows);
     std::vector<std::vector<float>> read;
+    const uint32_t direct = probe_direct_alignment(*model.checkpoint->files().front());
+    if (direct == 0) std::cout << "without O_DIRECT, which the temporary folder refuses\n";
     for (const uint32_t alignment : {1U, 512U, 4096U}) {
-      if (alignment > 1 && model.checkpoint->files().front()->direct_fd() < 0) continue;
+      if (alignment > 1 && (direct == 0 || alignment < direct)) continue;
       const uint64_t before = budget_.used(Allotted::read_buffers);
       FileRows from_file(*request, *model.checkpoint, make_pread_queue(2), alignment, budget_);
       EXPECT_EQ(budget_.used(Allotted::read_buffers) - before, FileRows::bytes(*request, alignment));
