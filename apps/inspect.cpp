@@ -74,8 +74,7 @@ void describe_sizes(const ModelReport& model, Page& page) {
   page.row("trunk", fmt::format("{}, stays in memory, where it takes {}", show_bytes(trunk_tensor_bytes(model)),
                                 show_bytes(model.trunk_bytes)));
   if (model.embedding_bytes > 0) {
-    page.row("", fmt::format("{} of it, the embedding, stays in the file where experts do not fit in memory",
-                             show_bytes(model.embedding_bytes)));
+    page.row("", fmt::format("{} of it, the embedding, may stay in the file", show_bytes(model.embedding_bytes)));
   }
   const auto n_experts = static_cast<uint64_t>(model.n_layers) * static_cast<uint64_t>(model.n_experts);
   page.row("experts", fmt::format("{}, {}", show_bytes(model.expert_bytes),

@@ -47,6 +47,7 @@ class Inspect(Case):
         page = self.assert_done(flashmoe("inspect", MODEL)).out
         for part in ("qwen3_5_moe", "GGUF v3", "Q4_K", "trunk", "experts", "4,096", str(MODEL)):
             self.assertIn(part, page)
+        self.assertLessEqual(max(len(line) for line in page.splitlines() if str(MODEL) not in line), 80, page)
 
     def test_without_a_path_it_is_the_built_in_model(self):
         report = json.loads(self.assert_done(flashmoe("inspect", "--json")).out)
