@@ -135,12 +135,10 @@ std::unique_ptr<ReadQueue> Reading::streaming_queue(const ExpertTable& experts, 
 
 std::unique_ptr<ReadQueue> Reading::loading_queue() {
   direct_ = loads_direct();
-  return open_untried_queue();
+  return untried_queue();
 }
 
-std::unique_ptr<ReadQueue> Reading::row_queue() { return open_untried_queue(); }
-
-std::unique_ptr<ReadQueue> Reading::open_untried_queue() {
+std::unique_ptr<ReadQueue> Reading::untried_queue() {
   const DiskChoice choice = direct_
                                 ? untried_choice({.may_uring = may_uring_, .may_pread = io_ != IoChoice::uring})
                                 : DiskChoice{.engine = ReadEngine::pread, .depth = kLoadingThreads, .direct = false};

@@ -31,8 +31,8 @@ class Reading {
   // The queue for experts that stay in memory. Where the page cache has nearly all of the files, by threads that copy
   // from it; otherwise past it, as far as that works (docs/experiments/0024). --io may name either.
   std::unique_ptr<ReadQueue> loading_queue();
-  // A queue for reads of a few KB, which go the way of the last queue's.
-  std::unique_ptr<ReadQueue> row_queue();
+  // A queue whose reads go the way of the last queue's, too few or too small to try the drives for.
+  std::unique_ptr<ReadQueue> untried_queue();
   // Whether the last queue's reads go past the page cache.
   bool direct() const { return direct_; }
 
@@ -40,7 +40,6 @@ class Reading {
   bool loads_direct() const { return alignment_ > 1 && !cached_; }
   void remark(std::string_view text);
   void open_mirrors(const std::vector<std::string>& folders);
-  std::unique_ptr<ReadQueue> open_untried_queue();
   std::unique_ptr<ReadQueue> open_queue(const std::vector<DiskChoice>& choices);
   DiskChoice choose(const Drive& drive, const ExpertTable& experts, Budget& budget) const;
 

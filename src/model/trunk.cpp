@@ -81,6 +81,12 @@ std::span<const float> load_vector(const Binder::VectorRequest& request, const C
   return {values, static_cast<size_t>(n)};
 }
 
+void drop_from_page_cache(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) {
+  for (const MatrixPart& part : parts_of(request)) {
+    if (part.bytes > 0) checkpoint.files()[part.stored.file]->drop_page_cache(part.stored.offset, part.stored.bytes);
+  }
+}
+
 // The reads that bring all matrices, and what each is for.
 class MatrixReads {
  public:
@@ -166,7 +172,7 @@ bool Trunk::is_right(const Binder::MatrixRequest& request, const Checkpoint& che
   const bool is_in_file = request.target->data == nullptr;
   if (!request.pieces.empty() || is_in_file) {
     const bool right = checksum_of_tensor(checkpoint, tensor) == *tensor.checksum;
-    if (is_in_file) checkpoint.files()[tensor.file]->drop_page_cache(tensor.offset, tensor.bytes);
+    if (is_in_file) drop_from_page_cache(request, checkpoint);
     return right;
   }
   const std::array<const std::byte*, 3> memory = {request.target->data, request.target->scales, request.target->biases};

@@ -36,6 +36,12 @@ Speeds slow_disk() {
   speeds.prefill_expert_s = 2e-3;
   return speeds;
 }
+Forecast half_hit() {
+  Forecast f;
+  f.speeds = slow_disk();
+  f.hit_rate = 0.5;
+  return f;
+}
 
 TEST(DiskWait, IsWhatReadsOutlastTheComputing) {
   const Speeds speeds = slow_disk();
@@ -91,11 +97,9 @@ TEST(Undisturbed, ReadingMoreTakesNoLess) {
   EXPECT_EQ(undisturbed({0, 1, 2}), std::vector<double>({0, 1, 2}));
 }
 
-// A benchmark on a drive that was slower than now, by a look at it, waited longer than bursts say.
+// By a look at the drive reads take longer than bursts took.
 TEST(Complete, AColdCacheIsNoFasterThanAWarmOne) {
-  Forecast f;
-  f.speeds = slow_disk();
-  f.hit_rate = 0.5;
+  Forecast f = half_hit();
   ForecastModel model = two_picks();
   model.waited_share = 1;
   f.speeds.roofs.disk_gb_per_s = 0.01;
@@ -104,9 +108,7 @@ TEST(Complete, AColdCacheIsNoFasterThanAWarmOne) {
 }
 
 TEST(Complete, ABenchmarkKnowsWhatComputingTakes) {
-  Forecast f;
-  f.speeds = slow_disk();
-  f.hit_rate = 0.5;
+  Forecast f = half_hit();
   ForecastModel model = two_picks();
   model.compute_s = 0.0625;
   model.computed_hit_rate = 0.5;
@@ -117,9 +119,7 @@ TEST(Complete, ABenchmarkKnowsWhatComputingTakes) {
 
 // 20 picks of 1 MB, three times through memory of 10 GB/s.
 TEST(Complete, ABenchmarkWithOtherMissesIsCorrected) {
-  Forecast f;
-  f.speeds = slow_disk();
-  f.hit_rate = 0.5;
+  Forecast f = half_hit();
   ForecastModel model = two_picks();
   model.compute_s = 0.0625;
   model.computed_hit_rate = 1;
@@ -138,9 +138,7 @@ TEST(Complete, ABenchmarkWithOtherMissesIsCorrected) {
 TEST(Complete, ABenchmarkKnowsWhatIsWaited) {
   ForecastModel model = two_picks();
   model.waited_share = 0.5;
-  Forecast f;
-  f.speeds = slow_disk();
-  f.hit_rate = 0.5;
+  Forecast f = half_hit();
   complete(f, model, 1000);
   EXPECT_NEAR(f.disk_wait_s, 0.5 * 10 * 1e6 / 0.25e9, 1e-12);
   EXPECT_NEAR(f.decode_warm, 1 / (f.compute_s + f.disk_wait_s), 1e-9);
