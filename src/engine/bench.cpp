@@ -1,11 +1,13 @@
 #include "flashmoe/bench.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 
 #include "base/error.h"
 #include "base/random.h"
+#include "engine/engine_parts.h"
 #include "engine/hit_rates.h"
 #include "engine/peak_memory.h"
 #include "engine/roof_looks.h"
@@ -15,6 +17,9 @@ namespace flashmoe {
 namespace {
 
 constexpr double kDiskSeconds = 1;  // for one look at a drive
+
+// Of all experts: caches for which is remembered what they would have hit.
+constexpr std::array kOtherShares = {0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
 
 // What one repetition took.
 struct Repetition {
@@ -162,7 +167,12 @@ double waited_share(const BenchResult& r) {
   return read_s > 0 ? r.decode.disk_wait_s / read_s : 0;
 }
 
-std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions& bench, BenchResult& result) {
+struct Measured {
+  std::vector<Repetition> repetitions;
+  std::vector<HitRatePoint> others;  // caches of other sizes
+};
+
+Measured measure(const EngineOptions& options, const BenchOptions& bench, BenchResult& result) {
   EngineOptions whole = options;
   whole.fill_first = true;
   whole.learn = false;  // random tokens are nobody's habit
@@ -179,13 +189,30 @@ std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions
   result.plan = engine->memory_plan();
   result.model = engine->report();
   result.load_s = engine->load_seconds();
-  std::vector<Repetition> all;
+  PickLog* picks = bench.remember ? &dynamic_cast<PartedEngine&>(*engine).log_picks() : nullptr;
+  Measured measured;
+  std::vector<Repetition>& all = measured.repetitions;
   for (int i = 0; i <= bench.n_repetitions; ++i) {
     if (i > 0) forget_peak_resident_set();  // that of the look at the machine
+    if (i == 1 && picks != nullptr) picks->count_from_here();
     all.push_back(repeat(*engine, bench, static_cast<uint64_t>(i), progress));
     all.back().roofs = with_ram_of(all.back().roofs, roofs.around());
   }
-  return all;
+  if (picks != nullptr) measured.others = picks->hit_rates(kOtherShares);
+  return measured;
+}
+
+// For forecasts.
+void remember(const BenchOptions& bench, const BenchResult& result, std::span<const HitRatePoint> others) {
+  const auto compute_s = [](const BenchPhase& phase) { return 1 / phase.tok_per_s - phase.disk_wait_s; };
+  HitRates rates(user_cache_folder(), result.model.files, result.model.file_bytes);
+  rates.remember({.share = result.plan.cached_share(),
+                  .hit_rate = result.decode.hit_rate,
+                  .compute_s = compute_s(result.decode),
+                  .prefill_compute_s = bench.prompt_tokens >= kLeastPrefill ? compute_s(result.prefill) : 0,
+                  .waited_share = waited_share(result),
+                  .machine = machine_of(result.stats.n_threads, result.stats.kernels, result.stats.exact)});
+  rates.remember_others(others);
 }
 
 }  // namespace
@@ -193,7 +220,7 @@ std::vector<Repetition> measure(const EngineOptions& options, const BenchOptions
 BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
   check(bench);
   BenchResult result;
-  const std::vector<Repetition> all = measure(options, bench, result);
+  const auto [all, others] = measure(options, bench, result);
   result.stats = all.back().after_decode;
   for (const Repetition& r : all)
     result.stats.peak_bytes = std::max(result.stats.peak_bytes, r.after_decode.peak_bytes);
@@ -212,16 +239,7 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
     const double bytes_per_s = r.after_decode.decode.tok_per_s() * static_cast<double>(result.bytes_per_token);
     return bytes_per_s / (r.roofs.ram_gb_per_s * 1e9);
   });
-  if (bench.remember) {
-    const auto compute_s = [](const BenchPhase& phase) { return 1 / phase.tok_per_s - phase.disk_wait_s; };
-    HitRates(user_cache_folder(), result.model.files, result.model.file_bytes)
-        .remember({.share = result.plan.cached_share(),
-                   .hit_rate = result.decode.hit_rate,
-                   .compute_s = compute_s(result.decode),
-                   .prefill_compute_s = bench.prompt_tokens >= kLeastPrefill ? compute_s(result.prefill) : 0,
-                   .waited_share = waited_share(result),
-                   .machine = machine_of(result.stats.n_threads, result.stats.kernels, result.stats.exact)});
-  }
+  if (bench.remember) remember(bench, result, others);
   if (result.decode.bytes_missed > 0 && result.roofs.disk_gb_per_s > 0) {
     result.disk_roof_share = median_of(all, disk_share);
   }

@@ -41,20 +41,6 @@ std::span<const std::byte> larger_part_without(const MatrixView& read_last, std:
   return before >= memory.size() - behind ? memory.first(before) : memory.subspan(behind);
 }
 
-// What benchmarks with the nearest share of experts in the cache had.
-void add_seen(const HitRates& seen, const std::string& machine, double share, ForecastModel& model) {
-  if (const HitRatePoint* point = seen.nearest(machine, share, &HitRatePoint::compute_s)) {
-    model.compute_s = point->compute_s;
-    model.computed_hit_rate = point->hit_rate;
-  }
-  if (const HitRatePoint* point = seen.nearest(machine, share, &HitRatePoint::prefill_compute_s)) {
-    model.prefill_compute_s = point->prefill_compute_s;
-  }
-  if (const HitRatePoint* point = seen.nearest(machine, share, &HitRatePoint::waited_share)) {
-    model.waited_share = point->waited_share;
-  }
-}
-
 class CheckpointEngine final : public PartedEngine {
  public:
   explicit CheckpointEngine(const EngineOptions& options);
@@ -81,6 +67,7 @@ class CheckpointEngine final : public PartedEngine {
   TraceSize end_trace() override;
   void load_for(int n_answers) override;
   EngineParts parts() override;
+  PickLog& log_picks() override;
 
  private:
   SessionParts session_parts();
@@ -117,6 +104,7 @@ class CheckpointEngine final : public PartedEngine {
   std::unique_ptr<Forward> forward_;
   std::unique_ptr<Calibration> calibration_;
   std::unique_ptr<TraceRecorder> recorder_;
+  std::unique_ptr<PickLog> picks_;
   double load_seconds_ = 0;  // open and load together
   bool session_in_use_ = false;
   int n_answers_ = 0;  // at once, of a service
@@ -216,7 +204,7 @@ Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens
   const double record_bytes = static_cast<double>(experts.bytes()) / static_cast<double>(experts.records.size());
   const double shared = static_cast<double>(config.d_ff_shared) / static_cast<double>(config.d_ff_expert);
   ForecastModel model{experts.n_layers, experts.n_experts, experts.n_used, record_bytes, shared * f.speeds.expert_s};
-  add_seen(seen, machine, f.cache_share, model);
+  seen.tell(machine, f.cache_share, model);
   if (prefill_rows < kLeastPrefill) model.prefill_compute_s = 0;
   complete(f, model, static_cast<double>(prefill_rows));
   return f;
@@ -361,6 +349,13 @@ void CheckpointEngine::load_for(int n_answers) {
 
 EngineParts CheckpointEngine::parts() {
   return {session_parts(), chat_template_.get(), model_.checkpoint.get(), &sampled_calls_};
+}
+
+PickLog& CheckpointEngine::log_picks() {
+  CHECK(forward_ != nullptr && recorder_ == nullptr && calibration_ == nullptr);
+  picks_ = std::make_unique<PickLog>(model_.experts, expert_alignment_);
+  forward_->set_observer(picks_.get());
+  return *picks_;
 }
 
 void CheckpointEngine::start_calibration() {

@@ -1,9 +1,10 @@
-// What a service needs of the engine beneath it.
+// What services and benchmarks need of the engine beneath them.
 #pragma once
 
 #include <string>
 
 #include "checkpoint/checkpoint.h"
+#include "engine/pick_log.h"
 #include "engine/sampled_calls.h"
 #include "engine/session.h"
 #include "flashmoe/engine.h"
@@ -18,7 +19,7 @@ struct EngineParts {
   SampledCalls* sampled_calls;        // of all answers
 };
 
-// An engine that can be loaded for several sequences at once.
+// An engine whose parts can be had; Engine::open makes no other.
 class PartedEngine : public Engine {
  public:
   // Like load, with memory for `n_answers` sequences and for remembered conversations. Throws Error{usage} when the
@@ -26,6 +27,9 @@ class PartedEngine : public Engine {
   virtual void load_for(int n_answers) = 0;
   // After load_for. What they refer to lives as long as the engine.
   virtual EngineParts parts() = 0;
+  // After load, in a run that records no trace and does not calibrate: keeps what is picked from now on. The log lives
+  // as long as the engine.
+  virtual PickLog& log_picks() = 0;
 };
 
 }  // namespace flashmoe

@@ -22,10 +22,10 @@ constexpr double kAlike = 0.7;
 // From this share on, reads of the next layer's experts begin as soon as this layer is routed (model/stages/guess.cpp).
 constexpr double kNearlyAll = 0.9;
 
-// A record that is missed takes computing, too: the drive writes it to memory, and it is read and written once more to
-// be rearranged. Benchmarks of a 35B-shaped model within 4 and 12 GiB differ by two or three times their bytes at the
-// speed of memory.
-constexpr double kTimesThroughMemory = 3;
+// A record that is missed takes computing, too: it is asked for, the drive writes it to memory, and it is read and
+// written once more to be rearranged. Benchmarks of a 35B-shaped model within 4, 8 and 12 GiB differ by three to six
+// times their bytes at the speed of memory (docs/experiments/0041).
+constexpr double kTimesThroughMemory = 4;
 constexpr double kLeastOfComputing = 0.5;  // of a measured time is left without its misses, however slow memory is now
 
 // Of a decoded token of which so many picks hit: what a benchmark had, or what the matrices take, and what the misses

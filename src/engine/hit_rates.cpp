@@ -25,6 +25,8 @@ constexpr double kLeastExponent = 0.1, kMostExponent = 10;
 
 double misses(double hit_rate) { return std::clamp(1 - hit_rate, kLeastMisses, 1.0); }
 
+bool is_same_share(const HitRatePoint& a, const HitRatePoint& b) { return std::abs(a.share - b.share) < kSameShare; }
+
 // misses = usual misses to this power.
 double exponent_of(const HitRatePoint& point) {
   const double usual = std::min(misses(usual_hit_rate(point.share)), 1 - kLeastMisses);
@@ -103,10 +105,36 @@ const HitRatePoint* HitRates::nearest(const std::string& machine, double share, 
   return found;
 }
 
+void HitRates::tell(const std::string& machine, double share, ForecastModel& model) const {
+  if (const HitRatePoint* point = nearest(machine, share, &HitRatePoint::compute_s)) {
+    model.compute_s = point->compute_s;
+    model.computed_hit_rate = point->hit_rate;
+  }
+  if (const HitRatePoint* point = nearest(machine, share, &HitRatePoint::prefill_compute_s)) {
+    model.prefill_compute_s = point->prefill_compute_s;
+  }
+  if (const HitRatePoint* point = nearest(machine, share, &HitRatePoint::waited_share)) {
+    model.waited_share = point->waited_share;
+  }
+}
+
 bool HitRates::remember(const HitRatePoint& point) {
-  if (path_.empty()) return false;
-  std::erase_if(points_, [&](const HitRatePoint& p) { return std::abs(p.share - point.share) < kSameShare; });
+  std::erase_if(points_, [&](const HitRatePoint& p) { return is_same_share(p, point); });
   points_.push_back(point);
+  return write();
+}
+
+bool HitRates::remember_others(std::span<const HitRatePoint> points) {
+  for (const HitRatePoint& point : points) {
+    std::erase_if(points_, [&](const HitRatePoint& p) { return p.compute_s == 0 && is_same_share(p, point); });
+    const auto same = [&](const HitRatePoint& p) { return is_same_share(p, point); };
+    if (std::none_of(points_.begin(), points_.end(), same)) points_.push_back(point);
+  }
+  return write();
+}
+
+bool HitRates::write() const {
+  if (path_.empty()) return false;
   auto json = nlohmann::json::array();
   for (const HitRatePoint& p : points_) {
     json.push_back({{"share", p.share},

@@ -12,7 +12,7 @@ namespace flashmoe {
 struct HitRatePoint {
   double share = 0;              // of all experts, in the cache; 1: all in memory, where hits tell nothing
   double hit_rate = 0;           // of decode, warm
-  double compute_s = 0;          // of a decoded token, all but waiting for reads; 0: not known
+  double compute_s = 0;          // of a decoded token, all but waiting for reads; 0: not known (no run had this size)
   double prefill_compute_s = 0;  // the same of a prompt's token, in steps of kLeastPrefill or more; 0: not known
   // Waiting for a decoded token's reads, by the time they take at the drive's speed; 0: not known.
   double waited_share = 0;
@@ -35,6 +35,8 @@ std::string user_cache_folder();
 // name and size of its first file and the size of all.
 std::string model_record_path(const std::string& folder, const std::vector<std::string>& files, uint64_t file_bytes);
 
+struct ForecastModel;
+
 // Of the model with these files.
 class HitRates {
  public:
@@ -46,10 +48,16 @@ class HitRates {
   // Of runs with these threads and kernels that know a number, the one with the nearest share of experts in the cache,
   // of two the later; null: none does. Valid until remember() is called.
   const HitRatePoint* nearest(const std::string& machine, double share, double HitRatePoint::*known) const;
+  // What runs with these threads and kernels and the nearest share of experts in the cache had.
+  void tell(const std::string& machine, double share, ForecastModel& model) const;
   // Takes the place of a point within a hundredth of the share, and is written at once. False where that fails.
   bool remember(const HitRatePoint& point);
+  // The same of caches that no run had: what one had stays.
+  bool remember_others(std::span<const HitRatePoint> points);
 
  private:
+  bool write() const;
+
   std::string path_;
   std::vector<HitRatePoint> points_;
 };

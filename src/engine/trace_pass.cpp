@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/keep_going.h"
+#include "engine/trace_settings.h"
 
 namespace flashmoe {
 namespace {
@@ -187,16 +188,8 @@ TraceSummary summarise(const TraceQuestion& question, const TracePasses& passes,
   s.expert_bytes = static_cast<uint64_t>(timing.expert_bytes);
   s.cache_bytes = h.cache_bytes;
   s.ram_bytes = h.ram_bytes;
-  double n_slots = 0, floor_bytes = 0, full_bytes = 0;
-  for (const SlotClass& slots : h.classes) {
-    n_slots += slots.n_slots;
-    floor_bytes += static_cast<double>(slots.slot_bytes) * std::min(h.n_used, slots.n_records);
-    full_bytes += static_cast<double>(slots.slot_bytes) * slots.n_records;
-  }
-  s.least_cache_share = full_bytes > 0
-                            ? floor_bytes / full_bytes
-                            : static_cast<double>(h.n_used) / (static_cast<double>(h.n_layers) * h.n_experts);
-  s.cache_share = n_slots / (static_cast<double>(h.n_layers) * static_cast<double>(h.n_experts));
+  s.least_cache_share = least_share_of(h);
+  s.cache_share = share_of(h, h.classes);
   if (h.has_outcomes) s.recorded = timing.recorded;
   if (h.has_outcomes) s.recorded_decode = timing.recorded_decode;
   s.disk_gb_per_s = timing.disk_gb_per_s;

@@ -92,4 +92,14 @@ double share_of(const TraceHeader& header, const std::vector<SlotClass>& classes
   return n_slots / (static_cast<double>(header.n_layers) * static_cast<double>(header.n_experts));
 }
 
+double least_share_of(const TraceHeader& header) {
+  double floor_bytes = 0, full_bytes = 0;
+  for (const SlotClass& slots : header.classes) {
+    floor_bytes += static_cast<double>(slots.slot_bytes) * std::min(header.n_used, slots.n_records);
+    full_bytes += static_cast<double>(slots.slot_bytes) * slots.n_records;
+  }
+  return full_bytes > 0 ? floor_bytes / full_bytes
+                        : static_cast<double>(header.n_used) / (static_cast<double>(header.n_layers) * header.n_experts);
+}
+
 }  // namespace flashmoe

@@ -1,5 +1,6 @@
 """flashmoe bench: the figures hang together, and nothing but them goes to standard output."""
 import json
+import os
 import unittest
 
 from flashmoe_cli import MODEL, Case, flashmoe, smallest_ram, start
@@ -40,6 +41,23 @@ class Bench(Case):
         self.assertLess(report["memory"]["peak_bytes"], report["memory"]["budget_bytes"])  # looks at the disk left out
         share = decode["tok_per_s"] * decode["bytes_missed_per_token"] / report["roofs"]["disk_gb_per_s"] / 1e9
         self.assertAlmostEqual(decode["disk_roof_share"], share, delta=share / 2)
+
+    def test_tells_what_smaller_caches_would_hit(self):
+        fresh = {"env": {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")}}
+        small = ["--experts", "streamed", "--ram", f"{smallest_ram() + 8}M", "--ctx", 128]
+        tokens = ["--prompt-tokens", 70, "--gen-tokens", 48]
+
+        def forecast():
+            return json.loads(self.assert_done(flashmoe("plan", "--json", *tokens, *small, **fresh)).out)
+
+        usual = forecast()
+        self.assertLess(usual["cache_share"], 1)
+        self.assertEqual(usual["hit_rate_source"], "usual for this share of experts")
+        self.assert_done(flashmoe("bench", *tokens, "--repeat", 2, **fresh))  # all in memory
+        told = forecast()
+        self.assertEqual(told["hit_rate_source"], "from benchmarks of this model")
+        had = json.loads(self.assert_done(flashmoe("bench", "--json", *tokens, *small, **fresh)).out)["decode"]
+        self.assertAlmostEqual(told["hit_rate"], had["hit_rate"], delta=0.1)
 
     def test_for_people(self):
         for more in ([], ["--experts", "streamed"]):

@@ -95,6 +95,23 @@ TEST_F(HitRatesTest, OfAllExpertsInMemoryTellTimesAndNoHits) {
   EXPECT_NEAR(expected_hit_rate(rates().points(), 0.2), 0.9, 1e-9);
 }
 
+TEST_F(HitRatesTest, WhatARunHadStaysWhereOthersAreReplayed) {
+  HitRates seen = rates();
+  EXPECT_TRUE(seen.remember_others(std::vector{point(0.2, 0.4), point(0.5, 0.8)}));
+  seen.remember({.share = 0.201, .hit_rate = 0.6, .compute_s = 0.07, .machine = two_});
+  EXPECT_TRUE(seen.remember_others(std::vector{point(0.2, 0.5), point(0.5, 0.85)}));
+  const auto points = rates().points();
+  ASSERT_EQ(points.size(), 2u);
+  EXPECT_NEAR(expected_hit_rate(points, 0.201), 0.6, 1e-9);
+  EXPECT_NEAR(expected_hit_rate(points, 0.5), 0.85, 1e-9);
+  EXPECT_EQ(rates().nearest("", 0.5, &HitRatePoint::compute_s), nullptr) << "nothing ran with that size";
+  ForecastModel model;
+  rates().tell(two_, 0.5, model);
+  EXPECT_EQ(model.compute_s, 0.07);
+  EXPECT_EQ(model.computed_hit_rate, 0.6);
+  EXPECT_EQ(model.waited_share, 0);
+}
+
 TEST_F(HitRatesTest, AreNotThereWhereTheyCannotBe) {
   EXPECT_FALSE(HitRates("", {"m.gguf"}, 5).remember(point(0.2, 0.5)));
   EXPECT_FALSE(HitRates("/proc/nowhere", {"m.gguf"}, 5).remember(point(0.2, 0.5)));
