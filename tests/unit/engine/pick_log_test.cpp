@@ -34,10 +34,8 @@ class PickLogTest : public testing::Test {
     begin(n_rows);
     for (int layer = 0; layer < kLayers; ++layer) {
       std::vector<int32_t> all;
-      for (int row = 0; row < n_rows; ++row) {
-        const auto picks = some_picks();
-        all.insert(all.end(), picks.begin(), picks.end());
-      }
+      const auto picks = some_picks();
+      for (int row = 0; row < n_rows; ++row) all.insert(all.end(), picks.begin(), picks.end());
       log_.routed(layer, all, {});
     }
   }
@@ -120,7 +118,8 @@ TEST_F(PickLogTest, PromptsAndWarmingUpAreNotCounted) {
 }
 
 TEST_F(PickLogTest, WhatComesAfterItIsFullIsNotLookedAt) {
-  for (size_t bytes = 0; bytes < PickLog::kMostBytes; bytes += kLayers * kUsed * 4000) read_prompt(4000);
+  constexpr int kRows = 100'000;
+  for (size_t bytes = 0; bytes < PickLog::kMostBytes; bytes += kLayers * kUsed * kRows) read_prompt(kRows);
   log_.count_from_here();
   decode(50);
   EXPECT_EQ(hit_rate(0.5), -1);
