@@ -198,7 +198,7 @@ Measured measure(const EngineOptions& options, const BenchOptions& bench, BenchR
     all.push_back(repeat(*engine, bench, static_cast<uint64_t>(i), progress));
     all.back().roofs = with_ram_of(all.back().roofs, roofs.around());
   }
-  if (picks != nullptr) measured.others = picks->hit_rates(kOtherShares);
+  if (picks != nullptr) measured.others = picks->hit_rates(kOtherShares, options.keep_going);
   return measured;
 }
 

@@ -23,7 +23,7 @@ constexpr double kAlike = 0.7;
 constexpr double kNearlyAll = 0.9;
 
 // A record that is missed takes computing, too: it is asked for, the drive writes it to memory, and it is read and
-// written once more to be rearranged. Benchmarks of a 35B-shaped model within 4, 8 and 12 GiB differ by three to six
+// written once more to be rearranged. Benchmarks of a 35B-shaped model within 4, 8 and 12 GiB differ by three to eight
 // times their bytes at the speed of memory (docs/experiments/0041).
 constexpr double kTimesThroughMemory = 4;
 constexpr double kLeastOfComputing = 0.5;  // of a measured time is left without its misses, however slow memory is now

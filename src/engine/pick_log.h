@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,10 +27,13 @@ class PickLog final : public Observer {
   // What was picked before only warms the caches up.
   void count_from_here() { n_warming_ = steps_.size(); }
   // Of decoding since then, in caches that were full at the start, with nothing read ahead. Shares of all experts that
-  // are less than the engine runs with are left out; so are all, while nothing was decoded.
-  std::vector<HitRatePoint> hit_rates(std::span<const double> shares) const;
+  // are less than the engine runs with are left out; so are all, while nothing was decoded. Throws Error{interrupted}.
+  std::vector<HitRatePoint> hit_rates(std::span<const double> shares,
+                                      const std::function<bool()>& keep_going = {}) const;
 
  private:
+  CacheStats replay(double share, const std::function<bool()>& keep_going) const;
+
   TraceHeader header_;
   TraceStep step_;
   std::string block_;

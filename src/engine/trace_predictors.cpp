@@ -167,10 +167,7 @@ void PredictorTrials::feed(const TraceStep& step, bool test) {
   for (size_t l = 0; l < step.layers.size(); ++l) {
     if (judged) predict(step, l);
     cache_->pick(step, l, missed_);
-    if (step.decode) {
-      decode_.misses += missed_.n();
-      decode_.hits += step.layers[l].distinct.size() - missed_.n();
-    }
+    if (step.decode) missed_.count(step.layers[l].distinct.size(), decode_);
     if (judged) judge(step, l);
   }
   n_tested_ += judged ? static_cast<uint64_t>(step.n_rows) : 0;

@@ -118,7 +118,7 @@ void TraceRecorder::began(const Batch& batch) {
   profile_.on = true;
   before_ = times();
   step_.n_rows = static_cast<int>(batch.n());
-  step_.decode = std::all_of(batch.runs.begin(), batch.runs.end(), [](const Run& run) { return run.n_rows == 1; });
+  step_.decode = batch.decodes();
   note_runs(batch);
   const auto given_back = experts_.slots_given_back();
   step_.given_back.assign(given_back.begin(), given_back.end());

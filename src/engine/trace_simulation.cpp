@@ -31,9 +31,7 @@ struct Replay {
     for (size_t l = 0; l < step.layers.size(); ++l) {
       cache->pick(step, l, missed);
       for (CacheStats* stats : {&all, step.decode ? &decode : nullptr}) {
-        if (stats == nullptr) continue;
-        stats->misses += missed.n();
-        stats->hits += step.layers[l].distinct.size() - missed.n();
+        if (stats != nullptr) missed.count(step.layers[l].distinct.size(), *stats);
       }
       if (!step.decode) continue;
       ++layers_with[{missed.absent.size(), missed.guessed.size()}];

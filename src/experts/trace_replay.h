@@ -16,6 +16,11 @@ struct ReplayMisses {
   std::vector<int32_t> absent;   // had to be waited for
   std::vector<int32_t> guessed;  // were read on a guess
   size_t n() const { return absent.size() + guessed.size(); }
+  // Of so many distinct picks.
+  void count(size_t n_picks, CacheStats& stats) const {
+    stats.misses += n();
+    stats.hits += n_picks - n();
+  }
 };
 
 class ReplayCache {

@@ -1,6 +1,7 @@
 // A batch is rows: one token each. Prefill is many rows of one sequence, decode one row per live sequence.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -29,6 +30,10 @@ struct Batch {
   std::span<const int32_t> tokens;  // [n]
   std::span<const Run> runs;        // cover all rows in order, each sequence at most once
   int64_t n() const { return static_cast<int64_t>(tokens.size()); }
+  // Every row belongs to another sequence.
+  bool decodes() const {
+    return std::all_of(runs.begin(), runs.end(), [](const Run& run) { return run.n_rows == 1; });
+  }
 };
 
 }  // namespace flashmoe

@@ -7,6 +7,7 @@
 #include <functional>
 #include <vector>
 
+#include "support/expect_error.h"
 #include "support/fake_experts.h"
 #include "support/random.h"
 
@@ -115,6 +116,12 @@ TEST_F(PickLogTest, PromptsAndWarmingUpAreNotCounted) {
   decode(1);
   const double of_one = hit_rate(0.5) * kLayers * kUsed;
   EXPECT_NEAR(of_one, std::round(of_one), 1e-9);
+}
+
+TEST_F(PickLogTest, ReplayingEndsWhenAskedTo) {
+  decode(10);
+  const double half = 0.5;
+  expect_error([&] { log_.hit_rates({&half, 1}, [] { return false; }); }, Fault::interrupted, {"replaying picks"});
 }
 
 TEST_F(PickLogTest, WhatComesAfterItIsFullIsNotLookedAt) {
