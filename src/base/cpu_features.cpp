@@ -30,6 +30,7 @@ CpuFeatures detect() {
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
   found.avx512 = found.avx512_vnni && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi") &&
                  __builtin_cpu_supports("avx512bitalg") && __builtin_cpu_supports("gfni");
+  found.amd = __builtin_cpu_is("amd");
 #elif defined(__aarch64__)
   const unsigned long listed = getauxval(AT_HWCAP);
   found.neon = (listed & HWCAP_ASIMD) != 0;

@@ -8,6 +8,7 @@ struct CpuFeatures {
   bool avx_vnni = false;     // and AVX-VNNI
   bool avx512_vnni = false;  // and AVX-512 F, BW, VL, VNNI
   bool avx512 = false;       // and DQ, VBMI, BITALG, GFNI
+  bool amd = false;          // who made it: what memory needs differs, not what may be used
   bool neon = false;
   bool dotprod = false;  // NEON with int8 dot products (FEAT_DotProd)
 };

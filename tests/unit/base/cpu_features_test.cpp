@@ -11,18 +11,21 @@
 namespace flashmoe {
 namespace {
 
-// The flags the kernel lists for the first CPU, with a space at either end.
-std::string listed_flags() {
-#if defined(__aarch64__)
-  const std::string line_name = "Features";
-#else
-  const std::string line_name = "flags";
-#endif
+// What the kernel says of the first CPU behind this name, with a space at either end.
+std::string listed(const std::string& name) {
   std::ifstream cpuinfo("/proc/cpuinfo");
   for (std::string line; std::getline(cpuinfo, line);) {
-    if (line.starts_with(line_name)) return line.substr(line.find(':') + 1) + " ";
+    if (line.starts_with(name)) return line.substr(line.find(':') + 1) + " ";
   }
   return " ";
+}
+
+std::string listed_flags() {
+#if defined(__aarch64__)
+  return listed("Features");
+#else
+  return listed("flags");
+#endif
 }
 
 bool lists(const std::string& flags, const std::string& names) {
@@ -42,6 +45,7 @@ TEST(CpuFeatures, AgreeWithTheKernel) {
   EXPECT_EQ(
       cpu_features().avx512,
       lists(flags, "avx2 fma f16c bmi2 avx512f avx512bw avx512dq avx512vl avx512vbmi avx512_vnni avx512_bitalg gfni"));
+  EXPECT_EQ(cpu_features().amd, lists(listed("vendor_id"), "AuthenticAMD"));
   EXPECT_EQ(cpu_features().neon, lists(flags, "asimd"));
   EXPECT_EQ(cpu_features().dotprod, lists(flags, "asimd asimddp"));
 }

@@ -14,11 +14,6 @@ concept IsInterleaved = requires {
   typename Source::Parts;
 };
 
-template <typename Source>
-concept HasScalesApart = requires {
-  Source::kScalesApart;
-};
-
 // From how many activation rows on a panel is worth its unpacking (docs/experiments/0010-where-a-prompts-time-goes.md).
 // With fewer, weights are unpacked into registers for each four of them, which costs more for codebooks, and little
 // where rows are interleaved.

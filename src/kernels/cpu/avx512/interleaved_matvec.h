@@ -1,9 +1,8 @@
 // 16 interleaved weight rows times a few rows of int8 activations, AVX-512 VNNI: decode. Bytes are unpacked in
-// registers and multiplied at once; all eight sums of a row are live. Weights are read from the first byte to the last,
-// and for one row or two of activations they are asked for a line at a time
-// (docs/experiments/0038-a-line-at-a-time.md).
+// registers and multiplied at once; all eight sums of a row are live. Weights are read from the first byte to the last.
 #pragma once
 
+#include "base/cpu_features.h"
 #include "kernels/cpu/avx512/interleaved_values.h"
 #include "kernels/cpu/avx512/whole_matvec.h"
 
@@ -11,6 +10,15 @@ namespace flashmoe::avx512 {
 
 inline constexpr int kMatvecRows = 4;   // rows of activations that are multiplied at once
 inline constexpr int kMostThatAsk = 2;  // of these, a line at a time
+
+// How far ahead of what is multiplied these ask; 0 asks for nothing that is not read anyway. AMD's Zen 4 sees by itself
+// what will be read and is slowed down by requests, but for the few bits of MLX with scales in other places; Intel's
+// need them (docs/experiments/0043-who-asks-for-weights.md).
+template <typename Source>
+inline size_t asked_ahead() {
+  constexpr bool kFewBitsApart = HasScalesApart<Source> && Source::row_bytes(kSuperblock) <= kSuperblock / 2;
+  return kFewBitsApart || !cpu_features().amd ? kAskedAhead : 0;
+}
 
 // What products of each block, or half of one, start from.
 template <Form kForm>
@@ -149,6 +157,7 @@ struct InterleavedTile {
   const Activations& x;
   float* y;
   int64_t y_stride;
+  size_t asked_ahead;
   __mmask16 there() const { return static_cast<__mmask16>((1 << n_rows) - 1); }
 };
 
@@ -156,7 +165,7 @@ struct InterleavedTile {
 template <typename Source, int M>
 inline auto columns_for(const InterleavedTile& tile, int64_t s) {
   if constexpr (Source::kLiesInOrder) {
-    return Source::template columns_of<M <= kMostThatAsk>(tile.w, tile.row, tile.n_rows, s);
+    return Source::template columns_of<M <= kMostThatAsk>(tile.w, tile.row, tile.n_rows, s, tile.asked_ahead);
   } else {
     return Source::columns_of(tile.w, tile.row, tile.n_rows, s);
   }
@@ -228,10 +237,11 @@ inline void multiply_tiles(const MatrixView& w, const Activations& x, int64_t fi
   const int64_t n_superblocks = w.cols / kSuperblock, n_again = (n - 1) / kMatvecRows * n_superblocks;
   const int64_t words_per_row = n_superblocks * kPreparedWords<Source::kForm>;
   const int64_t ahead = kTileRows * Source::row_bytes(Source::kLiesInOrder ? 2 * kSuperblock : w.cols);
+  const size_t asked = asked_ahead<Source>();
   const auto data = [&](int64_t row) { return Source(w, row < row_end ? row : row_end).data(); };
   for (int64_t row = row_begin; row < row_end; row += kTileRows) {
     const int n_rows = static_cast<int>(row_end - row < kTileRows ? row_end - row : kTileRows);
-    const InterleavedTile tile = {w, row, n_rows, x, y, y_stride};
+    const InterleavedTile tile = {w, row, n_rows, x, y, y_stride, asked};
     WeightsAhead first_time(nullptr, nullptr, 1);
     if (n == 3 || n == 4 || !Source::kLiesInOrder)
       first_time = WeightsAhead(data(row) + ahead, data(row + kTileRows) + ahead, n_superblocks);
