@@ -108,7 +108,7 @@ template <typename Block, typename Apart, int M>
         halves, x[b], totals, [&](int k, __m256i& product) __attribute__((always_inline)) {
           const int64_t four = b % 8 * 8 + k;
           for (int64_t line = Parts::kWords * four / 64; line < Parts::kWords * (four + 1) / 64; ++line) {
-            ask_for(words + 64 * line + kAskedAhead, product);
+            ask_ahead_of(words + 64 * line, product);
           }
         });
   });

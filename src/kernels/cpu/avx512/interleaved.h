@@ -9,14 +9,13 @@
 
 namespace flashmoe::avx512 {
 
-// 256 values of 16 interleaved rows. `kAsks`: each word of theirs, which is a line, that is read asks for the one that
-// is `ahead` bytes further on.
+// 256 values of 16 interleaved rows. `kAsks`: each word of theirs, which is a line, that is read asks for one
+// kAskedAhead further on.
 template <typename BlockOfRows, bool kAsks = false>
 struct InterleavedColumns {
   using Block = BlockOfRows;
   using Parts = WordsAndHalves<Block>;
   InterleavedPlaces<const std::byte> places;
-  size_t ahead = 0;
 
   template <int N>
   void words(size_t at, __m512i (&to)[N]) const {
@@ -26,7 +25,7 @@ struct InterleavedColumns {
   __m512i word(size_t at) const {
     const std::byte* const line = places.first_word + 64 * Parts::word_at(at);
     __m512i words = _mm512_loadu_si512(line);
-    if constexpr (kAsks) ask_for(line + ahead, words);
+    if constexpr (kAsks) ask_ahead_of(line, words);
     return words;
   }
   __m256i halves(size_t at) const { return load32(Parts::half_at(places, at)); }
@@ -45,9 +44,8 @@ class InterleavedRows {
   InterleavedRows(const MatrixView& w, int64_t row) : data_(w.data + row * row_bytes(w.cols)) {}
 
   template <bool kAsks = false>
-  static InterleavedColumns<Block, kAsks> columns_of(const MatrixView& w, int64_t first, int /*n_rows*/, int64_t s,
-                                                     size_t ahead = 0) {
-    return {superblock_of<Block>(w.data + first * row_bytes(w.cols), w.cols, s), ahead};
+  static InterleavedColumns<Block, kAsks> columns_of(const MatrixView& w, int64_t first, int /*n_rows*/, int64_t s) {
+    return {superblock_of<Block>(w.data + first * row_bytes(w.cols), w.cols, s)};
   }
   template <typename Places>
   static void columns(const MatrixView& w, int64_t first, int n_rows, int64_t s, const Places& to) {

@@ -114,11 +114,10 @@ class RowsApart : public InterleavedRows<Block, kFormApart<Block>> {
   using Base::Base;
 
   template <bool kAsks = false>
-  static ColumnsApart<Block, kAsks> columns_of(const MatrixView& w, int64_t first, int n_rows, int64_t s,
-                                               size_t ahead = 0) {
+  static ColumnsApart<Block, kAsks> columns_of(const MatrixView& w, int64_t first, int n_rows, int64_t s) {
     const int64_t at = first * scale_row_bytes(w.grid, w.cols) +
                        s * kSuperblock / w.grid.group_cols * kInterleavedRows * scale_bytes(w.grid.type);
-    return {Base::template columns_of<kAsks>(w, first, n_rows, s, ahead), w.scales + at,
+    return {Base::template columns_of<kAsks>(w, first, n_rows, s), w.scales + at,
             w.biases == nullptr ? nullptr : w.biases + at, w.grid.type,
             __builtin_ctz(static_cast<unsigned>(w.grid.group_cols / kActivationBlock))};
   }

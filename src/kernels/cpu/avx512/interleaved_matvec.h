@@ -8,16 +8,15 @@
 
 namespace flashmoe::avx512 {
 
-inline constexpr int kMatvecRows = 4;   // rows of activations that are multiplied at once
-inline constexpr int kMostThatAsk = 2;  // of these, a line at a time
+inline constexpr int kMatvecRows = 4;  // rows of activations that are multiplied at once
 
-// How far ahead of what is multiplied these ask; 0 asks for nothing that is not read anyway. AMD's Zen 4 sees by itself
-// what will be read and is slowed down by requests, but for the few bits of MLX with scales in other places; Intel's
-// need them (docs/experiments/0043-who-asks-for-weights.md).
+// Whether products of one row or two ask for weights a line at a time. AMD's Zen 4 sees by itself what will be read and
+// is slowed down by requests, but for the few bits of MLX with scales in other places; Intel's need them
+// (docs/experiments/0043-who-asks-for-weights.md).
 template <typename Source>
-inline size_t asked_ahead() {
+inline bool asks_for_lines() {
   constexpr bool kFewBitsApart = HasScalesApart<Source> && Source::row_bytes(kSuperblock) <= kSuperblock / 2;
-  return kFewBitsApart || !cpu_features().amd ? kAskedAhead : 0;
+  return Source::kLiesInOrder && (kFewBitsApart || !cpu_features().amd);
 }
 
 // What products of each block, or half of one, start from.
@@ -157,22 +156,21 @@ struct InterleavedTile {
   const Activations& x;
   float* y;
   int64_t y_stride;
-  size_t asked_ahead;
   __mmask16 there() const { return static_cast<__mmask16>((1 << n_rows) - 1); }
 };
 
-// Superblock s, of which M rows of activations are multiplied at once.
-template <typename Source, int M>
+// Superblock s.
+template <typename Source, bool kAsks>
 inline auto columns_for(const InterleavedTile& tile, int64_t s) {
   if constexpr (Source::kLiesInOrder) {
-    return Source::template columns_of<M <= kMostThatAsk>(tile.w, tile.row, tile.n_rows, s, tile.asked_ahead);
+    return Source::template columns_of<kAsks>(tile.w, tile.row, tile.n_rows, s);
   } else {
     return Source::columns_of(tile.w, tile.row, tile.n_rows, s);
   }
 }
 
 // With activation rows [first, first + M), of which `starts` are prepared.
-template <typename Source, int M>
+template <typename Source, int M, bool kAsks = false>
 requires(!Source::kForm.is_whole()) inline void multiply_interleaved(const InterleavedTile& tile, int64_t first,
                                                                      const int32_t* starts, WeightsAhead& to_ask_for) {
   const FewRows<Source::kForm, M> rows(tile.x, first, starts);
@@ -185,7 +183,7 @@ requires(!Source::kForm.is_whole()) inline void multiply_interleaved(const Inter
   }
   for (int64_t s = 0; s < tile.w.cols / kSuperblock; ++s) {
     ahead.prefetch();
-    const auto columns = columns_for<Source, M>(tile, s);
+    const auto columns = columns_for<Source, kAsks>(tile, s);
     using Weights = InterleavedValues<std::remove_const_t<decltype(columns)>>;
     add_values<Weights, Source::kForm, M>(Weights(columns), rows, 8 * s, totals);
   }
@@ -199,7 +197,7 @@ requires(!Source::kForm.is_whole()) inline void multiply_interleaved(const Inter
   }
 }
 
-template <typename Source, int M>
+template <typename Source, int M, bool kAsks = false>
 requires(Source::kForm.is_whole()) inline void multiply_interleaved(const InterleavedTile& tile, int64_t first,
                                                                     const int32_t* words, WeightsAhead& to_ask_for) {
   const int64_t n_superblocks = tile.x.cols / kSuperblock;
@@ -214,7 +212,7 @@ requires(Source::kForm.is_whole()) inline void multiply_interleaved(const Interl
   WeightsAhead ahead = to_ask_for;
   for (int64_t s = 0; s < n_superblocks; ++s) {
     ahead.prefetch();
-    add_superblock(columns_for<Source, M>(tile, s), rows, totals);
+    add_superblock(columns_for<Source, kAsks>(tile, s), rows, totals);
 #pragma GCC unroll 4
     for (int m = 0; m < M; ++m) rows.q8[m] += kSuperblock, rows.words[m] += kWholeWords;
   }
@@ -226,29 +224,32 @@ requires(Source::kForm.is_whole()) inline void multiply_interleaved(const Interl
 }
 
 // Weight rows [row_begin, row_end), the first a multiple of 16, times activation rows [first, first + n). With one or
-// two of these weights are asked for a line at a time; with three or four, two superblocks ahead; with more, those of
-// the next tile while this one's are multiplied again. What does not lie in order is always asked for a tile ahead.
+// two of these weights are asked for a line at a time or not at all; with three or four, two superblocks ahead; with
+// more, those of the next tile while this one's are multiplied again. What does not lie in order is always asked for a
+// tile ahead.
 template <typename Source>
 inline void multiply_tiles(const MatrixView& w, const Activations& x, int64_t first, int64_t n, const int32_t* prepared,
                            float* y, int64_t y_stride, int64_t row_begin, int64_t row_end) {
-  static constexpr void (*kAll[])(const InterleavedTile&, int64_t, const int32_t*, WeightsAhead&) = {
-      multiply_interleaved<Source, 1>, multiply_interleaved<Source, 2>, multiply_interleaved<Source, 3>,
-      multiply_interleaved<Source, 4>};
+  using Multiply = void (*)(const InterleavedTile&, int64_t, const int32_t*, WeightsAhead&);
+  static constexpr Multiply kSilent[] = {multiply_interleaved<Source, 1>, multiply_interleaved<Source, 2>,
+                                         multiply_interleaved<Source, 3>, multiply_interleaved<Source, 4>};
+  static constexpr Multiply kAsking[] = {multiply_interleaved<Source, 1, Source::kLiesInOrder>,
+                                         multiply_interleaved<Source, 2, Source::kLiesInOrder>, kSilent[2], kSilent[3]};
+  const auto& multiply = asks_for_lines<Source>() ? kAsking : kSilent;
   const int64_t n_superblocks = w.cols / kSuperblock, n_again = (n - 1) / kMatvecRows * n_superblocks;
   const int64_t words_per_row = n_superblocks * kPreparedWords<Source::kForm>;
   const int64_t ahead = kTileRows * Source::row_bytes(Source::kLiesInOrder ? 2 * kSuperblock : w.cols);
-  const size_t asked = asked_ahead<Source>();
   const auto data = [&](int64_t row) { return Source(w, row < row_end ? row : row_end).data(); };
   for (int64_t row = row_begin; row < row_end; row += kTileRows) {
     const int n_rows = static_cast<int>(row_end - row < kTileRows ? row_end - row : kTileRows);
-    const InterleavedTile tile = {w, row, n_rows, x, y, y_stride, asked};
+    const InterleavedTile tile = {w, row, n_rows, x, y, y_stride};
     WeightsAhead first_time(nullptr, nullptr, 1);
     if (n == 3 || n == 4 || !Source::kLiesInOrder)
       first_time = WeightsAhead(data(row) + ahead, data(row + kTileRows) + ahead, n_superblocks);
     WeightsAhead next(data(row + kTileRows), data(row + 2 * kTileRows), n_again > 0 ? n_again : 1);
     for (int64_t i = 0; i < n; i += kMatvecRows) {
       const int64_t here = n - i < kMatvecRows ? n - i : kMatvecRows;
-      kAll[here - 1](tile, first + i, prepared + i * words_per_row, i == 0 ? first_time : next);
+      multiply[here - 1](tile, first + i, prepared + i * words_per_row, i == 0 ? first_time : next);
     }
   }
 }

@@ -10,11 +10,11 @@ namespace flashmoe::FLASHMOE_ISA {
 inline constexpr size_t kAskedAhead = 3072;
 
 // On x86. Lines that are asked for together are waited for, and compilers move __builtin_prefetch, which depends on
-// nothing, to where others are: so it is an instruction that seems to change `value`, which is what it stands beside
+// nothing, to where others are: so it is an instruction that seems to change `value`, which is made of the line
 // (docs/experiments/0038-a-line-at-a-time.md).
 template <typename Vector>
-[[gnu::always_inline]] inline void ask_for(const std::byte* line, Vector& value) {
-  asm volatile("prefetcht0 %a1" : "+v"(value) : "p"(line));
+[[gnu::always_inline]] inline void ask_ahead_of(const std::byte* line, Vector& value) {
+  asm volatile("prefetcht0 %a1" : "+v"(value) : "p"(line + kAskedAhead));
 }
 
 // Memory that is asked for bit by bit while something else is computed: weights that all come at once, when they are
