@@ -8,13 +8,14 @@
 
 namespace flashmoe {
 
-void prefill(Forward& forward, Sequence& sequence, std::span<const int32_t> ids, int64_t chunk,
+void prefill(Forward& forward, Sequence& sequence, std::span<const int32_t> ids, int64_t n_wanted, int64_t chunk,
              const std::function<void(int64_t)>& after_chunk) {
   const auto total = static_cast<int64_t>(ids.size());
   for (int64_t done = 0; done < total;) {
     const auto unread = ids.subspan(static_cast<size_t>(done));
     const int64_t n = forward.blocks().step_rows(unread, sequence.n_in_block(), chunk);
-    forward.step(unread.first(static_cast<size_t>(n)), sequence);
+    const int64_t first_wanted = std::clamp<int64_t>(total - n_wanted - done, 0, n);
+    forward.step(unread.first(static_cast<size_t>(n)), sequence, first_wanted);
     done += n;
     after_chunk(done);
   }

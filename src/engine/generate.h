@@ -11,8 +11,9 @@
 namespace flashmoe {
 
 // Feeds `ids` to the sequence in chunks of at most `chunk` rows. Chunks end with the delta rule's blocks, so the
-// result does not depend on their size. `after_chunk` gets the rows done so far.
-void prefill(Forward& forward, Sequence& sequence, std::span<const int32_t> ids, int64_t chunk,
+// result does not depend on their size. Logits are wanted after the last `n_wanted` of them. `after_chunk` gets the
+// rows done so far.
+void prefill(Forward& forward, Sequence& sequence, std::span<const int32_t> ids, int64_t n_wanted, int64_t chunk,
              const std::function<void(int64_t)>& after_chunk);
 
 // Samples from `logits` [vocab_size], feeds the token, and so on until something ends it. The last token of the result

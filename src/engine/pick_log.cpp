@@ -22,7 +22,21 @@ void PickLog::began(const Batch& batch) {
 
 void PickLog::routed(int layer, std::span<const int32_t> experts, std::span<const float>) {
   step_.layers[static_cast<size_t>(layer)].experts.assign(experts.begin(), experts.end());
-  if (full_ || layer + 1 < header_.n_layers) return;
+}
+
+// A step in the trace's form has the picks of all rows in all layers. Rows that ended before the last layer's experts
+// count there as if they had picked what others did, which no cache notices: those before them, if none went on.
+void PickLog::fill_up() {
+  auto& picks = step_.layers.back().experts;
+  const size_t n = static_cast<size_t>(step_.n_rows) * static_cast<size_t>(header_.n_used);
+  const size_t n_known = std::min(picks.size(), n);
+  picks.resize(n);
+  for (size_t i = n_known; i < n; ++i) picks[i] = n_known == 0 ? 0 : picks[i % n_known];
+}
+
+void PickLog::hidden(int index, std::span<const float>) {
+  if (full_ || index < header_.n_layers) return;
+  fill_up();
   block_.clear();
   encode_step(header_, step_, 0, block_);
   n_bytes_ += sizeof(std::string) + block_.size();

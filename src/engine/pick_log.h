@@ -23,6 +23,8 @@ class PickLog final : public Observer {
 
   void began(const Batch& batch) override;
   void routed(int layer, std::span<const int32_t> experts, std::span<const float> weights) override;
+  void hidden(int index, std::span<const float> x) override;
+  bool wants_all_rows() const override { return false; }
 
   // What was picked before only warms the caches up.
   void count_from_here() { n_warming_ = steps_.size(); }
@@ -32,6 +34,7 @@ class PickLog final : public Observer {
                                       const std::function<bool()>& keep_going = {}) const;
 
  private:
+  void fill_up();
   CacheStats replay(double share, const std::function<bool()>& keep_going) const;
 
   TraceHeader header_;

@@ -63,7 +63,9 @@ int64_t Scheduler::add_prefill(RunningAnswer& answer, int64_t most) {
   Reader& reader = readers_.emplace_back();
   reader.answer = &answer;
   reader.n_rows = pass_stops(reader, n);
-  runs_.push_back({&sequence, static_cast<int64_t>(tokens_.size()), reader.n_rows, sequence.n_tokens(), reader.copies});
+  const bool last = reader.n_rows == static_cast<int64_t>(unread.size());
+  runs_.push_back({&sequence, static_cast<int64_t>(tokens_.size()), reader.n_rows, sequence.n_tokens(), reader.copies,
+                   reader.n_rows - (last ? 1 : 0)});
   tokens_.insert(tokens_.end(), unread.begin(), unread.begin() + reader.n_rows);
   return reader.n_rows;
 }

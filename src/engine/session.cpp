@@ -46,7 +46,8 @@ class SequenceSession final : public Session {
   void take(std::span<const int32_t> ids);
   void catch_up();
   void before_layer(int layer);
-  void feed(const char* what, std::span<const int32_t> ids, const std::function<void(int64_t)>& after_chunk);
+  void feed(const char* what, std::span<const int32_t> ids, size_t n_wanted,
+            const std::function<void(int64_t)>& after_chunk);
 
   SessionParts parts_;
   Sequence sequence_;
@@ -95,13 +96,14 @@ void SequenceSession::before_layer(int layer) {
   parts_.on_progress(now);
 }
 
-void SequenceSession::feed(const char* what, std::span<const int32_t> ids,
+void SequenceSession::feed(const char* what, std::span<const int32_t> ids, size_t n_wanted,
                            const std::function<void(int64_t)>& after_chunk) {
   const PhaseStats before = stats_.prompt;
   feeding_ = {what, 0, ids.size(), 0};
   feed_start_ns_ = now_ns();
   lost_ = true;  // unless all goes well
-  flashmoe::prefill(parts_.forward, sequence_, ids, parts_.prefill_chunk, [&](int64_t done) {
+  const auto wanted = static_cast<int64_t>(n_wanted);
+  flashmoe::prefill(parts_.forward, sequence_, ids, wanted, parts_.prefill_chunk, [&](int64_t done) {
     after_chunk(done);
     feeding_.done = static_cast<uint64_t>(done);
     stats_.prompt.tokens = stats_.prompt.timed_tokens = before.tokens + static_cast<uint64_t>(done);
@@ -116,7 +118,7 @@ void SequenceSession::catch_up() {
   prefill_start_ns_ = now_ns();
   const auto unseen = std::span<const int32_t>(history_).subspan(static_cast<size_t>(sequence_.n_tokens()));
   int64_t n_last = 0, n_before = 0;
-  feed("reading prompt", unseen, [&](int64_t done) {
+  feed("reading prompt", unseen, 1, [&](int64_t done) {
     n_last = done - n_before;
     n_before = done;
   });
@@ -195,7 +197,7 @@ void SequenceSession::logits(std::span<const int32_t> ids,
   const auto unseen = std::span<const int32_t>(history_).subspan(static_cast<size_t>(sequence_.n_tokens()));
   const auto skipped = static_cast<int64_t>(unseen.size() - ids.size());
   int64_t before = 0;
-  feed("computing logits", unseen, [&](int64_t done) {
+  feed("computing logits", unseen, unseen.size(), [&](int64_t done) {
     for (int64_t row = before; row < done; row += kLogitRows) {
       const int64_t n = std::min(kLogitRows, done - row);
       const auto block = parts_.forward.logits(row - before, n);

@@ -54,7 +54,7 @@ int64_t Settler::read(std::span<const int32_t> ids, Sequence& sequence, SessionS
   const auto n = static_cast<int64_t>(ids.size());
   if (n == 0 || store.knows(ids)) return 0;
   const int64_t known = store.resume(ids, sequence);
-  prefill(parts_.session.forward, sequence, ids.subspan(static_cast<size_t>(known)), parts_.session.prefill_chunk,
+  prefill(parts_.session.forward, sequence, ids.subspan(static_cast<size_t>(known)), 0, parts_.session.prefill_chunk,
           [](int64_t) {});
   store.keep(ids, sequence);
   return n - known;

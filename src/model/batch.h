@@ -24,6 +24,7 @@ struct Run {
   int64_t n_rows = 0;
   int64_t first_position = 0;  // of first_row in the sequence
   std::span<const StateCopy> copies = {};
+  int64_t first_wanted = 0;  // of its rows: those before it only enter the sequence, no logits after them are wanted
 };
 
 struct Batch {

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "model/dimensions.h"
 #include "model/stages/combine.h"
+#include "model/stages/narrow.h"
 #include "model/stages/norm.h"
 #include "model/stages/routed_experts.h"
 #include "model/stages/router.h"
@@ -49,21 +50,25 @@ void Decoder::bind(Binder& binder, ExpertTable& experts) {
 
 void Decoder::forward_layer(int layer, Step& step) const {
   const DecoderLayer& w = layers_[static_cast<size_t>(layer)];
+  const bool last = layer + 1 == config_.n_layers;
   step.profile.kind = w.is_attention ? LayerKind::attention : LayerKind::delta_net;
   norm(step, Stage::norm_mix, w.mixer_norm);
   if (w.is_attention) {
-    attention(step, w.attention);
+    attention(step, w.attention, last);
   } else {
     delta_net(step, w.delta_net);
+    if (last) narrow(step);
   }
+  if (step.n() == 0) return;
   norm(step, Stage::norm_route, w.experts_norm);
   const int n_distinct = route(step, layer, w.router);
   Lease lease = fetch(step, layer, n_distinct);
-  const bool last = layer + 1 == config_.n_layers;
   const DecoderLayer& after = layers_[static_cast<size_t>(last ? layer : layer + 1)];
   const NextRouter next{layer + 1, after.experts_norm, after.router};
+  // Of rows that end in the next layer nothing is to be guessed there.
+  const bool guesses = layer + (step.narrows() ? 2 : 1) < config_.n_layers;
   experts(step, layer, n_distinct, std::move(lease), config_.d_ff_shared > 0 ? &w.shared : nullptr,
-          last ? nullptr : &next);
+          guesses ? &next : nullptr);
   combine(step);
 }
 

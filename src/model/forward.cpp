@@ -13,7 +13,11 @@ namespace flashmoe {
 Forward::Forward(const Family& family, const KernelTable& kernels, ThreadPool& pool, ExpertSource& experts,
                  Workspace& ws, bool exact)
     : family_(family), step_{family.config(), kernels, pool, experts, ws, profile_, nullptr, exact, {}} {
-  step_.pieces.reserve(static_cast<size_t>(max_rows()));
+  const auto most = static_cast<size_t>(max_rows());
+  step_.pieces.reserve(most);
+  step_.wanted.rows.reserve(most);
+  step_.wanted.tokens.reserve(most);
+  step_.wanted.runs.reserve(most);
 }
 
 void Forward::cut_into_blocks(const Batch& batch) {
@@ -32,21 +36,32 @@ void Forward::cut_into_blocks(const Batch& batch) {
   }
 }
 
-void Forward::step(std::span<const int32_t> tokens, Sequence& sequence) {
-  const Run run{&sequence, 0, static_cast<int64_t>(tokens.size()), sequence.n_tokens()};
+void Forward::list_wanted_rows(const Batch& batch) {
+  const bool all = step_.observer != nullptr && step_.observer->wants_all_rows();
+  step_.wanted.rows.clear();
+  for (const Run& run : batch.runs) {
+    for (int64_t i = all ? 0 : run.first_wanted; i < run.n_rows; ++i) {
+      step_.wanted.rows.push_back(static_cast<int32_t>(run.first_row + i));
+    }
+  }
+}
+
+void Forward::step(std::span<const int32_t> tokens, Sequence& sequence, int64_t first_wanted) {
+  const Run run{&sequence, 0, static_cast<int64_t>(tokens.size()), sequence.n_tokens(), {}, first_wanted};
   step(Batch{tokens, {&run, 1}});
 }
 
 void Forward::step(const Batch& batch) {
   CHECK(batch.n() >= 1 && batch.n() <= max_rows());
-  const auto n_values = static_cast<size_t>(batch.n() * config().d_model);
   const auto observe = [&](int index, std::span<const float> x) {
+    const auto n_values = static_cast<size_t>(step_.n() * config().d_model);
     if (step_.observer != nullptr) step_.observer->hidden(index, x.first(n_values));
   };
   for (const Run& run : batch.runs) run.sequence->kv().reserve_positions(run.first_position + run.n_rows);
   step_.experts.begin_step();
   step_.batch = batch;
   cut_into_blocks(batch);
+  list_wanted_rows(batch);
   if (step_.observer != nullptr) step_.observer->began(batch);
   profile_.kind = LayerKind::model;
   prepare_rope(step_);
@@ -72,7 +87,11 @@ void Forward::step(const Batch& batch) {
 }
 
 std::span<const float> Forward::logits(int64_t first_row, int64_t n_rows) {
-  return flashmoe::logits(step_, family_.lm_head(), first_row, n_rows);
+  const auto& rows = step_.wanted.rows;
+  const auto first = std::lower_bound(rows.begin(), rows.end(), first_row);
+  CHECK(n_rows >= 1 && rows.end() - first >= n_rows);
+  CHECK(*first == first_row && first[n_rows - 1] == first_row + n_rows - 1);
+  return flashmoe::logits(step_, family_.lm_head(), first - rows.begin(), n_rows);
 }
 
 }  // namespace flashmoe

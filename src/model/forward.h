@@ -19,13 +19,14 @@ class Forward {
   Forward(const Family& family, const KernelTable& kernels, ThreadPool& pool, ExpertSource& experts, Workspace& ws,
           bool exact);
 
-  // Runs `tokens` (1 to workspace max_rows) as the continuation of `sequence`, which grows by them. When it throws
-  // (a failed read, an interruption), the sequence's state is undefined: discard or restore it.
-  void step(std::span<const int32_t> tokens, Sequence& sequence);
+  // Runs `tokens` (1 to workspace max_rows) as the continuation of `sequence`, which grows by them. Logits are wanted
+  // from row `first_wanted` on. When it throws (a failed read, an interruption), the sequence's state is undefined:
+  // discard or restore it.
+  void step(std::span<const int32_t> tokens, Sequence& sequence, int64_t first_wanted = 0);
   // The same for several sequences at once; the runs' positions must continue their sequences.
   void step(const Batch& batch);
 
-  // Logits [n_rows, vocab_size] after rows of the last step, n_rows <= kLogitRows. Valid until the next call.
+  // Logits [n_rows, vocab_size] after wanted rows of the last step, n_rows <= kLogitRows. Valid until the next call.
   std::span<const float> logits(int64_t first_row, int64_t n_rows);
 
   int64_t max_rows() const { return step_.ws.shape().max_rows; }
@@ -42,6 +43,7 @@ class Forward {
 
  private:
   void cut_into_blocks(const Batch& batch);
+  void list_wanted_rows(const Batch& batch);
 
   const Family& family_;
   std::unique_ptr<FileRows> embedding_rows_;

@@ -38,6 +38,8 @@ class Observer {
   virtual void guessed(int layer, std::span<const int32_t> experts) { (void)layer, (void)experts; }
   // Guesses are wanted even where nothing is read ahead.
   virtual bool wants_guesses() const { return false; }
+  // Every row is to go through the whole of the last layer, also those that only enter their sequences.
+  virtual bool wants_all_rows() const { return true; }
 };
 
 // Neighbouring rows of a run that belong to one block of the delta rule.
@@ -46,6 +48,14 @@ struct DeltaPiece {
   int64_t n_before = 0;  // tokens of the block that came in earlier steps
   bool ends = false;     // the block, with its last row
   bool whole() const { return n_before == 0 && ends; }
+};
+
+// Rows of a batch that logits are wanted after, in order: indices into the batch.
+struct WantedRows {
+  std::vector<int32_t> rows;
+  // The batch once it has narrowed to them.
+  std::vector<int32_t> tokens;
+  std::vector<Run> runs;
 };
 
 struct Step {
@@ -59,8 +69,11 @@ struct Step {
   bool exact = false;
   Batch batch;
   std::vector<DeltaPiece> pieces = {};  // of all runs, in order
+  WantedRows wanted = {};
 
   int64_t n() const { return batch.n(); }
+  // Some rows only enter their sequences: the last layer has no more to do with them.
+  bool narrows() const { return static_cast<int64_t>(wanted.rows.size()) < n(); }
 };
 
 }  // namespace flashmoe

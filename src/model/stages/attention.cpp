@@ -5,6 +5,7 @@
 
 #include "model/matmul.h"
 #include "model/sequence.h"
+#include "model/stages/narrow.h"
 
 namespace flashmoe {
 namespace {
@@ -15,13 +16,11 @@ int64_t first_query(const Step& step, int64_t row, int64_t kv_head) {
   return (kv_head * step.ws.shape().max_rows + row) * (c.n_heads / c.n_kv_heads);
 }
 
-// Norms, rotates and separates one row: q_proj -> q, k -> k, then k and v go to the cache.
-void prepare_row(Step& step, const AttentionWeights& w, const Run& run, int64_t row) {
+// Norms, rotates and separates one row: q_proj -> q.
+void prepare_queries(Step& step, const AttentionWeights& w, const Run& run, int64_t row) {
   const AttentionConfig& c = step.config.attention;
   auto& ws = step.ws.attention;
-  const float eps = step.config.norm_eps;
-  const int64_t width = c.n_kv_heads * c.d_head, half = c.rotary_dims / 2, group = c.n_heads / c.n_kv_heads;
-  KvCache& kv = run.sequence->kv();
+  const int64_t half = c.rotary_dims / 2, group = c.n_heads / c.n_kv_heads;
   const float* cos = step.ws.rope_cos.data() + row * half;
   const float* sin = step.ws.rope_sin.data() + row * half;
   const float* q_proj = ws.q_proj.data() + row * c.n_heads * c.q_stride();
@@ -30,18 +29,62 @@ void prepare_row(Step& step, const AttentionWeights& w, const Run& run, int64_t 
     float* q = ws.q.f32.data() + at;
     for (int64_t i = 0; i < group; ++i) {
       const float* projected = q_proj + (kv_head * group + i) * c.q_stride();
-      step.kernels.rmsnorm(projected, w.q_norm.data(), 1, c.d_head, eps, q + i * c.d_head);
+      step.kernels.rmsnorm(projected, w.q_norm.data(), 1, c.d_head, step.config.norm_eps, q + i * c.d_head);
     }
     step.kernels.rope(q, group, c.d_head, c.rotary_dims, cos, sin);
-    if (kv.format() != KvFormat::q8) continue;
+    if (run.sequence->kv().format() != KvFormat::q8) continue;
     step.kernels.quantise_activations(q, 1, group * c.d_head, ws.q.q8.data() + at,
                                       ws.q.scale.data() + at / kActivationBlock,
                                       ws.q.sum.data() + at / kActivationBlock);
   }
+}
+
+// Norms and rotates the keys of one row; they and its values go to the cache.
+void keep_keys(Step& step, const AttentionWeights& w, const Run& run, int64_t row) {
+  const AttentionConfig& c = step.config.attention;
+  auto& ws = step.ws.attention;
+  const int64_t width = c.n_kv_heads * c.d_head, at = row * (c.rotary_dims / 2);
   float* k = ws.k.data() + row * width;
-  step.kernels.rmsnorm(k, w.k_norm.data(), c.n_kv_heads, c.d_head, eps, k);
-  step.kernels.rope(k, c.n_kv_heads, c.d_head, c.rotary_dims, cos, sin);
-  kv.put(step.kernels, w.slot, run.first_position + row - run.first_row, k, ws.v.data() + row * width);
+  step.kernels.rmsnorm(k, w.k_norm.data(), c.n_kv_heads, c.d_head, step.config.norm_eps, k);
+  step.kernels.rope(k, c.n_kv_heads, c.d_head, c.rotary_dims, step.ws.rope_cos.data() + at,
+                    step.ws.rope_sin.data() + at);
+  run.sequence->kv().put(step.kernels, w.slot, run.first_position + row - run.first_row, k, ws.v.data() + row * width);
+}
+
+// The rows of all runs, shared out.
+template <typename Work>
+void for_rows(Step& step, const Work& work) {
+  const AttentionConfig& c = step.config.attention;
+  for (const Run& run : step.batch.runs) {
+    step.pool.parallel_for(run.n_rows, grain_for(c.n_heads * c.d_head * 8), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) work(run, run.first_row + i);
+    });
+  }
+}
+
+// Makes the queries of all rows, keys and values with them. In the last layer only these are wanted of every row.
+void project(Step& step, const AttentionWeights& w, bool last) {
+  const AttentionConfig& c = step.config.attention;
+  auto& ws = step.ws.attention;
+  const int64_t width = c.n_kv_heads * c.d_head;
+  const Activations h = step.ws.h.rows(0, step.n());
+  MatmulTask queries = {w.q, h, ws.q_proj.data(), c.n_heads * c.q_stride()};
+  const MatmulTask keys = {w.k, h, ws.k.data(), width}, values = {w.v, h, ws.v.data(), width};
+  if (!last || !step.narrows()) {
+    const MatmulTask all[] = {queries, keys, values};
+    matmul(step, all);
+    return for_rows(step, [&](const Run& run, int64_t row) {
+      prepare_queries(step, w, run, row);
+      keep_keys(step, w, run, row);
+    });
+  }
+  const MatmulTask kept[] = {keys, values};
+  matmul(step, kept);
+  for_rows(step, [&](const Run& run, int64_t row) { keep_keys(step, w, run, row); });
+  narrow(step);
+  queries.x = step.ws.h.rows(0, step.n());
+  matmul(step, {&queries, 1});
+  for_rows(step, [&](const Run& run, int64_t row) { prepare_queries(step, w, run, row); });
 }
 
 // Rows [first, end) of a run and the query heads of one key/value head.
@@ -188,19 +231,12 @@ void prepare_rope(Step& step) {
   }
 }
 
-void attention(Step& step, const AttentionWeights& w) {
+void attention(Step& step, const AttentionWeights& w, bool last) {
   const Timed timed(step.profile, Stage::mix);
-  const AttentionConfig& c = step.config.attention;
   auto& ws = step.ws.attention;
-  const int64_t width = c.n_kv_heads * c.d_head;
-  const Activations h = step.ws.h.rows(0, step.n());
-  const MatmulTask projections[] = {
-      {w.q, h, ws.q_proj.data(), c.n_heads * c.q_stride()}, {w.k, h, ws.k.data(), width}, {w.v, h, ws.v.data(), width}};
-  matmul(step, projections);
+  project(step, w, last);
+  if (step.n() == 0) return;
   for (const Run& run : step.batch.runs) {
-    step.pool.parallel_for(run.n_rows, grain_for(c.n_heads * c.d_head * 8), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) prepare_row(step, w, run, run.first_row + i);
-    });
     if (run.n_rows >= kAttentionRows) {
       attend_by_rows(step, w, run);
     } else {

@@ -15,7 +15,8 @@ struct AttentionWeights {
   std::span<const float> q_norm, k_norm;  // [d_head]
 };
 
-void attention(Step& step, const AttentionWeights& w);
+// `last`: of the layers; the step then narrows to its wanted rows.
+void attention(Step& step, const AttentionWeights& w, bool last);
 
 // Angles of the batch's positions, once per step: ws.rope_cos, rope_sin [n, rotary_dims / 2].
 void prepare_rope(Step& step);

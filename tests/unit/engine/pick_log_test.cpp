@@ -29,16 +29,20 @@ class PickLogTest : public testing::Test {
         if (visit) visit(layer, picks);
         log_.routed(layer, picks, {});
       }
+      log_.hidden(kLayers, {});
     }
   }
-  void read_prompt(int n_rows) {
+  // Of `n_wanted` rows the last layer has picks.
+  void read_prompt(int n_rows, int n_wanted) {
     begin(n_rows);
     for (int layer = 0; layer < kLayers; ++layer) {
+      const int n = layer + 1 == kLayers ? n_wanted : n_rows;
       std::vector<int32_t> all;
       const auto picks = some_picks();
-      for (int row = 0; row < n_rows; ++row) all.insert(all.end(), picks.begin(), picks.end());
-      log_.routed(layer, all, {});
+      for (int row = 0; row < n; ++row) all.insert(all.end(), picks.begin(), picks.end());
+      if (n > 0) log_.routed(layer, all, {});
     }
+    log_.hidden(kLayers, {});
   }
   double hit_rate(double share) const {
     const auto points = log_.hit_rates({&share, 1});
@@ -107,8 +111,10 @@ TEST_F(PickLogTest, LargerCachesHitMore) {
 
 TEST_F(PickLogTest, PromptsAndWarmingUpAreNotCounted) {
   EXPECT_EQ(hit_rate(0.5), -1);
-  read_prompt(20);
-  EXPECT_EQ(hit_rate(0.5), -1) << "nothing was decoded";
+  for (const int n_wanted : {0, 20, 1, 0}) {
+    read_prompt(20, n_wanted);
+    EXPECT_EQ(hit_rate(0.5), -1) << "nothing was decoded";
+  }
   decode(100);
   EXPECT_GT(hit_rate(0.5), 0);
   log_.count_from_here();
@@ -126,7 +132,7 @@ TEST_F(PickLogTest, ReplayingEndsWhenAskedTo) {
 
 TEST_F(PickLogTest, WhatComesAfterItIsFullIsNotLookedAt) {
   constexpr int kRows = 100'000;
-  for (size_t bytes = 0; bytes < PickLog::kMostBytes; bytes += kLayers * kUsed * kRows) read_prompt(kRows);
+  for (size_t bytes = 0; bytes < PickLog::kMostBytes; bytes += kLayers * kUsed * kRows) read_prompt(kRows, kRows);
   log_.count_from_here();
   decode(50);
   EXPECT_EQ(hit_rate(0.5), -1);
