@@ -148,12 +148,20 @@ inline void add_block(const Panels<kForm>& w, const std::byte* x, __m512 totals[
   }
 }
 
+// Asks for where y [M, 16 R] is written, whose rows lie as far apart as those of the whole result: nothing else does.
+template <int M, int R>
+inline void ask_for_results(const float* y, int64_t y_stride) {
+#pragma GCC unroll 16
+  for (int i = 0; i < R * M; ++i) __builtin_prefetch(y + i % M * y_stride + i / M * kTileRows, 1);
+}
+
 // Rows of M activations times R panels; y [M, 16 R] with y_stride, of which only the bits of `rows` are written.
 template <Form kForm, int M, int R>
 inline void multiply_panels(Panels<kForm> w, const std::byte* x, BlockOrder order, float* y, int64_t y_stride,
                             uint32_t rows, WeightsAhead& to_ask_for) {
   WeightsAhead ahead = to_ask_for;
   __m512 sums[R * M];  // in memory: rows of y, which may be a multiple of 4 KiB apart, are touched once
+  ask_for_results<M, R>(y, y_stride);
   for (int j = 0; j < 8; ++j) {
     __m512 totals[R * M];
 #pragma GCC unroll 16

@@ -139,6 +139,12 @@ struct Parts {
 };
 inline Parts parts(int64_t n, int64_t largest) { return {n, (n + largest - 1) / largest}; }
 
+// Rows of activations that are packed soon.
+inline void ask_for_rows(const Activations& x, int64_t first, int64_t n) {
+  const auto* const rows = reinterpret_cast<const char*>(x.q8);
+  for (int64_t at = first * x.cols; at < (first + n) * x.cols; at += 64) _mm_prefetch(rows + at, _MM_HINT_T0);
+}
+
 // Activation rows [first, first + n), all packed at once.
 template <typename Source>
 inline void gemm(const MatrixView& w, const Activations& x, int64_t first, int64_t n, float* y, int64_t y_stride,
@@ -151,6 +157,7 @@ inline void gemm(const MatrixView& w, const Activations& x, int64_t first, int64
   WeightsAhead first_tile(data(row_begin), data(row_begin + kRows), product.n_steps());
   while (first_tile.at < first_tile.end) first_tile.prefetch();
   for (int64_t g = 0; g < groups.n_parts; ++g) {
+    if (g + 1 < groups.n_parts) ask_for_rows(x, first + groups.first(g + 1), groups.size(g + 1));
     product.pack(x, first + groups.first(g), groups.size(g), packed + groups.first(g) * product.row_bytes());
   }
   for (int64_t tile = row_begin; tile < row_end; tile += kRows) {

@@ -118,6 +118,7 @@ inline void multiply_whole_panels(WholePanels w, const std::byte* x, float* y, i
   __m512 totals[R * M];
 #pragma GCC unroll 16
   for (int i = 0; i < R * M; ++i) totals[i] = _mm512_setzero_ps();
+  ask_for_results<M, R>(y, y_stride);
   for (int64_t s = 0; s < w.n_superblocks; ++s, x += M * kWholeBytes) {
     asm("" : "+m"(totals));  // in memory: the registers are full of sums
     add_superblock<M, R>({w.first + s, w.n_superblocks}, x, ahead, totals);
