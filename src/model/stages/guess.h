@@ -12,8 +12,10 @@ struct NextRouter {
   const MatrixView& router;
 };
 
-// Tells the expert source, if it listens: for up to kGuessedRows rows, the next router's picks of the state as it is
-// now, likeliest first; for more that pick nearly every expert of this layer (n_distinct), every expert.
-void guess_picks(Step& step, const NextRouter& next, int n_distinct);
+// Tells the expert source, if it listens: for up to kGuessedRows rows, the next router's picks of the state as far as
+// it is known, likeliest first; for more that pick nearly every expert of this layer (n_distinct), every expert.
+// `computed`: which of the distinct experts have given their part of the state, and with them the shared one; empty:
+// none has.
+void guess_picks(Step& step, const NextRouter& next, int n_distinct, std::span<const int32_t> computed);
 
 }  // namespace flashmoe

@@ -125,16 +125,18 @@ void experts(Step& step, int layer, int n_distinct, Lease first_wave, const Shar
     shared_expert(step, *shared);
     shared = nullptr;
   }
-  // A guess costs some time of the processor, which is best spent while reads are on their way.
-  const auto guess = [&](int first) {
-    if (next != nullptr && first + wave >= n_distinct) guess_picks(step, *std::exchange(next, nullptr), n_distinct);
+  // A guess costs some time of the processor, which is best spent while reads are on their way. By then what was here
+  // is computed, and tells more of the next layer's state.
+  const auto guess = [&](int first, std::span<const int32_t> computed) {
+    if (next == nullptr || first + wave < n_distinct) return;
+    guess_picks(step, *std::exchange(next, nullptr), n_distinct, computed);
   };
   for (int first = 0; first < n_distinct; first += wave) {
     if (first + wave < n_distinct) following.emplace(acquire(step, layer, first + wave, n_distinct));
-    if (lease->all_here()) guess(first);
+    if (lease->all_here()) guess(first, {});
     for (auto arrived = wait_for_some(step, *lease); !arrived.empty(); arrived = wait_for_some(step, *lease)) {
       compute(step, layer, *lease, first, arrived, std::exchange(shared, nullptr));
-      guess(first);
+      guess(first, first == 0 ? arrived : std::span<const int32_t>());
     }
     lease.reset();  // frees its slots for the wave after the next
     if (following) lease.emplace(std::move(*following));
