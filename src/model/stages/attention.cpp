@@ -82,6 +82,7 @@ void project(Step& step, const AttentionWeights& w, bool last) {
   matmul(step, kept);
   for_rows(step, [&](const Run& run, int64_t row) { keep_keys(step, w, run, row); });
   narrow(step);
+  if (step.n() == 0) return;
   queries.x = step.ws.h.rows(0, step.n());
   matmul(step, {&queries, 1});
   for_rows(step, [&](const Run& run, int64_t row) { prepare_queries(step, w, run, row); });

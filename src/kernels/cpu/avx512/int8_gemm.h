@@ -148,7 +148,8 @@ inline void add_block(const Panels<kForm>& w, const std::byte* x, __m512 totals[
   }
 }
 
-// Asks for where y [M, 16 R] is written, whose rows lie as far apart as those of the whole result: nothing else does.
+// Asks for where y [M, 16 R] is written: its rows lie as far apart as those of the whole result, and are not foreseen
+// by the processor (docs/experiments/0044-rows-that-go-no-further.md).
 template <int M, int R>
 inline void ask_for_results(const float* y, int64_t y_stride) {
 #pragma GCC unroll 16
