@@ -83,6 +83,8 @@ struct UnaskedReads {
 struct UseRates {
   double n_tokens = 0;
   std::vector<float> rates;  // [n_layers, n_experts] picks for a token, at most 1
+  // [n_layers] of them, those that the layer picked for: a prompt's end before the last one. Empty: all.
+  std::vector<double> n_of_layer = {};
 };
 
 // Holds the weights of some picks of one layer in memory while it lives: their slots are pinned until destruction.
@@ -162,6 +164,8 @@ class ExpertSource {
   virtual std::span<const int32_t> slots_given_back() const { return {}; }
   // Picks of each expert for a token so far, [n_layers, n_experts], and over how many tokens.
   virtual UseRates use_rates() const { return {}; }
+  // So many tokens of the step end before the layer's experts: they pick none of them.
+  virtual void end_before(int layer, int64_t n_rows) { (void)layer, (void)n_rows; }
 
  protected:
   friend class Lease;

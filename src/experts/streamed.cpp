@@ -100,6 +100,10 @@ class StreamedExperts final : public ExpertSource {
   }
   std::span<const int32_t> slots_given_back() const override { return size_.slots_given_back(); }
   UseRates use_rates() const override;
+  void end_before(int layer, int64_t n_rows) override {
+    const std::lock_guard lock(mutex_);
+    use_.note_ended(layer, n_rows);
+  }
 
  protected:
   std::span<const int32_t> next_arrived(int id) override;

@@ -48,9 +48,11 @@ void UseCount::note(int layer, const Picks& picks) {
 }
 
 UseRates UseCount::rates() const {
-  UseRates use{n_first_ / std::max(1, n_used_), std::vector<float>(n_picked_.size())};
-  for (size_t i = 0; i < n_picked_.size() && use.n_tokens > 0; ++i) {
-    use.rates[i] = static_cast<float>(std::min(1.0, n_picked_[i] / use.n_tokens));
+  UseRates use{n_first_ / std::max(1, n_used_) + n_ended_.front(), std::vector<float>(n_picked_.size())};
+  for (const double n_ended : n_ended_) use.n_of_layer.push_back(use.n_tokens - n_ended);
+  for (size_t i = 0; i < n_picked_.size(); ++i) {
+    const double n_tokens = use.n_of_layer[i / static_cast<size_t>(n_experts_)];
+    if (n_tokens > 0) use.rates[i] = static_cast<float>(std::min(1.0, n_picked_[i] / n_tokens));
   }
   return use;
 }
@@ -91,11 +93,12 @@ UseRates load_use_rates(const std::string& path, int n_layers, int n_experts, st
 UseRates joined(const UseRates& earlier, const UseRates& run) {
   if (earlier.rates.empty()) return run;
   CHECK(earlier.rates.size() == run.rates.size());
-  const double before = std::min(earlier.n_tokens, kRememberedTokens), now = run.n_tokens;
-  UseRates both{before + now, earlier.rates};
-  if (now <= 0) return both;
+  const double before = std::min(earlier.n_tokens, kRememberedTokens);
+  const size_t n_layers = run.n_of_layer.size();
+  UseRates both{before + run.n_tokens, earlier.rates};
   for (size_t i = 0; i < both.rates.size(); ++i) {
-    both.rates[i] = static_cast<float>((earlier.rates[i] * before + run.rates[i] * now) / (before + now));
+    const double now = n_layers == 0 ? run.n_tokens : run.n_of_layer[i * n_layers / both.rates.size()];
+    if (now > 0) both.rates[i] = static_cast<float>((earlier.rates[i] * before + run.rates[i] * now) / (before + now));
   }
   return both;
 }

@@ -14,13 +14,19 @@ namespace flashmoe {
 class UseCount {
  public:
   explicit UseCount(const ExpertTable& table)
-      : n_experts_(table.n_experts), n_used_(table.n_used), n_picked_(table.records.size()) {}
+      : n_experts_(table.n_experts),
+        n_used_(table.n_used),
+        n_picked_(table.records.size()),
+        n_ended_(static_cast<size_t>(table.n_layers)) {}
   void note(int layer, const Picks& picks);
+  // So many tokens ended before the layer: its picks are of the others.
+  void note_ended(int layer, int64_t n_rows) { n_ended_[static_cast<size_t>(layer)] += static_cast<double>(n_rows); }
   UseRates rates() const;
 
  private:
   int n_experts_, n_used_;
   std::vector<double> n_picked_;  // [n_layers, n_experts] rows
+  std::vector<double> n_ended_;   // [n_layers] tokens
   double n_first_ = 0;            // picks of layer 0
 };
 
@@ -31,8 +37,8 @@ std::vector<ExpertId> most_used_first(int n_layers, int n_experts, std::span<con
 // `note` tells.
 UseRates load_use_rates(const std::string& path, int n_layers, int n_experts, std::string& note);
 
-// Earlier runs and this one together, weighted by their tokens; the earlier ones by at most kRememberedTokens, so that
-// new habits show.
+// Earlier runs and this one together, weighted by their tokens, layer by layer; the earlier ones by at most
+// kRememberedTokens, so that new habits show.
 inline constexpr double kRememberedTokens = 10'000;
 UseRates joined(const UseRates& earlier, const UseRates& run);
 

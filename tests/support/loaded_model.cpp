@@ -1,6 +1,7 @@
 #include "support/loaded_model.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "engine/memory_planner.h"
 #include "experts/streamed.h"
@@ -82,6 +83,10 @@ std::vector<int32_t> LoadedModel::greedy(std::span<const int32_t> ids, size_t n)
 
 int32_t argmax(std::span<const float> values) {
   return static_cast<int32_t>(std::max_element(values.begin(), values.end()) - values.begin());
+}
+
+bool same_bits(std::span<const float> a, std::span<const float> b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
 }
 
 }  // namespace flashmoe

@@ -62,4 +62,6 @@ class LoadedModel {
 // The lowest index of the largest value.
 int32_t argmax(std::span<const float> values);
 
+bool same_bits(std::span<const float> a, std::span<const float> b);
+
 }  // namespace flashmoe

@@ -44,7 +44,9 @@ void narrow(Step& step) {
     move_row(step.ws.rope_cos, from, to, half);
     move_row(step.ws.rope_sin, from, to, half);
   }
+  const int64_t n_before = step.n();
   narrow_batch(step);
+  step.experts.end_before(step.config.n_layers - 1, n_before - step.n());
 }
 
 }  // namespace flashmoe

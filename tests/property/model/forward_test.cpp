@@ -2,8 +2,6 @@
 // many threads compute, or how a prompt is cut into chunks.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "experts/streamed.h"
 #include "flashmoe/error.h"
 #include "model/snapshot.h"
@@ -25,10 +23,6 @@ std::vector<int32_t> some_ids(size_t n, int vocab_size) {
     ids.push_back(static_cast<int32_t>(state % static_cast<uint64_t>(vocab_size)));
   }
   return ids;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 // A model whose experts do not fit a small cache, with int8 activations in play.

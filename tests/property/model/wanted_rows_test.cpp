@@ -2,8 +2,6 @@
 // that.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "support/loaded_model.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
@@ -14,10 +12,6 @@ namespace {
 constexpr int64_t kPrompt = 100, kDecoded = 3;
 
 using Logits = std::vector<float>;
-
-bool same_bits(const Logits& a, const Logits& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
 
 // Counts rows that the last layer routes.
 class LastLayerRows final : public Observer {
@@ -114,6 +108,21 @@ TEST_P(WantedRowsProperty, OnlyTheyGoThroughTheLastLayer) {
     EXPECT_EQ(all.n(), kPrompt + kDecoded);
     EXPECT_EQ(all.n_final(), kPrompt + kDecoded);
     model.forward().set_observer(nullptr);
+  }
+}
+
+// Or a learned start would take the last layer's experts for seldom used ones.
+TEST_P(WantedRowsProperty, RatesOfUseAreOfThoseThatPicked) {
+  LoadedModel model(path_, options(KvFormat::f16));
+  read(model, kChunks, 1);
+  const UseRates use = model.experts().use_rates();
+  EXPECT_EQ(use.n_tokens, kPrompt + kDecoded);
+  EXPECT_EQ(use.n_of_layer.back(), 1 + kDecoded);
+  const auto n_experts = static_cast<size_t>(GetParam().n_experts);
+  for (size_t first = 0; first < use.rates.size(); first += n_experts) {
+    float sum = 0;
+    for (size_t e = 0; e < n_experts; ++e) sum += use.rates[first + e];
+    EXPECT_NEAR(sum, GetParam().n_experts_used, 1e-4F) << first / n_experts;
   }
 }
 

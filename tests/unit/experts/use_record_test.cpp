@@ -85,6 +85,10 @@ TEST_F(UseRecord, RunsAreWeightedByTheirTokens) {
   EXPECT_FLOAT_EQ(both.rates[3], 0.8125F);
   EXPECT_EQ(joined({}, run).rates, run.rates);
   EXPECT_EQ(joined(use_, {0, {0, 0, 0, 0, 0, 0}}).rates, use_.rates);
+  const UseRates with_prompts{300, run.rates, {300, 0}};
+  EXPECT_EQ(joined(use_, with_prompts).rates[3], use_.rates[3]) << "nothing was picked there";
+  EXPECT_FLOAT_EQ(joined(use_, {300, run.rates, {300, 100}}).rates[3], 0.625F);
+  EXPECT_FLOAT_EQ(joined(use_, with_prompts).rates[0], 0.125F);
   const UseRates long_ago{1e9, use_.rates};
   EXPECT_NEAR(joined(long_ago, {kRememberedTokens, run.rates}).rates[0], 0.25F, 1e-6F);
 }
@@ -103,6 +107,11 @@ TEST(UseCount, CountsRows) {
   count.note(0, {both, begins, 3});
   EXPECT_EQ(count.rates().n_tokens, 4);
   EXPECT_EQ(count.rates().rates, (std::vector<float>{0, 0.75F, 0, 1, 0, 0.25F, 0, 0.25F}));
+  // Three of the tokens ended before layer 1: who picked there is all there was.
+  count.note_ended(1, 3);
+  EXPECT_EQ(count.rates().n_tokens, 4);
+  EXPECT_EQ(count.rates().n_of_layer, (std::vector<double>{4, 1}));
+  EXPECT_EQ(count.rates().rates, (std::vector<float>{0, 0.75F, 0, 1, 0, 1, 0, 1}));
 }
 
 }  // namespace
