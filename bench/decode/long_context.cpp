@@ -54,7 +54,7 @@ double measure(LoadedModel& model, Sequence& sequence, int64_t position, int n_s
   for (int i = 0; i < n_steps; ++i) {
     for (size_t j = 0; j < tokens.size(); ++j)
       tokens[j] = static_cast<int32_t>((j * 37 + static_cast<size_t>(i)) % 256);
-    model.forward().step(tokens, sequence);
+    model.forward().step(tokens, sequence, n_rows - 1);
     model.forward().logits(n_rows - 1, 1);
   }
   return static_cast<double>(now_ns() - start) * 1e-6 / static_cast<double>(n_steps * n_rows);

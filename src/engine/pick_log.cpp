@@ -25,7 +25,7 @@ void PickLog::routed(int layer, std::span<const int32_t> experts, std::span<cons
 }
 
 // A step in the trace's form has the picks of all rows in all layers. Rows that ended before the last layer's experts
-// count there as if they had picked what others did, which no cache notices: those before them, if none went on.
+// count there as if they had picked what others did, in equal shares: those before them, if none went on.
 void PickLog::fill_up() {
   auto& picks = step_.layers.back().experts;
   const size_t n = static_cast<size_t>(step_.n_rows) * static_cast<size_t>(header_.n_used);

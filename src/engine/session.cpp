@@ -46,7 +46,7 @@ class SequenceSession final : public Session {
   void take(std::span<const int32_t> ids);
   void catch_up();
   void before_layer(int layer);
-  void feed(const char* what, std::span<const int32_t> ids, size_t n_wanted,
+  void feed(const char* what, std::span<const int32_t> ids, int64_t n_wanted,
             const std::function<void(int64_t)>& after_chunk);
 
   SessionParts parts_;
@@ -96,14 +96,13 @@ void SequenceSession::before_layer(int layer) {
   parts_.on_progress(now);
 }
 
-void SequenceSession::feed(const char* what, std::span<const int32_t> ids, size_t n_wanted,
+void SequenceSession::feed(const char* what, std::span<const int32_t> ids, int64_t n_wanted,
                            const std::function<void(int64_t)>& after_chunk) {
   const PhaseStats before = stats_.prompt;
   feeding_ = {what, 0, ids.size(), 0};
   feed_start_ns_ = now_ns();
   lost_ = true;  // unless all goes well
-  const auto wanted = static_cast<int64_t>(n_wanted);
-  flashmoe::prefill(parts_.forward, sequence_, ids, wanted, parts_.prefill_chunk, [&](int64_t done) {
+  flashmoe::prefill(parts_.forward, sequence_, ids, n_wanted, parts_.prefill_chunk, [&](int64_t done) {
     after_chunk(done);
     feeding_.done = static_cast<uint64_t>(done);
     stats_.prompt.tokens = stats_.prompt.timed_tokens = before.tokens + static_cast<uint64_t>(done);
@@ -197,7 +196,7 @@ void SequenceSession::logits(std::span<const int32_t> ids,
   const auto unseen = std::span<const int32_t>(history_).subspan(static_cast<size_t>(sequence_.n_tokens()));
   const auto skipped = static_cast<int64_t>(unseen.size() - ids.size());
   int64_t before = 0;
-  feed("computing logits", unseen, unseen.size(), [&](int64_t done) {
+  feed("computing logits", unseen, static_cast<int64_t>(unseen.size()), [&](int64_t done) {
     for (int64_t row = before; row < done; row += kLogitRows) {
       const int64_t n = std::min(kLogitRows, done - row);
       const auto block = parts_.forward.logits(row - before, n);

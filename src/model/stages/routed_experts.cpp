@@ -126,7 +126,7 @@ void experts(Step& step, int layer, int n_distinct, Lease first_wave, const Shar
     shared = nullptr;
   }
   // A guess costs some time of the processor, which is best spent while reads are on their way. By then what was here
-  // is computed, and tells more of the next layer's state.
+  // is computed, and tells more of the next layer's state; a later wave's share of it is not worth counting.
   const auto guess = [&](int first, std::span<const int32_t> computed) {
     if (next == nullptr || first + wave < n_distinct) return;
     guess_picks(step, *std::exchange(next, nullptr), n_distinct, computed);
