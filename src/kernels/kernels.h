@@ -28,7 +28,8 @@ inline constexpr int64_t kMostInterleavedCols = 32768;
 // Activations x [n, cols] of one matmul: f32 rows, and their int8 form where the kernel wants it: round(x / scale). The
 // scale of a block is a whole multiple, 0 to kMostActivationScale, of what the blocks of its group (kActivationGroup
 // values from the beginning of the row on; the last group may be shorter) share, so that sums over a group can stay
-// whole; that of one of them, unless all are zero, is the largest multiple.
+// whole; that of one of them, unless all are zero, is the largest multiple. Scales of a group with a value that is not
+// finite are NaN, and with them what is computed of it.
 struct Activations {
   int64_t n = 0;
   int64_t cols = 0;

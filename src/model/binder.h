@@ -25,10 +25,11 @@ enum class Transform {
   negative_exp,  // -exp(w): A_log
 };
 
-// What a matrix is for. `products`: it may be rearranged in memory (kernels/kernels.h). `as_stored`: it is multiplied
-// with f32, or rows are taken out as well. `rows`: rows are taken out and nothing else, so that it may stay in its file
+// What a matrix is for. `products`: it may be rearranged in memory (kernels/kernels.h). `as_stored`: rows are taken out
+// of it as well. `picks`: a router, multiplied with f32, whose values must be finite, since an expert that scores NaN is
+// not told from one that is not wanted. `rows`: rows are taken out and nothing else, so that it may stay in its file
 // (file_rows.h).
-enum class MatrixUse { products, as_stored, rows };
+enum class MatrixUse { products, as_stored, picks, rows };
 
 // Rows of a stored matrix: `n` of them from `first` on, and again every `stride` rows, `times` in all.
 struct RowPieces {

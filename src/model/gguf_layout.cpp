@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "model/dimensions.h"
 
@@ -17,7 +19,10 @@ void read_model(const Checkpoint& checkpoint, const Fields& f, ModelConfig& c) {
   c.d_model = f.integer("embedding_length", 1, kMaxDim);
   c.context_tokens = f.integer("context_length", 1, kMaxContext);
   c.norm_eps = static_cast<float>(f.real("attention.layer_norm_rms_epsilon", 0, 1));
-  c.tied_embeddings = checkpoint.find("output.weight") == nullptr;
+  const auto& unsupported = checkpoint.unsupported_tensors();
+  c.tied_embeddings = checkpoint.find("output.weight") == nullptr &&
+                      std::none_of(unsupported.begin(), unsupported.end(),
+                                   [](const UnsupportedTensor& tensor) { return tensor.name == "output.weight"; });
   const TensorInfo* embedding = checkpoint.find("token_embd.weight");
   if (embedding == nullptr || embedding->shape.size() != 2) {
     // The binder reports the missing tensor with all others.
@@ -101,7 +106,7 @@ void GgufLayout::delta_net(const std::string& p, DeltaNetWeights& w) {
 }
 
 void GgufLayout::experts(const std::string& p, DecoderLayer& w, ExpertTable& table) {
-  b_.matrix(w.router, p + "ffn_gate_inp.weight", c_.n_experts, c_.d_model, MatrixUse::as_stored);
+  b_.matrix(w.router, p + "ffn_gate_inp.weight", c_.n_experts, c_.d_model, MatrixUse::picks);
   if (c_.d_ff_shared > 0) {
     b_.matrix(w.shared.gate, p + "ffn_gate_shexp.weight", c_.d_ff_shared, c_.d_model);
     b_.matrix(w.shared.up, p + "ffn_up_shexp.weight", c_.d_ff_shared, c_.d_model);

@@ -116,7 +116,7 @@ void HuggingFaceLayout::delta_net(const std::string& p, DeltaNetWeights& w) {
 }
 
 void HuggingFaceLayout::experts(const std::string& p, DecoderLayer& w, ExpertTable& table) {
-  b_.matrix(w.router, p + "mlp.gate.weight", c_.n_experts, c_.d_model, MatrixUse::as_stored);
+  b_.matrix(w.router, p + "mlp.gate.weight", c_.n_experts, c_.d_model, MatrixUse::picks);
   if (c_.d_ff_shared > 0) {
     b_.matrix(w.shared.gate, p + "mlp.shared_expert.gate_proj.weight", c_.d_ff_shared, c_.d_model);
     b_.matrix(w.shared.up, p + "mlp.shared_expert.up_proj.weight", c_.d_ff_shared, c_.d_model);

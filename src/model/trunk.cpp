@@ -52,6 +52,22 @@ float transformed(float value, Transform transform) {
   return value;
 }
 
+[[noreturn]] void fail_not_finite(const Checkpoint& checkpoint, const TensorInfo& tensor, int64_t index) {
+  fail(Fault::input, "{}: tensor {} holds a value that is not finite at index {}; the file is damaged",
+       checkpoint.path(), tensor.name, index);
+}
+
+// The first of values [rows, cols] that is not finite; -1: all are.
+int64_t first_not_finite(const MatrixView& w) {
+  std::vector<float> values(static_cast<size_t>(w.cols));
+  for (int64_t row = 0; row < w.rows; ++row) {
+    w.decode(row, 0, w.cols, values.data());
+    const auto at = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+    if (at != values.end()) return row * w.cols + (at - values.begin());
+  }
+  return -1;
+}
+
 [[noreturn]] void fail_damaged(const Checkpoint& checkpoint, const TensorInfo& tensor) {
   fail(Fault::io,
        "{}: tensor {}: its checksum is not the one in manifest.json (2 tries); the file is damaged: restore it or pack "
@@ -73,10 +89,7 @@ std::span<const float> load_vector(const Binder::VectorRequest& request, const C
   format_info(tensor.format).decode({raw.data()}, 0, n, values);
   for (int64_t i = 0; i < n; ++i) {
     values[i] = transformed(values[i], request.transform);
-    if (!std::isfinite(values[i])) {
-      fail(Fault::input, "{}: tensor {} holds a value that is not finite at index {}; the file is damaged",
-           checkpoint.path(), tensor.name, i);
-    }
+    if (!std::isfinite(values[i])) fail_not_finite(checkpoint, tensor, i);
   }
   return {values, static_cast<size_t>(n)};
 }
@@ -155,6 +168,26 @@ class MatrixReads {
   std::vector<Source> sources_;  // [requests]
 };
 
+// Whether memory holds what was packed.
+bool memory_is_right(const Binder::MatrixRequest& request) {
+  if (!request.tensor->checksum) return true;
+  const std::array<const std::byte*, 3> memory = {request.target->data, request.target->scales, request.target->biases};
+  const std::array<MatrixPart, 3> parts = parts_of(request);
+  Checksum checksum;
+  for (size_t p = 0; p < parts.size(); ++p) {
+    if (parts[p].bytes > 0) checksum.add({memory[p], static_cast<size_t>(parts[p].stored.bytes)});
+  }
+  return checksum.value() == *request.tensor->checksum;
+}
+
+// Whether the file does: of a matrix that was put together from pieces, or was not read.
+bool file_is_right(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) {
+  if (!request.tensor->checksum) return true;
+  const bool right = checksum_of_tensor(checkpoint, *request.tensor) == *request.tensor->checksum;
+  if (request.target->data == nullptr) drop_from_page_cache(request, checkpoint);
+  return right;
+}
+
 }  // namespace
 
 uint64_t Trunk::bytes(const Binder& binder, RowsOf rows) {
@@ -164,28 +197,7 @@ uint64_t Trunk::bytes(const Binder& binder, RowsOf rows) {
   return total;
 }
 
-// Whether memory holds what was packed. Of a matrix that was put together from pieces, or was not read, the file is
-// asked.
-bool Trunk::is_right(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) const {
-  const TensorInfo& tensor = *request.tensor;
-  if (!tensor.checksum) return true;
-  const bool is_in_file = request.target->data == nullptr;
-  if (!request.pieces.empty() || is_in_file) {
-    const bool right = checksum_of_tensor(checkpoint, tensor) == *tensor.checksum;
-    if (is_in_file) drop_from_page_cache(request, checkpoint);
-    return right;
-  }
-  const std::array<const std::byte*, 3> memory = {request.target->data, request.target->scales, request.target->biases};
-  const std::array<MatrixPart, 3> parts = parts_of(request);
-  Checksum checksum;
-  for (size_t p = 0; p < parts.size(); ++p) {
-    if (parts[p].bytes > 0) checksum.add({memory[p], static_cast<size_t>(parts[p].stored.bytes)});
-  }
-  return checksum.value() == *tensor.checksum;
-}
-
 void Trunk::read_anew(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) {
-  if (!request.pieces.empty() || request.target->data == nullptr) return;
   const std::array<const std::byte*, 3> memory = {request.target->data, request.target->scales, request.target->biases};
   const std::array<MatrixPart, 3> parts = parts_of(request);
   for (size_t p = 0; p < parts.size(); ++p) {
@@ -199,16 +211,38 @@ void Trunk::read_anew(const Binder::MatrixRequest& request, const Checkpoint& ch
 // Memory and cables err, too: what differs is read once more.
 void Trunk::verify_matrices(const Binder& binder, const Checkpoint& checkpoint, ThreadPool& pool) {
   const auto& requests = binder.matrices();
+  const auto as_read = [](const Binder::MatrixRequest& r) { return r.pieces.empty() && r.target->data != nullptr; };
   std::vector<char> right(requests.size());
   pool.parallel_for(static_cast<int64_t>(requests.size()), 1, [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-      right[i] = is_right(requests[i], checkpoint) ? 1 : 0;
+      right[i] = as_read(requests[i]) && memory_is_right(requests[i]) ? 1 : 0;
     }
   });
   for (size_t i = 0; i < requests.size(); ++i) {
     if (right[i] == 1) continue;
-    read_anew(requests[i], checkpoint);
-    if (!is_right(requests[i], checkpoint)) fail_damaged(checkpoint, *requests[i].tensor);
+    if (as_read(requests[i])) {
+      read_anew(requests[i], checkpoint);
+      if (memory_is_right(requests[i])) continue;
+    } else if (file_is_right(requests[i], checkpoint) || file_is_right(requests[i], checkpoint)) {
+      continue;
+    }
+    fail_damaged(checkpoint, *requests[i].tensor);
+  }
+}
+
+void Trunk::check_routers(const Binder& binder, const Checkpoint& checkpoint, ThreadPool& pool) {
+  std::vector<const Binder::MatrixRequest*> routers;
+  for (const auto& request : binder.matrices()) {
+    if (request.use == MatrixUse::picks) routers.push_back(&request);
+  }
+  std::vector<int64_t> bad(routers.size());
+  pool.parallel_for(static_cast<int64_t>(routers.size()), 1, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      bad[i] = first_not_finite(*routers[i]->target);
+    }
+  });
+  for (size_t i = 0; i < routers.size(); ++i) {
+    if (bad[i] >= 0) fail_not_finite(checkpoint, *routers[i]->tensor, bad[i]);
   }
 }
 
@@ -249,6 +283,7 @@ void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, const Readi
     at += vector_span(*request.tensor);
   }
   if (how.verify) verify_matrices(binder, checkpoint, how.pool);
+  check_routers(binder, checkpoint, how.pool);
   if (how.interleave_for != nullptr) interleave_matrices(binder, *how.interleave_for, how.pool);
 }
 

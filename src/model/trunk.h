@@ -41,7 +41,7 @@ class Trunk {
  private:
   void interleave_matrices(const Binder& binder, const KernelTable& kernels, ThreadPool& pool);
   void verify_matrices(const Binder& binder, const Checkpoint& checkpoint, ThreadPool& pool);
-  bool is_right(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) const;
+  static void check_routers(const Binder& binder, const Checkpoint& checkpoint, ThreadPool& pool);
   void read_anew(const Binder::MatrixRequest& request, const Checkpoint& checkpoint);
 
   Buffer buffer_;

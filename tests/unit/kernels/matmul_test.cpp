@@ -309,6 +309,24 @@ TEST_P(EveryTable, QuantisesActivationsToTheBitsOfScalar) {
   }
 }
 
+// Whoever samples from what comes of it must be able to tell.
+TEST_P(EveryTable, AGroupWithAValueThatIsNotFiniteHasNoScale) {
+  constexpr int64_t kCols = 512;
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    for (const size_t at : {0, 77, 255}) {
+      std::mt19937 random(6);
+      std::vector<float> x = testing_support::random_floats(random, kCols), scales(2 * kCols / 32);
+      x[at] = bad;
+      std::vector<int8_t> q8(kCols);
+      GetParam()->quantise_activations(x.data(), 1, kCols, q8.data(), scales.data(), scales.data() + kCols / 32);
+      for (size_t block = 0; block < kCols / 32; ++block) {
+        EXPECT_EQ(std::isnan(scales[block]), block < 8) << block << " for " << bad << " at " << at;
+        EXPECT_EQ(std::isnan(scales[kCols / 32 + block]), block < 8) << block << " for " << bad << " at " << at;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Tables, EveryTable, testing::ValuesIn(available_tables()),
                          [](const auto& param) { return param.param->name; });
 

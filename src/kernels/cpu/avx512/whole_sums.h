@@ -26,7 +26,7 @@ inline constexpr int kPairs = 4, kScalesAt = 0, kSumsAt = kPairs, kUnitAt = 2 * 
 
 inline void whole_words(const float* scale, const float* sum, int32_t to[kWholeWords]) {
   const __m256 scales = _mm256_loadu_ps(scale);
-  const float largest = _mm512_reduce_max_ps(_mm512_zextps256_ps512(scales));
+  const float largest = _mm512_reduce_max_ps(_mm512_broadcast_f32x8(scales));
   const float per_unit = largest == 0 ? 0 : kMostActivationScale / largest;
   const auto put = [to](int at, __m256 whole) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + at), _mm256_cvtepi32_epi16(_mm256_cvtps_epi32(whole)));

@@ -49,16 +49,18 @@ float least_scale(const float* x) {
   for (int half = kActivationBlock / 2; half > 0; half /= 2) {
     for (int j = 0; j < half; ++j) sums[j] += sums[j + half];
   }
-  return std::max(largest * (1.0f / 127), sums[0] * (1.0f / (kMostActivationSum - 24)));
+  return std::max(sums[0] * (1.0f / (kMostActivationSum - 24)), largest * (1.0f / 127));  // NaN stays
 }
 
 // The blocks of one group.
 void quantise_group(const float* x, int64_t n_blocks, int8_t* q8, float* scale, float* sum) {
-  float least[kActivationGroup / kActivationBlock], largest = 0;
+  float least[kActivationGroup / kActivationBlock], largest = 0, all = 0;
   for (int64_t b = 0; b < n_blocks; ++b) {
     least[b] = least_scale(x + b * kActivationBlock);
     largest = std::max(largest, least[b]);
+    all += least[b];
   }
+  largest += 0 * all;  // NaN where a value is none or infinite, and with it all scales
   // Below 1e-32 the inverse of a unit could overflow: such a group counts as zero.
   const bool is_zero = largest < 1e-32f;
   const float unit = is_zero ? 0 : largest / kMostActivationScale;

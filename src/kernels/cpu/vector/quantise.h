@@ -31,11 +31,13 @@ struct ActivationBlock {
 
 // The blocks of one group.
 inline void quantise_group(const float* x, int64_t n_blocks, int8_t* q8, float* scale, float* sum) {
-  float largest = 0;
+  float largest = 0, all = 0;
   for (int64_t b = 0; b < n_blocks; ++b) {
     scale[b] = ActivationBlock(x + b * kActivationBlock).least_scale();
     largest = scale[b] > largest ? scale[b] : largest;
+    all += scale[b];
   }
+  largest += 0 * all;
   const bool is_zero = largest < 1e-32f;
   const float unit = is_zero ? 0 : largest / kMostActivationScale;
   const float per_unit = is_zero ? 0 : kMostActivationScale / largest;
