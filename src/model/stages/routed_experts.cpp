@@ -131,15 +131,17 @@ void experts(Step& step, int layer, int n_distinct, Lease first_wave, const Shar
     if (next == nullptr || first + wave < n_distinct) return;
     guess_picks(step, *std::exchange(next, nullptr), n_distinct, computed);
   };
+  const bool holds_two = 2 * wave <= step.experts.max_picks();
   for (int first = 0; first < n_distinct; first += wave) {
-    if (first + wave < n_distinct) following.emplace(acquire(step, layer, first + wave, n_distinct));
+    const bool more = first + wave < n_distinct;
+    if (more && holds_two) following.emplace(acquire(step, layer, first + wave, n_distinct));
     if (lease->all_here()) guess(first, {});
     for (auto arrived = wait_for_some(step, *lease); !arrived.empty(); arrived = wait_for_some(step, *lease)) {
       compute(step, layer, *lease, first, arrived, std::exchange(shared, nullptr));
       guess(first, first == 0 ? arrived : std::span<const int32_t>());
     }
-    lease.reset();  // frees its slots for the wave after the next
-    if (following) lease.emplace(std::move(*following));
+    lease.reset();  // frees its slots for the wave after the next, or for the next where only one fits
+    if (more) lease.emplace(following ? std::move(*following) : acquire(step, layer, first + wave, n_distinct));
     following.reset();
   }
 }

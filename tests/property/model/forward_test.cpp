@@ -112,6 +112,19 @@ TEST_F(ForwardProperty, StreamedEqualsResidentBitForBitAtAnyBudget) {
   }
 }
 
+// One slot for the layers' classes is all that such a model needs, and all that the floor gives.
+TEST_F(ForwardProperty, AModelWithOnePickStreamsPromptsThroughOneSlot) {
+  const TempDir dir;
+  TinyModelOptions tiny;
+  tiny.n_experts_used = 1;
+  const std::string path = write_tiny_model(dir.path(), tiny);
+  const auto ids = some_ids(100, tiny.vocab_size);
+  LoadOptions streamed = fast();
+  const auto resident = LoadedModel(path, streamed).logits(ids, 64);
+  streamed.streamed = true;
+  EXPECT_TRUE(same_bits(LoadedModel(path, streamed).logits(ids, 64), resident));
+}
+
 TEST_F(ForwardProperty, ReadAheadAndWarmUpChangeNoBits) {
   const BoundModel bound = bind_model(path_);
   const StreamedSizes sizes = streamed_sizes(bound.experts, 1);

@@ -60,6 +60,17 @@ TEST(BinderTest, ListsAllMissingTensorsAtOnce) {
   EXPECT_NE(message.find("blk.3.attn_k.weight is missing"), std::string::npos) << message;
 }
 
+// A head of a type that is not run is no reason to take the embedding for one.
+TEST(BinderTest, NamesAnOutputOfAnUnknownType) {
+  const TempDir dir;
+  std::string bytes = read_bytes(write_tiny_model(dir.path(), TinyModelOptions().with_k_quant_dims()));
+  const std::string name = gguf_string("output.weight");
+  const size_t type = bytes.find(name) + name.size() + sizeof(uint32_t) + 2 * sizeof(uint64_t);
+  bytes.replace(type, sizeof(uint32_t), gguf_number(uint32_t{35}));
+  const std::string message = error_of(dir.write("edited.gguf", bytes), Fault::unsupported);
+  EXPECT_NE(message.find("output.weight: of format TQ2_0"), std::string::npos) << message;
+}
+
 TEST(BinderTest, ReportsTensorsThatNothingUses) {
   const TempDir dir;
   TinyModelOptions tiny;
