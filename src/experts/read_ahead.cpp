@@ -13,9 +13,9 @@ bool ReadAhead::on() const {
 
 void ReadAhead::begin_step(uint64_t now_ns, int64_t n_rows) {
   if (choice_ != ReadAheadChoice::automatic) return;
-  if (rows_ > 0) {
+  if (rows_ > 0 && ended_ns_ > began_ns_) {  // else it was broken off
     Trial& trial = trials_[rows_ - 1];
-    trial.note(now_ns - began_ns_);
+    trial.note(ended_ns_ - began_ns_);
     if (trial.n_tried == kTokensPerTrial && trial.n_kept == 0) judged_ = rows_;
   }
   rows_ = n_rows <= kGuessedRows ? static_cast<size_t>(n_rows) : 0;

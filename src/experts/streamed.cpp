@@ -309,6 +309,7 @@ const ExpertWeights& StreamedExperts::wait_for(int id, int i) {
 void StreamedExperts::release(int id) noexcept {
   const std::lock_guard lock(mutex_);
   for (const int slot : leases_.at(id).slots) cache_.unpin(slot);
+  if (leases_.at(id).layer == table_.n_layers - 1) read_ahead_.end_step(now_ns());
   leases_.close(id);
   if (leases_.none_open()) unasked_.leave(leases_.at(id).layer);
   take_arrivals(false);

@@ -16,6 +16,7 @@ int decode(ReadAhead& ahead, int n, uint64_t& now_ns, double with_ms, double wit
     ahead.begin_step(now_ns, n_rows);
     n_on += ahead.on() ? 1 : 0;
     now_ns += static_cast<uint64_t>((ahead.on() ? with_ms : without_ms) * 1e6);
+    ahead.end_step(now_ns);
   }
   return n_on;
 }
@@ -87,6 +88,27 @@ TEST(ReadAhead, StepsOfEachNumberOfSequencesAreComparedAmongEachOther) {
   EXPECT_TRUE(ahead.on());
   decode(ahead, 1, now, 400, 380, 4);
   EXPECT_FALSE(ahead.on());
+}
+
+TEST(ReadAhead, WhatComesBetweenTwoStepsDoesNotCount) {
+  ReadAhead ahead(ReadAheadChoice::automatic);
+  uint64_t now = 1000;
+  for (int i = 0; i <= kTrial; ++i) {
+    decode(ahead, 1, now, 95, 100);
+    now += i % 2 == 0 ? 3'600'000'000'000 : 0;
+  }
+  EXPECT_EQ(ahead.verdict(), "on: 95.0 ms a token with it, 100.0 without");
+}
+
+TEST(ReadAhead, AStepThatWasBrokenOffDoesNotCount) {
+  ReadAhead ahead(ReadAheadChoice::automatic);
+  uint64_t now = 1000;
+  for (int i = 0; i < kTrial; ++i) {
+    ahead.begin_step(now, 1);
+    now += 5'000'000;
+  }
+  EXPECT_EQ(decode(ahead, ReadAhead::kTokensPerTurn, now, 95, 100), ReadAhead::kTokensPerTurn);
+  EXPECT_EQ(ahead.verdict(), "tried");
 }
 
 TEST(ReadAhead, APromptIsNoToken) {
