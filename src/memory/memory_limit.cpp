@@ -7,6 +7,7 @@
 #include "base/cgroup.h"
 #include "base/kernel_text.h"
 #include "memory/budget.h"
+#include "memory/cgroup_files.h"
 
 namespace flashmoe {
 namespace {
@@ -26,38 +27,25 @@ Own read_own(const std::string& root) {
           .data = find_kib(status, "VmData").value_or(0)};
 }
 
-struct CgroupFiles {
-  const char* limits[2];
-  const char* usage;
-  const char* file_pages[2];  // lines of memory.stat: page cache, which the kernel takes back when asked for memory
-};
-
-constexpr CgroupFiles kV1 = {
-    {"memory.limit_in_bytes", nullptr}, "memory.usage_in_bytes", {"total_active_file", "total_inactive_file"}};
-constexpr CgroupFiles kV2 = {{"memory.max", "memory.high"}, "memory.current", {"active_file", "inactive_file"}};
-
 void tighten(MemoryLimit& limit, uint64_t bytes, const std::string& source) {
   if (bytes < limit.bytes) limit = {bytes, source};
 }
 
 // One cgroup: its limit, less what the other processes in it hold and the kernel cannot take back.
-void apply_cgroup(const std::string& root, const std::string& folder, const CgroupFiles& files, const Own& own,
-                  MemoryLimit& limit) {
-  const std::string real = root + folder + "/";
-  const std::string stat = read_kernel_text(real + "memory.stat").value_or("");
-  const uint64_t usage = read_number(real + files.usage).value_or(0);
+void apply_cgroup(const std::string& root, const Cgroup& cgroup, const Own& own, MemoryLimit& limit) {
+  const CgroupFiles& files = files_of(cgroup);
+  const std::string name = "cgroup /" + cgroup.folder, folder = root + cgroup.folder + "/";
+  const std::string stat = read_kernel_text(folder + "memory.stat").value_or("");
+  const uint64_t usage = read_number(folder + files.usage).value_or(0);
   uint64_t reclaimable = 0;
   for (const char* line : files.file_pages) reclaimable = plus(reclaimable, find_number(stat, line).value_or(0));
   const uint64_t others = minus(minus(usage, reclaimable), own.anonymous);
-  for (const char* name : files.limits) {
-    const auto bytes = name == nullptr ? std::nullopt : read_number(real + name);
-    // v1 writes "no limit" as the largest multiple of the page size in a signed 64-bit number.
-    if (bytes && *bytes < uint64_t{1} << 60) tighten(limit, minus(*bytes, others), "cgroup /" + folder + " " + name);
+  for (const char* file : files.limits) {
+    const auto bytes = file == nullptr ? std::nullopt : limit_in(read_number(folder + file));
+    if (bytes) tighten(limit, minus(*bytes, others), name + " " + file);
   }
-  // v1 tells the tightest of all ancestors here, those a container cannot see included.
-  const auto ancestors = find_number(stat, "hierarchical_memory_limit");
-  if (ancestors && *ancestors < uint64_t{1} << 60) {
-    tighten(limit, minus(*ancestors, others), "cgroup /" + folder + " memory.stat hierarchical_memory_limit");
+  if (const auto bytes = limit_in(find_number(stat, kHierarchicalLimit))) {
+    tighten(limit, minus(*bytes, others), name + " memory.stat " + kHierarchicalLimit);
   }
 }
 
@@ -88,7 +76,7 @@ MemoryLimit detect_memory_limit(const std::string& root) {
   MemoryLimit limit{kUnlimited, "no limit found"};
   apply_machine(base, own, limit);
   for (const Cgroup& group : cgroups_with("memory", base)) {
-    apply_cgroup(base, group.folder, group.v2 ? kV2 : kV1, own, limit);
+    apply_cgroup(base, group, own, limit);
   }
   apply_resource_limits(base, own, limit);
   return limit;

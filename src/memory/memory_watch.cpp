@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <initializer_list>
 
 #include "base/cgroup.h"
 #include "base/kernel_text.h"
+#include "memory/cgroup_files.h"
 
 namespace flashmoe {
 namespace {
@@ -36,10 +38,11 @@ double stalled_in(std::string_view pressure) {
 
 }  // namespace
 
-// A group that has a limit.
+// Limits are asked for each time: they may be changed while the process runs.
 struct MemoryWatch::Group {
-  uint64_t limit_bytes = 0;
+  const CgroupFiles* files = nullptr;
   bool v2 = false;
+  int limits[2] = {-1, -1};
   int usage = -1, stat = -1;
 };
 
@@ -52,27 +55,26 @@ MemoryWatch::MemoryWatch(const std::string& root) {
     const std::string folder = base + cgroup.folder + "/";
     // The nearest group that tells speaks for this process.
     if (cgroup.v2 && pressure_ < 0) pressure_ = open_text(folder + "memory.pressure");
-    uint64_t limit = kUnlimited;
-    for (const char* name : {"memory.max", "memory.high", "memory.limit_in_bytes"}) {
-      limit = std::min(limit, read_number(folder + name).value_or(kUnlimited));
+    Group group{.files = &files_of(cgroup), .v2 = cgroup.v2};
+    group.usage = open_text(folder + group.files->usage);
+    if (group.usage < 0) continue;  // the root of a hierarchy, or no group of memory
+    group.stat = open_text(folder + "memory.stat");
+    for (size_t i = 0; i < 2; ++i) {
+      if (group.files->limits[i] != nullptr) group.limits[i] = open_text(folder + group.files->limits[i]);
     }
-    if (limit >= uint64_t{1} << 60) continue;
-    groups_.push_back({.limit_bytes = limit,
-                       .v2 = cgroup.v2,
-                       .usage = open_text(folder + (cgroup.v2 ? "memory.current" : "memory.usage_in_bytes")),
-                       .stat = open_text(folder + "memory.stat")});
+    groups_.push_back(group);
   }
   if (pressure_ < 0) pressure_ = open_text(base + "proc/pressure/memory");
 }
 
 MemoryWatch::~MemoryWatch() {
-  for (const int file : {meminfo_, status_, stat_, pressure_}) {
-    if (file >= 0) close(file);
-  }
-  for (const Group& group : groups_) {
-    if (group.usage >= 0) close(group.usage);
-    if (group.stat >= 0) close(group.stat);
-  }
+  const auto close_all = [](std::initializer_list<int> files) {
+    for (const int file : files) {
+      if (file >= 0) close(file);
+    }
+  };
+  close_all({meminfo_, status_, stat_, pressure_});
+  for (const Group& group : groups_) close_all({group.limits[0], group.limits[1], group.usage, group.stat});
 }
 
 std::string_view MemoryWatch::text_of(int file) {
@@ -80,16 +82,24 @@ std::string_view MemoryWatch::text_of(int file) {
   return {text_.data(), n > 0 ? static_cast<size_t>(n) : 0};
 }
 
+// What a group's limit leaves; everything where it has none. v2 tells all limits in files, so that the statistics,
+// which the kernel has to add up, are asked for where there is one alone.
+uint64_t MemoryWatch::headroom_of(const Group& group) {
+  uint64_t limit = ~uint64_t{0};
+  for (const int file : group.limits) limit = std::min(limit, limit_in(parse_number(text_of(file))).value_or(limit));
+  if (group.v2 && limit == ~uint64_t{0}) return limit;
+  const uint64_t usage = parse_number(text_of(group.usage)).value_or(0);
+  const std::string_view stat = text_of(group.stat);
+  limit = std::min(limit, limit_in(find_number(stat, kHierarchicalLimit)).value_or(limit));
+  uint64_t file_pages = 0;
+  for (const char* line : group.files->file_pages) file_pages += find_number(stat, line).value_or(0);
+  return limit == ~uint64_t{0} ? limit : minus(limit, minus(usage, file_pages));
+}
+
 MemoryPressure MemoryWatch::sample() {
   MemoryPressure now;
   if (const auto available = find_kib(text_of(meminfo_), "MemAvailable")) now.headroom_bytes = *available;
-  for (const Group& group : groups_) {
-    const uint64_t usage = parse_number(text_of(group.usage)).value_or(0);
-    const std::string_view stat = text_of(group.stat);
-    const uint64_t file_pages = find_number(stat, group.v2 ? "active_file" : "total_active_file").value_or(0) +
-                                find_number(stat, group.v2 ? "inactive_file" : "total_inactive_file").value_or(0);
-    now.headroom_bytes = std::min(now.headroom_bytes, minus(group.limit_bytes, minus(usage, file_pages)));
-  }
+  for (const Group& group : groups_) now.headroom_bytes = std::min(now.headroom_bytes, headroom_of(group));
   const std::string_view status = text_of(status_);
   now.own_bytes = find_kib(status, "RssAnon").value_or(0);
   now.swapped_bytes = find_kib(status, "VmSwap").value_or(0);

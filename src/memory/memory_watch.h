@@ -34,6 +34,7 @@ class MemoryWatch {
  private:
   struct Group;
   std::string_view text_of(int file);
+  uint64_t headroom_of(const Group& group);
 
   std::vector<Group> groups_;
   int meminfo_ = -1, status_ = -1, stat_ = -1, pressure_ = -1;

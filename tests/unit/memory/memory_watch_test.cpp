@@ -56,6 +56,28 @@ TEST_F(MemoryWatchTest, V1CountsTheWholeHierarchyOfAGroup) {
   EXPECT_EQ(sample().headroom_bytes, 2 * kGiB);
 }
 
+// In a container that sees its own group alone.
+TEST_F(MemoryWatchTest, V1TellsTheLimitOfAncestorsThatCannotBeSeen) {
+  write("proc/self/cgroup", "4:memory:/\n");
+  write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+  write("sys/fs/cgroup/memory/memory.usage_in_bytes", std::to_string(3 * kGiB));
+  write("sys/fs/cgroup/memory/memory.stat", "total_active_file 0\nhierarchical_memory_limit 4294967296\n");
+  EXPECT_EQ(sample().headroom_bytes, kGiB);
+}
+
+TEST_F(MemoryWatchTest, LimitsMayChangeWhileTheProcessRuns) {
+  write("proc/self/cgroup", "0::/app\n");
+  write("sys/fs/cgroup/app/memory.max", "max\n");
+  write("sys/fs/cgroup/app/memory.current", std::to_string(3 * kGiB));
+  write("sys/fs/cgroup/app/memory.stat", "anon 1\n");
+  MemoryWatch watch(folder_.path());
+  EXPECT_EQ(watch.sample().headroom_bytes, 20 * kGiB);
+  write("sys/fs/cgroup/app/memory.max", std::to_string(4 * kGiB));
+  EXPECT_EQ(watch.sample().headroom_bytes, kGiB);
+  write("sys/fs/cgroup/app/memory.max", std::to_string(8 * kGiB));
+  EXPECT_EQ(watch.sample().headroom_bytes, 5 * kGiB);
+}
+
 TEST_F(MemoryWatchTest, TheNearestPressureFileIsRead) {
   write("proc/pressure/memory", "some avg10=7.25 avg60=0.00\nfull avg10=1.00\n");
   EXPECT_EQ(sample().stalled_percent, 7.25);
