@@ -51,11 +51,13 @@ void add_tokens(Exposition& out, const ServiceStats& s) {
   out.counter("prompt_tokens_total", real(s.prompt_tokens), "Tokens of prompts.");
   out.counter("cached_tokens_total", real(s.cached_tokens), "Tokens of prompts that were known from before.");
   out.counter("answer_tokens_total", real(s.answer_tokens), "Tokens of answers.");
+  out.counter("prefilled_tokens_total", real(s.prefilled_tokens),
+              "Tokens of prompts that were computed, those of requests that ended early included.");
   out.counter("settled_tokens_total", real(s.settled_tokens), "Tokens of answers read as history while idle.");
   out.counter("prefill_seconds_total", s.prefill_s, "Time the engine read prompts.");
   out.counter("decode_seconds_total", s.decode_s, "Time the engine decoded.");
   out.gauge("decode_tokens_per_second", s.tok_per_s, "Tokens decoded a second lately, all answers together.");
-  out.gauge("prefill_tokens_per_second", ratio(s.prompt_tokens - s.cached_tokens, s.prefill_s),
+  out.gauge("prefill_tokens_per_second", ratio(s.prefilled_tokens, s.prefill_s),
             "Prompt tokens read a second, since the start.");
   out.gauge("sessions_in_memory", real(s.sessions_in_memory), "Conversations remembered in memory.");
   out.gauge("session_bytes_in_memory", real(s.session_bytes_in_memory), "Their bytes.");

@@ -122,6 +122,7 @@ struct ServiceStats {
   uint64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;  // over all requests
   // Of answers, read as history while nobody waited, so that the next prompt finds them known.
   uint64_t settled_tokens = 0;
+  uint64_t prefilled_tokens = 0;       // computed of prompts, those that were cancelled or begun again included
   double prefill_s = 0, decode_s = 0;  // of the engine's time
   double tok_per_s = 0;                // decoded lately, all answers together
   uint64_t sessions_in_memory = 0, session_bytes_in_memory = 0;

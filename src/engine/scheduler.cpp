@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <iterator>
 
 #include "base/error.h"
 #include "engine/peak_memory.h"
@@ -14,7 +13,6 @@ namespace {
 constexpr int64_t kLatelySeconds = 5;
 // A prompt whose experts are streamed takes seconds, and those that come in one moment share what is read for it.
 constexpr std::chrono::milliseconds kOneMoment{5};
-constexpr int kMostBeginnings = 8;  // of one answer, on a drive that fails again and again
 
 std::unique_ptr<SessionFolder> open_folder(const EngineParts& parts, const ServiceOptions& options) {
   if (options.sessions_folder.empty()) return nullptr;
@@ -52,8 +50,8 @@ std::vector<std::string> Scheduler::take_notes() {
 void Scheduler::add(std::unique_ptr<RunningAnswer> answer) {
   const std::lock_guard lock(mutex_);
   if (stopping_) fail(Fault::interrupted, "the service is shutting down");
-  if (waiting_.size() >= static_cast<size_t>(options_.n_waiting) &&
-      (options_.n_waiting > 0 || stats_.n_running >= options_.n_parallel)) {
+  const size_t n_taken = waiting_.size() + static_cast<size_t>(stats_.n_running);
+  if (n_taken >= static_cast<size_t>(options_.n_parallel) + static_cast<size_t>(options_.n_waiting)) {
     ++stats_.n_refused;
     fail(Fault::busy, "{} requests are being answered and {} wait, which is all this service takes; try again later",
          stats_.n_running, waiting_.size());
@@ -116,9 +114,14 @@ bool Scheduler::save_one() {
   return store_.save_one() || (store_.folder() != nullptr && parts_.sampled_calls->save_one(*store_.folder()));
 }
 
-// A piece of what can wait until nobody does. False when there is nothing.
+// A piece of what can wait until nobody does. False when there is nothing, or the system gives no memory for it.
 bool Scheduler::idle_work() {
-  if (!settle() && !save_one()) return false;
+  try {
+    if (!settle() && !save_one()) return false;
+  } catch (const Error&) {
+    settler_.forget();
+    return false;
+  }
   publish();
   return true;
 }
@@ -184,11 +187,21 @@ void Scheduler::admit() {
       stats_.n_running = static_cast<int>(running_.size()) + 1;
       for (size_t i = 0; i < waiting_.size(); ++i) waiting_[i]->tell_waiting(i);
     }
-    std::unique_ptr<Sequence> sequence = empty_sequence();
-    store_.resume(answer->prompt().ids, *sequence);
-    answer->begin(std::move(sequence));
-    running_.push_back(std::move(answer));
+    try {
+      answer->begin(resumed(answer->prompt().ids));
+      running_.push_back(std::move(answer));
+    } catch (const Error&) {
+      count_failed();
+      answer->fail(std::current_exception());
+    }
   }
+}
+
+// A sequence that holds the longest known beginning of `ids`. Throws Error{io} when the system gives no memory.
+std::unique_ptr<Sequence> Scheduler::resumed(std::span<const int32_t> ids) {
+  std::unique_ptr<Sequence> sequence = empty_sequence();
+  store_.resume(ids, *sequence);
+  return sequence;
 }
 
 std::unique_ptr<Sequence> Scheduler::empty_sequence() {
@@ -201,14 +214,6 @@ std::unique_ptr<Sequence> Scheduler::empty_sequence() {
   std::ranges::fill(sequence->delta().span(), std::byte{0});
   sequence->set_n_tokens(0, 0);
   return sequence;
-}
-
-// One whose last step failed beside others: who has passed that place alone is among them again.
-RunningAnswer* Scheduler::next_suspect() {
-  for (const auto& answer : running_) {
-    if (answer->sequence().n_tokens() < answer->alone_until()) return answer.get();
-  }
-  return nullptr;
 }
 
 void Scheduler::step() {
@@ -235,10 +240,12 @@ void Scheduler::step() {
   count(seconds_since(start_ns), n_decoded, static_cast<int64_t>(tokens_.size()) - n_decoded);
   readers_.clear();
   end_answers();
+  for (const auto& [answer, error] : std::exchange(failed_, {})) fail_one(*answer, error);
 }
 
 void Scheduler::take_results() {
   ended_.clear();
+  failed_.clear();
   const std::span<RunningAnswer* const> decoding = decoding_;
   for (size_t i = 0; i < decoding.size(); i += kLogitRows) {
     take_rows(static_cast<int64_t>(i), decoding.subspan(i, std::min<size_t>(kLogitRows, decoding.size() - i)));
@@ -260,12 +267,16 @@ void Scheduler::take_rows(int64_t first_row, std::span<RunningAnswer* const> ans
     const auto row = logits.subspan(i * vocab_size, vocab_size);
     if (answers[i]->has_unfed()) continue;  // it was sampled before
     // The workspace is ours between two steps: a constraint may mask the row where it lies.
-    if (!answers[i]->take({const_cast<float*>(row.data()), vocab_size})) ended_.push_back(answers[i]);
+    try {
+      if (!answers[i]->take({const_cast<float*>(row.data()), vocab_size})) ended_.push_back(answers[i]);
+    } catch (const Error&) {  // of this answer: what the others have of the step stands
+      failed_.emplace_back(answers[i], std::current_exception());
+    }
   }
 }
 
 std::unique_ptr<RunningAnswer> Scheduler::remove(RunningAnswer& answer) {
-  free_sequences_.push_back(answer.give_up_sequence());
+  if (auto sequence = answer.give_up_sequence()) free_sequences_.push_back(std::move(sequence));
   const auto at = std::find_if(running_.begin(), running_.end(), [&](const auto& a) { return a.get() == &answer; });
   std::unique_ptr<RunningAnswer> removed = std::move(*at);
   running_.erase(at);
@@ -290,53 +301,6 @@ void Scheduler::end_answers() {
   for (const auto& answer : over) answer->tell_end();
 }
 
-void Scheduler::fail_one(RunningAnswer& answer, const std::exception_ptr& error) {
-  const auto removed = remove(answer);
-  {
-    const std::lock_guard lock(mutex_);
-    ++stats_.n_failed;
-  }
-  removed->fail(error);
-}
-
-// A step that failed leaves every sequence in it undefined. They begin again, each alone up to where it was; only who
-// fails there once more ends.
-void Scheduler::recover(const std::exception_ptr& error) {
-  readers_.clear();
-  for (const Run& run : runs_) {
-    const auto at = std::find_if(running_.begin(), running_.end(),
-                                 [&](const auto& answer) { return &answer->sequence() == run.sequence; });
-    RunningAnswer& answer = **at;
-    const int64_t reached = run.first_position + run.n_rows;
-    if (answer.alone_until() >= reached || answer.n_begun_again() == kMostBeginnings) {
-      fail_one(answer, error);
-      continue;
-    }
-    answer.set_alone_until(reached);
-    free_sequences_.push_back(answer.give_up_sequence());
-    std::unique_ptr<Sequence> sequence = empty_sequence();
-    store_.resume(answer.prompt().ids, *sequence);
-    answer.begin_again(std::move(sequence));
-  }
-}
-
-void Scheduler::fail_all(const std::exception_ptr& error) {
-  readers_.clear();
-  Answers failed = std::move(running_);
-  running_.clear();
-  for (auto& answer : failed) free_sequences_.push_back(answer->give_up_sequence());
-  {
-    const std::lock_guard lock(mutex_);
-    if (stopping_) {
-      std::move(waiting_.begin(), waiting_.end(), std::back_inserter(failed));
-      waiting_.clear();
-    }
-    stats_.n_failed += failed.size();
-    stats_.n_running = 0;
-  }
-  for (auto& answer : failed) answer->fail(error);
-}
-
 void Scheduler::before_layer(int layer) {
   const auto& keep_going = parts_.session.keep_going;
   if (stopping_ || (keep_going && !keep_going())) fail(Fault::interrupted, "the service was interrupted");
@@ -353,6 +317,7 @@ void Scheduler::count(double seconds, int64_t n_decoded, int64_t n_read) {
   tokens += static_cast<uint64_t>(n_decoded);
   const double read_share = static_cast<double>(n_read) / static_cast<double>(n_read + n_decoded);
   const std::lock_guard lock(mutex_);
+  stats_.prefilled_tokens += static_cast<uint64_t>(n_read);
   stats_.prefill_s += seconds * read_share;
   stats_.decode_s += seconds * (1 - read_share);
 }

@@ -38,6 +38,7 @@ class Scheduler {
   void gather();
   void admit();
   std::unique_ptr<Sequence> empty_sequence();
+  std::unique_ptr<Sequence> resumed(std::span<const int32_t> ids);
   void remember(Reader& reader);
   void drop_cancelled();
   void step();
@@ -50,6 +51,7 @@ class Scheduler {
   void take_rows(int64_t first_row, std::span<RunningAnswer* const> answers);
   void end_answers();
   std::unique_ptr<RunningAnswer> remove(RunningAnswer& answer);
+  void count_failed();
   void fail_one(RunningAnswer& answer, const std::exception_ptr& error);
   void recover(const std::exception_ptr& error);
   void fail_all(const std::exception_ptr& error);
@@ -68,6 +70,7 @@ class Scheduler {
   std::vector<int32_t> tokens_;
   std::vector<Run> runs_;
   std::vector<RunningAnswer*> decoding_, ended_;
+  std::vector<std::pair<RunningAnswer*, std::exception_ptr>> failed_;
   std::vector<Reader> readers_;
   size_t turn_ = 0;  // of running_: whose prompt comes first
 

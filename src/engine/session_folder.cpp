@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <ctime>
 #include <filesystem>
+#include <utility>
 
 #include "base/checksum.h"
 #include "base/clock.h"
@@ -51,9 +52,14 @@ SessionFolder::SessionFolder(std::string path, uint64_t most_bytes, std::string 
   }
 }
 
-std::string SessionFolder::path_of(const SessionRecord& record) const {
+std::string SessionFolder::name_of(const SessionRecord& record) const {
   const std::string ids = show_checksum(checksum_of(std::as_bytes(std::span(record.ids))));
-  return fmt::format("{}/{}{}-{}{}", path_, prefix_, ids, record.n_before, ending_of(record.part));
+  return fmt::format("{}{}-{}{}", prefix_, ids, record.n_before, ending_of(record.part));
+}
+
+void SessionFolder::remove(const std::string& name) {
+  ::unlink((path_ + "/" + name).c_str());
+  if (names_.erase(name) > 0) ++n_removals_;
 }
 
 // Of all models, what was used longest ago first. Files of other kinds are none of ours.
@@ -62,17 +68,20 @@ std::vector<SessionFolder::Entry> SessionFolder::entries() {
   const auto now_s = static_cast<int64_t>(std::time(nullptr));
   std::error_code error;
   n_files_ = bytes_ = 0;
-  for (const auto& file : fs::directory_iterator(path_, error)) {
-    const std::string name = file.path().filename().string();
+  const std::unordered_set<std::string> before = std::exchange(names_, {});
+  for (fs::directory_iterator file(path_, error), end; !error && file != end; file.increment(error)) {
+    const std::string name = file->path().filename().string();
     struct stat status = {};
-    if (::lstat(file.path().c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
+    if (::lstat(file->path().c_str(), &status) != 0 || !S_ISREG(status.st_mode)) continue;
     const int64_t used_ns = status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec;
-    if (name.ends_with(kPartial) && now_s * 1'000'000'000 - used_ns > kAbandoned_ns) ::unlink(file.path().c_str());
+    if (name.ends_with(kPartial) && now_s * 1'000'000'000 - used_ns > kAbandoned_ns) ::unlink(file->path().c_str());
     if (!name.ends_with(kKv) && !name.ends_with(kState) && !name.ends_with(kWords)) continue;
     all.push_back({name, static_cast<uint64_t>(status.st_size), used_ns});
+    names_.insert(name);
     ++n_files_;
     bytes_ += all.back().bytes;
   }
+  for (const std::string& name : before) n_removals_ += names_.contains(name) ? 0 : 1;
   std::sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) { return a.used_ns < b.used_ns; });
   return all;
 }
@@ -87,7 +96,7 @@ std::vector<SessionFolder::Found> SessionFolder::scan() {
       found.push_back({file.record(), file.payload_bytes()});
     } catch (const Error& error) {
       note(std::string(error.what()) + "; it is not used");
-      if (error.fault() == Fault::input) ::unlink(path.c_str());
+      if (error.fault() == Fault::input) remove(entry.name);
     }
   }
   return found;
@@ -103,7 +112,7 @@ bool SessionFolder::make_room(uint64_t bytes) {
   }
   for (const Entry& entry : all) {
     if (bytes_ + bytes <= most_bytes_) break;
-    ::unlink((path_ + "/" + entry.name).c_str());
+    remove(entry.name);
     bytes_ -= entry.bytes;
     --n_files_;
   }
@@ -127,6 +136,7 @@ bool SessionFolder::write(const SessionRecord& record, const SessionBytes& paylo
     rests_until_ns_ = now_ns() + kRest_ns;
     return false;
   }
+  names_.insert(name_of(record));
   ++n_files_;
   bytes_ += bytes;
   return true;
@@ -146,7 +156,7 @@ bool SessionFolder::read(const SessionRecord& record, const SessionBytes& into) 
     return true;
   } catch (const Error& error) {
     note(std::string(error.what()) + "; what it held is computed again");
-    if (error.fault() == Fault::input) ::unlink(path.c_str());
+    if (error.fault() == Fault::input) remove(name_of(record));
     return false;
   }
 }

@@ -4,6 +4,7 @@
 
 #include <mutex>
 #include <optional>
+#include <unordered_set>
 
 #include "engine/session_file.h"
 
@@ -31,6 +32,11 @@ class SessionFolder {
   void touch(const SessionRecord& record) const;
   bool resting() const;  // after a failure
 
+  std::string name_of(const SessionRecord& record) const;
+  // Whether a file of this name was there when this process looked last, which it does before it writes.
+  bool had(const std::string& name) const { return names_.contains(name); }
+  uint64_t n_removals() const { return n_removals_; }  // grows when files that were there are not any more
+
   uint64_t n_files() const { return n_files_; }  // of all models, when this process looked last
   uint64_t bytes() const { return bytes_; }
   std::vector<std::string> take_notes();
@@ -43,13 +49,15 @@ class SessionFolder {
   };
   std::vector<Entry> entries();
   bool make_room(uint64_t bytes);
-  std::string path_of(const SessionRecord& record) const;
+  std::string path_of(const SessionRecord& record) const { return path_ + "/" + name_of(record); }
+  void remove(const std::string& name);
   void note(std::string line);
 
   const std::string path_;
   const uint64_t most_bytes_;
   const std::string identity_, prefix_;
-  uint64_t n_files_ = 0, bytes_ = 0;
+  std::unordered_set<std::string> names_;
+  uint64_t n_files_ = 0, bytes_ = 0, n_removals_ = 0;
   uint64_t rests_until_ns_ = 0;
   std::mutex mutex_;
   std::vector<std::string> notes_;  // guarded by mutex_

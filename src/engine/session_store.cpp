@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
+#include "base/error.h"
 #include "kernels/kernels.h"
 
 namespace flashmoe {
@@ -59,7 +61,7 @@ void SessionStore::recall(std::vector<SessionFolder::Found> found, const Sequenc
     if (record.part == SessionPart::state) {
       Stretch* last = longest(record.ids, nullptr, n, false);
       const bool ends_one = last != nullptr && last->end() == n;
-      if (ends_one && payload_bytes == like.delta().span().size()) last->state.on_disk = true;
+      if (ends_one && payload_bytes == like.delta().span().size()) last->state.file = folder_->name_of(record);
       continue;
     }
     Stretch* before = longest(record.ids, nullptr, record.n_before, false);
@@ -71,7 +73,7 @@ void SessionStore::recall(std::vector<SessionFolder::Found> found, const Sequenc
     stretch->before = before;
     stretch->n_before = record.n_before;
     stretch->ids.assign(record.ids.begin() + record.n_before, record.ids.end());
-    stretch->kv.on_disk = true;
+    stretch->kv.file = folder_->name_of(record);
     stretches_.push_back(std::move(stretch));
   }
 }
@@ -106,13 +108,15 @@ SessionRecord SessionStore::record_of(Stretch& stretch, SessionPart part) const 
   return record;
 }
 
-bool SessionStore::knows(std::span<const int32_t> ids) const {
+bool SessionStore::knows(std::span<const int32_t> ids) {
+  forget_removed();
   const auto n = static_cast<int64_t>(ids.size());
   const Stretch* last = longest(ids, nullptr, n, true);
   return last != nullptr && last->end() == n;
 }
 
 int64_t SessionStore::resume(std::span<const int32_t> ids, Sequence& sequence) {
+  forget_removed();
   // What turns out to be unreadable is forgotten, and the next best taken.
   while (Stretch* last = longest(ids, nullptr, static_cast<int64_t>(ids.size()) - 1, true)) {
     if (!take_over(*last, sequence)) continue;
@@ -137,9 +141,9 @@ bool SessionStore::take_over(Stretch& last, Sequence& sequence) {
     return false;
   }
   // Last of all those that the others go on from: they go last.
-  if (last.state.on_disk) folder_->touch(record_of(last, SessionPart::state));
+  if (last.state.on_disk()) folder_->touch(record_of(last, SessionPart::state));
   for (auto s = all.rbegin(); s != all.rend(); ++s) {
-    if ((*s)->kv.on_disk) folder_->touch(record_of(**s, SessionPart::kv));
+    if ((*s)->kv.on_disk()) folder_->touch(record_of(**s, SessionPart::kv));
   }
   return true;
 }
@@ -152,37 +156,41 @@ bool SessionStore::load(Stretch& stretch, SessionPart which, const SessionBytes&
     return true;
   }
   if (folder_->read(record_of(stretch, which), into)) {
-    if (make_room(size_of(into))) hold(stretch, which, into);
+    hold(stretch, which, into);
     return true;
   }
-  part.on_disk = false;
+  part.file.clear();
   if (which == SessionPart::kv) forget(stretch);
   return false;
 }
 
-// There is room for it.
-void SessionStore::hold(Stretch& stretch, SessionPart which, const SessionBytes& bytes) {
+// Memory for a part; nothing where sessions may not have so much, or the system gives none.
+std::optional<Buffer> SessionStore::room(uint64_t bytes) {
+  if (!make_room(bytes)) return std::nullopt;
+  try {
+    return bytes == 0 ? Buffer() : Buffer(budget_, Allotted::sessions, bytes);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+bool SessionStore::hold(Stretch& stretch, SessionPart which, const SessionBytes& bytes) {
+  std::optional<Buffer> memory = room(size_of(bytes));
+  if (!memory) return false;
+  gather(bytes, memory->data());
   Part& part = stretch.part(which);
-  const uint64_t size = size_of(bytes);
-  if (size > 0) part.memory = Buffer(budget_, Allotted::sessions, size);
-  gather(bytes, part.memory.data());
-  part.in_memory = true;
+  part.memory = std::move(*memory);
+  return part.in_memory = true;
 }
 
 // In memory, or where that has no room, on disk at once.
 bool SessionStore::keep_part(Stretch& stretch, SessionPart which, const SessionBytes& bytes) {
-  if (make_room(size_of(bytes))) {
-    hold(stretch, which, bytes);
-    return true;
-  }
-  return write(stretch, which, bytes);
+  return hold(stretch, which, bytes) || write(stretch, which, bytes);
 }
 
 std::optional<Buffer> SessionStore::room_for_state(const Sequence& sequence) {
   ++clock_;  // what the sequence went on from may go, too
-  const size_t size = sequence.delta().span().size();
-  if (!make_room(size)) return std::nullopt;
-  return size == 0 ? Buffer() : Buffer(budget_, Allotted::sessions, size);
+  return room(sequence.delta().span().size());
 }
 
 void SessionStore::keep(std::span<const int32_t> ids, Sequence& sequence) {
@@ -227,10 +235,11 @@ bool SessionStore::write(Stretch& stretch, SessionPart which, const SessionBytes
   auto all = chain(&stretch);
   if (which == SessionPart::kv) all.pop_back();
   for (Stretch* s : all) {
-    if (!s->kv.on_disk && !write(*s, SessionPart::kv, {s->kv.memory.span()})) return false;
+    if (!s->kv.on_disk() && !write(*s, SessionPart::kv, {s->kv.memory.span()})) return false;
   }
-  if (!folder_->write(record_of(stretch, which), bytes)) return false;
-  stretch.part(which).on_disk = true;
+  const SessionRecord record = record_of(stretch, which);
+  if (!folder_->write(record, bytes)) return false;
+  stretch.part(which).file = folder_->name_of(record);
   for (auto s = all.rbegin(); s != all.rend(); ++s) folder_->touch(record_of(**s, SessionPart::kv));
   return true;
 }
@@ -240,14 +249,34 @@ bool SessionStore::save(Stretch& stretch, SessionPart which) {
 }
 
 bool SessionStore::save_one() {
+  forget_removed();
   if (folder_ == nullptr || folder_->resting()) return false;
   for (const auto& s : stretches_) {
     for (const SessionPart which : {SessionPart::kv, SessionPart::state}) {
       const Part& part = s->part(which);
-      if (part.in_memory && !part.on_disk) return save(*s, which);
+      if (part.in_memory && !part.on_disk()) return save(*s, which);
     }
   }
   return false;
+}
+
+// Keys and values that end in no state, and lead to none, serve nobody.
+bool SessionStore::serves(const Stretch& stretch) const {
+  return stretch.kv.known() && (stretch.state.known() || has_next(stretch, false));
+}
+
+// What was on disk alone, and is not any more: removed for others that needed the room, by this process or another.
+void SessionStore::forget_removed() {
+  if (folder_ == nullptr || std::exchange(n_removals_seen_, folder_->n_removals()) == folder_->n_removals()) return;
+  for (const auto& s : stretches_) {
+    for (Part* part : {&s->kv, &s->state}) {
+      if (!part->in_memory && part->on_disk() && !folder_->had(part->file)) part->file.clear();
+    }
+  }
+  const auto useless = [this] {
+    return std::find_if(stretches_.begin(), stretches_.end(), [this](const auto& s) { return !serves(*s); });
+  };
+  for (auto at = useless(); at != stretches_.end(); at = useless()) forget(**at);
 }
 
 // With all that goes on from it.
@@ -291,12 +320,10 @@ bool SessionStore::make_room(uint64_t bytes) {
 
 void SessionStore::leave_memory(Stretch& stretch, SessionPart which) {
   Part& part = stretch.part(which);
-  if (!part.on_disk) save(stretch, which);
+  if (!part.on_disk()) save(stretch, which);
   part.memory = Buffer();
   part.in_memory = false;
-  // Keys and values that end in no state, and lead to none, serve nobody.
-  const bool serves = stretch.kv.known() && (stretch.state.known() || has_next(stretch, false));
-  if (!serves) forget(stretch);
+  if (!serves(stretch)) forget(stretch);
 }
 
 uint64_t SessionStore::n_stops() const {

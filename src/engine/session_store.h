@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/session_folder.h"
@@ -31,7 +32,7 @@ class SessionStore {
   // how many tokens that is.
   int64_t resume(std::span<const int32_t> ids, Sequence& sequence);
   // Whether resume would find all of `ids`, were there more behind them.
-  bool knows(std::span<const int32_t> ids) const;
+  bool knows(std::span<const int32_t> ids);
   // Remembers a sequence of exactly `ids`, which end with a block, if there is room.
   void keep(std::span<const int32_t> ids, Sequence& sequence);
   // Memory for a StateCopy at a stop that a step passes; nothing where there is none.
@@ -44,14 +45,17 @@ class SessionStore {
   bool save_one();
 
   uint64_t n_stops() const;
+  size_t n_stretches() const { return stretches_.size(); }
   uint64_t bytes() const { return budget_.used(Allotted::sessions); }
   SessionFolder* folder() const { return folder_.get(); }
 
  private:
   struct Part {
     Buffer memory;
-    bool in_memory = false, on_disk = false;
-    bool known() const { return in_memory || on_disk; }
+    bool in_memory = false;
+    std::string file;  // its name in the folder; empty: it was not written
+    bool on_disk() const { return !file.empty(); }
+    bool known() const { return in_memory || on_disk(); }
   };
   // From one stop to the next.
   struct Stretch {
@@ -71,12 +75,15 @@ class SessionStore {
   bool take_over(Stretch& last, Sequence& sequence);
   bool load(Stretch& stretch, SessionPart part, const SessionBytes& into);
   void remember(std::span<const int32_t> ids, Sequence& sequence, std::optional<Buffer> state);
-  void hold(Stretch& stretch, SessionPart part, const SessionBytes& bytes);
+  void forget_removed();
+  std::optional<Buffer> room(uint64_t bytes);
+  bool hold(Stretch& stretch, SessionPart part, const SessionBytes& bytes);
   bool keep_part(Stretch& stretch, SessionPart part, const SessionBytes& bytes);
   bool write(Stretch& stretch, SessionPart part, const SessionBytes& bytes);
   bool save(Stretch& stretch, SessionPart part);
   void forget(Stretch& stretch);
   bool has_next(const Stretch& stretch, bool in_memory) const;
+  bool serves(const Stretch& stretch) const;
   bool make_room(uint64_t bytes);
   void leave_memory(Stretch& stretch, SessionPart part);
 
@@ -84,6 +91,7 @@ class SessionStore {
   Budget& budget_;
   std::unique_ptr<SessionFolder> folder_;  // may be null
   uint64_t clock_ = 0;
+  uint64_t n_removals_seen_ = 0;  // of the folder's
   std::vector<std::unique_ptr<Stretch>> stretches_;
 };
 

@@ -16,6 +16,7 @@ class Settler {
   // An answer that is over; of several the latest few are kept.
   void add(RunningAnswer& answer);
   bool idle() const { return waiting_.empty(); }
+  void forget() { waiting_.clear(); }
   // Reads the latest into an empty sequence and has the store keep it. Returns how many tokens that took. When the step
   // is ended by an Error{interrupted}, it goes on another time; what cannot be read is dropped.
   int64_t settle(Sequence& sequence, SessionStore& store);

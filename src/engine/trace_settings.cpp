@@ -77,10 +77,11 @@ std::vector<SlotClass> slots_of(const TraceHeader& header, const WhatIf& setting
                                                          : header.cache_bytes + setting.more_cache_bytes;
   if (const uint64_t least_bytes = slots_bytes(classes); cache_bytes < least_bytes) {
     const auto percent = [&](uint64_t part) { return 100 * static_cast<double>(part) / full_bytes; };
-    fail(Fault::usage,
-         "--cache or --cache-share: {:.3g} % of the experts is too small for a token's {} picks of one layer, which are "
-         "{:.3g} %",
-         percent(cache_bytes), header.n_used, percent(least_bytes));
+    fail(
+        Fault::usage,
+        "--cache or --cache-share: {:.3g} % of the experts is too small for a token's {} picks of one layer, which are "
+        "{:.3g} %",
+        percent(cache_bytes), header.n_used, percent(least_bytes));
   }
   share_out(classes, cache_bytes);
   return classes;
@@ -98,8 +99,9 @@ double least_share_of(const TraceHeader& header) {
     floor_bytes += static_cast<double>(slots.slot_bytes) * std::min(header.n_used, slots.n_records);
     full_bytes += static_cast<double>(slots.slot_bytes) * slots.n_records;
   }
-  return full_bytes > 0 ? floor_bytes / full_bytes
-                        : static_cast<double>(header.n_used) / (static_cast<double>(header.n_layers) * header.n_experts);
+  return full_bytes > 0
+             ? floor_bytes / full_bytes
+             : static_cast<double>(header.n_used) / (static_cast<double>(header.n_layers) * header.n_experts);
 }
 
 }  // namespace flashmoe

@@ -1,13 +1,21 @@
 // A drive that fails while several answers are decoded ends those that cannot go on, and no others.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <deque>
+#include <functional>
+#include <limits>
 #include <map>
+#include <optional>
 #include <thread>
 
 #include "engine/scheduler.h"
 #include "flashmoe/error.h"
 #include "io/read_queue.h"
+#include "support/expect_error.h"
 #include "support/loaded_model.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
@@ -64,47 +72,73 @@ class ServiceFault : public testing::Test {
     bound_ = bind_model(path_);
     tokenizer_ = Tokenizer::load(*bound_.checkpoint);
   }
-  // Answers to the prompts, decoded side by side.
-  std::vector<Told> answer(const std::vector<std::vector<int32_t>>& prompts) {
-    LoadOptions options;
-    options.streamed = true;  // at the floor: most picks are read again
-    options.queue = [&] { return std::make_unique<SpottedQueue>(spot_); };
-    LoadedModel model(path_, options);
-    SampledCalls sampled_calls;
-    const EngineParts parts = {{model.forward(),
-                                tokenizer_.get(),
-                                model.experts(),
-                                model.budget(),
-                                KvFormat::f32,
-                                512,
-                                64,
-                                Stats{},
-                                {},
-                                {},
-                                nullptr},
-                               nullptr,
-                               bound_.checkpoint.get(),
-                               &sampled_calls};
-    ServiceOptions service;
-    service.n_parallel = 4;
-    Scheduler scheduler(parts, service);
-    std::vector<std::shared_ptr<AnswerChannel>> channels;
-    for (const auto& ids : prompts) {
+  // A scheduler on a model of its own that streams at the floor: most picks are read again.
+  class Served {
+   public:
+    explicit Served(ServiceFault& test, int n_waiting = 64, std::function<bool()> keep_going = {})
+        : model_(test.path_, streamed(test)),
+          parts_{{model_.forward(),
+                  test.tokenizer_.get(),
+                  model_.experts(),
+                  model_.budget(),
+                  KvFormat::f32,
+                  512,
+                  64,
+                  Stats{},
+                  {},
+                  std::move(keep_going),
+                  nullptr},
+                 nullptr,
+                 test.bound_.checkpoint.get(),
+                 &sampled_calls_},
+          scheduler_(parts_, four_at_once(n_waiting)) {}
+    void add(const std::vector<int32_t>& ids, int max_tokens = 12) {
       Request request;
       request.ids = ids;
-      request.generate.max_tokens = 12;
+      request.generate.max_tokens = max_tokens;
       request.n_logprobs = 0;
-      channels.push_back(std::make_shared<AnswerChannel>());
-      scheduler.add(
-          std::make_unique<RunningAnswer>(request, read_prompt(request, parts), nullptr, parts, channels.back()));
+      const auto channel = std::make_shared<AnswerChannel>();
+      scheduler_.add(std::make_unique<RunningAnswer>(request, read_prompt(request, parts_), nullptr, parts_, channel));
+      channels_.push_back(channel);
     }
-    std::thread thread([&] { scheduler.run(); });
-    std::vector<Told> outcomes;
-    for (const auto& channel : channels) outcomes.push_back(read(*channel));
-    n_failed_ = scheduler.stats().n_failed;
-    scheduler.stop();
-    thread.join();
-    return outcomes;
+    // What the answers that were added until the last of them had ended told.
+    std::vector<Told> run() {
+      std::thread thread([&] { scheduler_.run(); });
+      std::vector<Told> outcomes;
+      while (outcomes.size() < channels_.size()) outcomes.push_back(read(*channels_[outcomes.size()]));
+      n_failed = scheduler_.stats().n_failed;
+      scheduler_.stop();
+      thread.join();
+      return outcomes;
+    }
+    uint64_t n_failed = 0;
+
+   private:
+    static ServiceOptions four_at_once(int n_waiting) {
+      ServiceOptions options;
+      options.n_parallel = 4;
+      options.n_waiting = n_waiting;
+      return options;
+    }
+    static LoadOptions streamed(ServiceFault& test) {
+      LoadOptions options;
+      options.streamed = true;
+      options.queue = [&test] { return std::make_unique<SpottedQueue>(test.spot_); };
+      return options;
+    }
+    LoadedModel model_;
+    SampledCalls sampled_calls_;
+    const EngineParts parts_;
+    Scheduler scheduler_;
+    std::deque<std::shared_ptr<AnswerChannel>> channels_;
+  };
+  // Answers to the prompts, decoded side by side, of as many tokens as `max_tokens` says of each, or 12.
+  std::vector<Told> answer(const std::vector<std::vector<int32_t>>& prompts, const std::vector<int>& max_tokens = {}) {
+    Served served(*this);
+    for (size_t p = 0; p < prompts.size(); ++p) served.add(prompts[p], p < max_tokens.size() ? max_tokens[p] : 12);
+    const auto told = served.run();
+    n_failed_ = served.n_failed;
+    return told;
   }
   static Told read(AnswerChannel& channel) {
     Told outcome;
@@ -172,6 +206,62 @@ TEST_F(ServiceFault, AnExpertThatCannotBeReadEndsThoseWhoPickItAlone) {
   EXPECT_GT(n_ended, 0);
   EXPECT_GT(n_left, 0);
 }
+
+// Logits of who fails are no numbers; who ends in the same step has all it was to have, and others go on.
+TEST_F(ServiceFault, AnAnswerThatFailsTakesNobodyAlong) {
+  auto prompts = some_prompts();
+  const std::vector<int> max_tokens = {1, 12, 12};
+  auto right = answer(prompts, max_tokens);
+  ASSERT_EQ(right[0].ids.size(), 1U);
+  std::string bytes = read_bytes(path_);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const int32_t broken = prompts[1].back();
+  for (const auto& ids : right) ASSERT_EQ(std::ranges::count(ids.ids, broken), 0);
+  for (const size_t p : {0, 2}) ASSERT_EQ(std::ranges::count(prompts[p], broken), 0);
+  const size_t row = bound_.checkpoint->find("token_embd.weight")->offset + static_cast<size_t>(broken) * 64 * 4;
+  bytes.replace(row, sizeof(nan), reinterpret_cast<const char*>(&nan), sizeof(nan));
+  path_ = dir_.write("broken.gguf", bytes);
+  const auto told = answer(prompts, max_tokens);
+  EXPECT_EQ(told[0], right[0]);
+  EXPECT_TRUE(told[1].ids.empty());
+  EXPECT_NE(told[1].error.find("every logit is NaN"), std::string::npos) << told[1].error;
+  EXPECT_EQ(told[2], right[2]);
+  EXPECT_EQ(n_failed_, 1U);
+}
+
+TEST_F(ServiceFault, TakesAsManyRequestsAsHavePlacesAndMayWait) {
+  for (const int n_waiting : {0, 1, 5}) {
+    Served served(*this, n_waiting);
+    for (int i = 0; i < 4 + n_waiting; ++i) EXPECT_NO_THROW(served.add(some_prompts().front())) << i;
+    expect_error([&] { served.add(some_prompts().front()); }, Fault::busy,
+                 {"0 requests are being answered and " + std::to_string(4 + n_waiting) + " wait"});
+  }
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which take address space as they like
+// The system gives no memory to the second sequence: its answer ends with that, the first goes on.
+TEST_F(ServiceFault, AnAnswerThatGetsNoMemoryFailsAlone) {
+  const auto child = [this] {
+    std::optional<Served> served;
+    bool is_short = false;
+    served.emplace(*this, 4, [&] {
+      if (!std::exchange(is_short, true)) {
+        const rlimit none = {0, RLIM_INFINITY};
+        ::setrlimit(RLIMIT_AS, &none);
+        served->add(some_prompts()[1]);
+      }
+      return true;
+    });
+    served->add(some_prompts()[0]);
+    const auto told = served->run();
+    std::_Exit(told[0].error.empty() && told[0].ids.size() == 12 &&
+                       told[1].error.find("the system has no") != std::string::npos
+                   ? 0
+                   : 1);
+  };
+  EXPECT_EXIT(child(), testing::ExitedWithCode(0), "");
+}
+#endif
 
 }  // namespace
 }  // namespace flashmoe

@@ -88,6 +88,22 @@ TEST_F(SessionFolderTest, WhatWasUsedLongestAgoGoesFirst) {
   EXPECT_EQ(folder.take_notes().size(), 1U);
 }
 
+TEST_F(SessionFolderTest, TellsWhatIsThereNoMore) {
+  auto folder = open(kMiB);
+  const auto oldest = record_of(64, 0), newer = record_of(64, 1), newest = record_of(64, 2);
+  ASSERT_TRUE(write(folder, oldest, std::string(400'000, 'a')));
+  ASSERT_TRUE(write(folder, newer, std::string(400'000, 'b')));
+  EXPECT_EQ(folder.n_removals(), 0U);
+  ASSERT_TRUE(write(folder, newest, std::string(400'000, 'c')));
+  EXPECT_EQ(folder.n_removals(), 1U);
+  EXPECT_FALSE(folder.had(folder.name_of(oldest)));
+  EXPECT_TRUE(folder.had(folder.name_of(newer)) && folder.had(folder.name_of(newest)));
+  fs::remove(folder_ + "/" + folder.name_of(newer));  // by another process
+  ASSERT_TRUE(write(folder, oldest, "a"));
+  EXPECT_FALSE(folder.had(folder.name_of(newer)));
+  EXPECT_EQ(folder.n_removals(), 2U);
+}
+
 TEST_F(SessionFolderTest, DamagedFilesAreToldAndRemoved) {
   const auto record = record_of(64, 0);
   const std::string payload(500, 'x');
