@@ -69,6 +69,7 @@ Prompt read_prompt(const Request& request, const EngineParts& parts) {
       fail(Fault::unsupported, "the checkpoint has no chat template; only plain text can be continued");
     }
     prompt.chat = parse_chat_request(request.chat_json);
+    prompt.chat_bytes = request.chat_json.size();
     read_arguments(prompt.chat);
     prompt.ids = chat_ids(prompt.chat, parts);
     if (const auto tools = prompt.chat.find("tools"); tools != prompt.chat.end()) prompt.tools = *tools;

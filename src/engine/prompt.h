@@ -12,6 +12,7 @@ namespace flashmoe {
 struct Prompt {
   std::vector<int32_t> ids;
   nlohmann::ordered_json chat;  // the request, calls' arguments as objects; null: plain text or ids
+  size_t chat_bytes = 0;        // that its text had
   nlohmann::ordered_json tools;
   std::vector<int64_t> stops;  // where a later prompt may part from this one; blocks of the delta rule end there
   AnswerReader::Opening opening = AnswerReader::Opening::plain;

@@ -1,6 +1,7 @@
 #include "engine/settler.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "engine/generate.h"
@@ -11,6 +12,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kMostWaiting = 8;
+constexpr size_t kMostBytes = size_t{1} << 20;  // of their requests; as JSON values they take many times as much
 
 // Clients that send reasoning back do so for every answer.
 bool sends_reasoning(const Json& messages) {
@@ -22,11 +24,16 @@ bool sends_reasoning(const Json& messages) {
 
 void Settler::add(RunningAnswer& answer) {
   Json chat = answer.take_chat();
-  if (!chat.is_object() || !answer.may_go_on()) return;
+  const size_t bytes = answer.prompt().chat_bytes;
+  if (!chat.is_object() || !answer.may_go_on() || bytes > kMostBytes) return;
   Json& messages = chat["messages"];
   messages.push_back(answer.message(sends_reasoning(messages)));
-  waiting_.push_back({std::move(chat), answer.called_tools()});
-  if (waiting_.size() > kMostWaiting) waiting_.pop_front();
+  waiting_.push_back({std::move(chat), answer.called_tools(), bytes});
+  const auto all_bytes = [this] {
+    return std::accumulate(waiting_.begin(), waiting_.end(), size_t{0},
+                           [](size_t sum, const Answered& each) { return sum + each.bytes; });
+  };
+  while (waiting_.size() > kMostWaiting || all_bytes() > kMostBytes) waiting_.pop_front();
 }
 
 // What two prompts that go on in different ways have in common.

@@ -13,7 +13,7 @@ class Settler {
  public:
   explicit Settler(const EngineParts& parts) : parts_(parts) {}
 
-  // An answer that is over; of several the latest few are kept.
+  // An answer that is over; of several the latest few are kept, and none of a request that is very long.
   void add(RunningAnswer& answer);
   bool idle() const { return waiting_.empty(); }
   void forget() { waiting_.clear(); }
@@ -27,6 +27,7 @@ class Settler {
   struct Answered {
     nlohmann::ordered_json chat;  // the answer is its last message
     bool called_tools = false;
+    size_t bytes = 0;  // of the request
   };
   std::vector<int32_t> beginning_of_next(const Answered& answered) const;
   int64_t read(std::span<const int32_t> ids, Sequence& sequence, SessionStore& store);

@@ -277,6 +277,24 @@ TEST_F(ServiceTest, TheNextTurnFindsTheAnswerKnown) {
                {{"role", "tool"}, {"tool_call_id", "call_1"}, {"content", "closed"}});
 }
 
+// What the template does not use takes memory as well.
+TEST_F(ServiceTest, AnswersToHugeRequestsAreNotKeptToBeSettled) {
+  const auto service = start();
+  const auto settles = [&](size_t n_unused) {
+    const auto settled_before = service->stats().settled_tokens;
+    Request asked =
+        chat("Write a long text about the sea, please. " + std::string(150, 'x') + std::to_string(n_unused), 300);
+    asked.chat_json.insert(1, "\"unused\":\"" + std::string(n_unused, 'u') + "\",");
+    read_all(*service->submit(asked));
+    for (int i = 0; i < 100 && service->stats().settled_tokens == settled_before; ++i) {
+      std::this_thread::sleep_for(milliseconds(10));
+    }
+    return service->stats().settled_tokens > settled_before;
+  };
+  EXPECT_FALSE(settles(1 << 20));
+  EXPECT_TRUE(settles(1 << 10));
+}
+
 TEST_F(ServiceTest, WhoComesWhileAnAnswerIsSettledDoesNotWaitForIt) {
   const auto service = start();
   const Request long_one = chat("Describe this: " + std::string(2500, 'x'), 300);
