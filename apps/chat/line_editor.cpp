@@ -13,6 +13,7 @@
 #include <clocale>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 #include <utility>
@@ -25,13 +26,18 @@
 namespace flashmoe {
 namespace {
 
-constexpr unsigned char kControlC = 3, kControlZ = 26;
+constexpr unsigned char kControlC = 3, kControlZ = 26, kEscape = 27;
 constexpr int kPromptColumns = 2;
 constexpr int kHistoryLines = 1000;
 constexpr int kLookMs = 200;  // how soon a signal or a resize that came between two looks is seen
 constexpr wint_t kReplacement = 0xFFFD;
 constexpr std::wstring_view kPasteEnd = L"\033[201~";
 constexpr size_t kMostPasted = 4U << 20U;
+constexpr size_t kMostKeyBytes = 64;  // of one key; what is longer is no key
+constexpr std::pair<const char*, const char*> kModifiedKeys[] = {
+    {"\033[1;5C", "em-next-word"},       {"\033[1;3C", "em-next-word"},   {"\033[1;5D", "ed-prev-word"},
+    {"\033[1;3D", "ed-prev-word"},       {"\033[1;5H", "ed-move-to-beg"}, {"\033[1;5F", "ed-move-to-end"},
+    {"\033[3;5~", "em-delete-next-word"}};
 
 // Typed text is UTF-8 also where the locale says nothing of it.
 void use_utf8() {
@@ -68,6 +74,22 @@ std::string common_beginning(const std::vector<std::string>& words) {
   return common;
 }
 
+// Where ESC [ or ESC O begins in what a key sends; npos: it is no control sequence.
+size_t introducer_of(std::string_view keys) {
+  const size_t at = std::min(keys.find_first_not_of(kEscape), keys.size() - 1);
+  return keys[at] == '[' || keys[at] == 'O' ? at : std::string_view::npos;
+}
+
+// Whether more bytes belong to what a key sends: parameters come before the byte that ends it.
+bool goes_on(std::string_view keys) {
+  const auto last = static_cast<unsigned char>(keys.back());
+  const size_t introducer = introducer_of(keys);
+  if (introducer == std::string_view::npos) return last == kEscape;
+  if (introducer + 1 == keys.size()) return true;
+  const bool console_key = keys.substr(introducer) == "[[";  // F1 to F5 of the Linux console have another byte
+  return console_key || (last >= 0x20 && last < 0x40) || last >= 0x7F;
+}
+
 }  // namespace
 
 struct LineEditor::Editor {
@@ -76,6 +98,7 @@ struct LineEditor::Editor {
   std::string history_file;
   std::function<std::vector<std::string>(const std::string&)> complete;
   std::string prompt;
+  std::string ahead;  // bytes of a key that libedit has not read yet
   winsize size = {};  // of the terminal when the prompt was last drawn
   bool interrupted = false, was_empty = false, gone = false, pasting = false;
 
@@ -168,10 +191,54 @@ struct LineEditor::Editor {
     }
   }
 
+  // libedit says it only in print: the binding, or a complaint that there is none.
+  bool is_bound(std::string_view keys) const {
+    std::string escaped;
+    for (const char byte : keys) {
+      if (byte == '\\' || byte == '^') escaped += '\\';
+      escaped += byte;
+    }
+    char* text = nullptr;
+    size_t n = 0;
+    FILE* told = ::open_memstream(&text, &n);
+    if (told == nullptr) return false;
+    el_set(line, EL_SETFP, 1, told), el_set(line, EL_SETFP, 2, told);
+    bind(escaped.c_str(), nullptr);
+    el_set(line, EL_SETFP, 1, stdout), el_set(line, EL_SETFP, 2, stderr);
+    std::fclose(told);
+    const bool bound = n > 0 && text[0] == '"';
+    std::free(text);
+    return bound;
+  }
+
+  // The rest of what a key sends, whole: libedit would take the end of a key that it does not know for typed text.
+  int read_key() {
+    std::string keys(1, kEscape);
+    do {
+      unsigned char byte = 0;
+      if (const int got = next_byte(&byte); got != 1) return got;
+      if (byte == kEscape && introducer_of(keys) != std::string::npos) keys.clear();  // another key cuts this one short
+      if (keys.size() == kMostKeyBytes) keys.pop_back();
+      keys += static_cast<char>(byte);
+    } while (goes_on(keys));
+    if (introducer_of(keys) == std::string::npos || is_bound(keys)) ahead = keys;
+    return 1;
+  }
+
+  int next_key_byte(unsigned char* byte) {
+    while (ahead.empty()) {
+      if (const int got = next_byte(byte); got != 1 || *byte != kEscape || pasting) return got;
+      if (const int got = read_key(); got != 1) return got;
+    }
+    *byte = static_cast<unsigned char>(ahead.front());
+    ahead.erase(0, 1);
+    return 1;
+  }
+
   static int next_character(EditLine* line, wchar_t* character) {
     Editor& self = of(line);
     unsigned char byte = 0;
-    if (const int got = self.next_byte(&byte); got != 1) return got;
+    if (const int got = self.next_key_byte(&byte); got != 1) return got;
     const int n_more = byte < 0x80 ? 0 : byte >= 0xF0 && byte < 0xF8 ? 3 : byte >= 0xE0 ? 2 : byte >= 0xC2 ? 1 : -1;
     if (n_more == 0) return *character = byte, 1;
     *character = static_cast<wchar_t>(kReplacement);
@@ -280,6 +347,9 @@ LineEditor::LineEditor(std::string history_file, std::function<std::vector<std::
   el_set(self.line, EL_ADDFN, "chat-complete", "Complete a command", &Editor::tab);
   self.load_history();
   el_source(self.line, nullptr);  // the user's ~/.editrc
+  for (const auto& [keys, name] : kModifiedKeys) {
+    if (!self.is_bound(keys)) self.bind(keys, name);
+  }
   self.bind("\\e[200~", "chat-paste");
   self.bind("\\e\\r", "chat-newline");
   self.bind("\\e\\n", "chat-newline");
@@ -297,6 +367,7 @@ LineEditor::Input LineEditor::read(const char* prompt) {
   Editor& self = *editor_;
   self.prompt = prompt;
   self.interrupted = self.gone = self.pasting = false;
+  self.ahead.clear();
   self.enter_paste_mode();
   self.take_keys();
   if (self.take_resize()) el_resize(self.line);
