@@ -25,6 +25,7 @@ constexpr int kConnectSeconds = 10;
 constexpr int kSilenceSeconds = 600;  // a long prompt may be read without a word
 constexpr auto kStopAgain = std::chrono::milliseconds(50);
 constexpr size_t kMostErrorBytes = 4096;
+constexpr size_t kMostBodyBytes = 4U << 20U;  // of what is no stream of events
 
 struct Server {
   std::string origin, prefix, api_key;
@@ -63,6 +64,27 @@ Error unreachable(const Server& server, httplib::Error error) {
   return Error(Fault::io,
                fmt::format("no answer from {}: {}", server.origin,
                            nobody ? "cannot connect; is flashmoe serve running there?" : httplib::to_string(error)));
+}
+
+struct Reply {
+  int status = 0;
+  std::string body;
+};
+
+Reply get(const Server& server, httplib::Client& client, const std::string& path) {
+  Reply reply;
+  const auto take_status = [&](const httplib::Response& response) { return reply.status = response.status, true; };
+  const auto take_body = [&](const char* bytes, size_t n) {
+    reply.body.append(bytes, n);
+    return reply.body.size() <= kMostBodyBytes;
+  };
+  const auto answer = client.Get(server.prefix + path, server.headers(), take_status, take_body);
+  if (reply.body.size() > kMostBodyBytes) {
+    throw Error(Fault::input, fmt::format("{} answers GET {} with more than {} MiB; is it a server of models?",
+                                          server.origin, server.prefix + path, kMostBodyBytes >> 20U));
+  }
+  if (!answer) throw unreachable(server, answer.error());
+  return reply;
 }
 
 class RemoteAnswer : public Answer {
@@ -154,13 +176,13 @@ class RemoteAnswer : public Answer {
       try {
         if (status == 200) {
           parser.add({bytes, n});
-        } else if (complaint.size() < kMostErrorBytes) {
+        } else {
           complaint.append(bytes, n);
         }
       } catch (...) {
         error = std::current_exception();
       }
-      return !error && !is_cancelled();
+      return !error && !is_cancelled() && complaint.size() < kMostErrorBytes;
     };
     httplib::Response response;
     auto failure = httplib::Error::Success;
@@ -187,14 +209,13 @@ class RemoteAnswer : public Answer {
 class RemoteBackend : public Backend {
  public:
   explicit RemoteBackend(Server server) : server_(std::move(server)), client_(server_.client()) {
-    const auto answer = client_->Get(server_.prefix + "/v1/models", server_.headers());
-    if (!answer) throw unreachable(server_, answer.error());
-    if (answer->status == 401 || answer->status == 403) {
+    const Reply answer = get(server_, *client_, "/v1/models");
+    if (answer.status == 401 || answer.status == 403) {
       throw Error(Fault::input, fmt::format("{} wants {} key: give it with --api-key", server_.origin,
                                             server_.api_key.empty() ? "a" : "another"));
     }
-    if (answer->status != 200) throw Error(Fault::input, server_error(answer->status, answer->body));
-    const Json json = Json::parse(answer->body, nullptr, false);
+    if (answer.status != 200) throw Error(Fault::input, server_error(answer.status, answer.body));
+    const Json json = Json::parse(answer.body, nullptr, false);
     if (json.is_object() && json.contains("data") && json["data"].is_array() && !json["data"].empty() &&
         json["data"][0].is_object() && json["data"][0].contains("id") && json["data"][0]["id"].is_string()) {
       model_ = json["data"][0]["id"];
@@ -223,18 +244,26 @@ class RemoteBackend : public Backend {
   std::string model() const override { return model_; }
 
   std::optional<Stats> stats() override {
-    const auto answer = client_->Get(server_.prefix + "/metrics", server_.headers());
-    if (!answer || answer->status != 200) return std::nullopt;
-    return read_metrics(answer->body);
+    const auto text = metrics();
+    return text ? read_metrics(*text) : std::nullopt;
   }
 
   std::string stats_text() override {
-    const auto answer = client_->Get(server_.prefix + "/metrics", server_.headers());
-    if (!answer || answer->status != 200) return "  the server tells no statistics\n";
-    return metrics_text(answer->body);
+    const auto text = metrics();
+    return text ? metrics_text(*text) : "  the server tells no statistics\n";
   }
 
  private:
+  // Not every server has them, and no answer depends on them.
+  std::optional<std::string> metrics() {
+    try {
+      Reply answer = get(server_, *client_, "/metrics");
+      return answer.status == 200 ? std::optional(std::move(answer.body)) : std::nullopt;
+    } catch (const Error&) {
+      return std::nullopt;
+    }
+  }
+
   Server server_;
   std::unique_ptr<httplib::Client> client_;
   std::string model_;

@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class FakeChatServer:
     """`answers`: for each request a list of chunks (dicts become events, strings are written as they are), or a pair of
-    status and body. The last one is given again."""
+    status and body. The last one is given again. A path in `endless`: what is read from there never ends."""
 
-    def __init__(self, answers, key=None, pause=0.0):
+    def __init__(self, answers, key=None, pause=0.0, endless=None):
         self.requests, self.gone = [], threading.Event()
         outer = self
 
@@ -24,6 +24,15 @@ class FakeChatServer:
                 self.end_headers()
                 self.wfile.write(data)
 
+            def never_end(self, status):
+                self.send_response(status)
+                self.end_headers()
+                try:
+                    while True:
+                        self.wfile.write(b"x" * 65536)
+                except (BrokenPipeError, ConnectionResetError):
+                    outer.gone.set()
+
             def allowed(self):
                 if key is None or self.headers.get("Authorization") == f"Bearer {key}":
                     return True
@@ -33,7 +42,9 @@ class FakeChatServer:
             def do_GET(self):
                 if not self.allowed():
                     return
-                if self.path == "/v1/models":
+                if self.path == endless:
+                    self.never_end(200)
+                elif self.path == "/v1/models":
                     self.refuse(200, '{"data": [{"id": "fake-model"}]}')
                 else:
                     self.refuse(404, "")
@@ -44,6 +55,9 @@ class FakeChatServer:
                     return
                 outer.requests.append(json.loads(body))
                 answer = answers[min(len(outer.requests), len(answers)) - 1]
+                if self.path == endless:
+                    self.never_end(500)
+                    return
                 if isinstance(answer, tuple):
                     self.refuse(*answer)
                     return
