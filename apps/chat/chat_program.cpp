@@ -168,7 +168,7 @@ void ChatProgram::answer() {
 
 void ChatProgram::list_sessions() {
   const TranscriptStore::Listing listing = parts_.store.list();
-  for (const std::string& damaged : listing.damaged) parts_.face.note("skipped: " + damaged);
+  for (const TranscriptStore::Damaged& each : listing.damaged) parts_.face.note("skipped: " + each.what);
   if (listing.transcripts.empty()) return parts_.face.note("no chats are kept in " + parts_.store.folder());
   int number = 0;
   for (const Transcript& each : listing.transcripts) {

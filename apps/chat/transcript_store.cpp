@@ -23,6 +23,7 @@ namespace {
 
 constexpr int kVersion = 1;
 constexpr const char* kSuffix = ".json";
+constexpr uint64_t kLatest_s = 253402300799;  // the end of the year 9999
 
 // With all folders on its way, each for its owner only.
 void make_folder(const std::string& path) {
@@ -35,6 +36,15 @@ void make_folder(const std::string& path) {
   }
 }
 
+int64_t read_time(const Json& json) {
+  const auto time = json.find("updated_s");
+  if (time == json.end()) return 0;
+  if (!time->is_number_unsigned() || time->get<uint64_t>() > kLatest_s) {
+    throw Error(Fault::input, "its updated_s is no Unix time");
+  }
+  return time->get<int64_t>();
+}
+
 Transcript read(const std::string& text) {
   const Json json = parse_json(text);
   if (!json.is_object() || json.value("version", 0) != kVersion) {
@@ -42,10 +52,22 @@ Transcript read(const std::string& text) {
   }
   Transcript transcript;
   transcript.model = json.value("model", "");
-  transcript.updated_s = json.value("updated_s", int64_t{0});
+  transcript.updated_s = read_time(json);
   transcript.forked_from = json.value("forked_from", "");
   transcript.conversation = Conversation(json.at("messages"));
   return transcript;
+}
+
+Error no_chats(const std::string& folder) { return Error(Fault::input, "no chats are kept in " + folder); }
+
+Transcript take_last(TranscriptStore::Listing& listing, const std::string& folder) {
+  const bool any = !listing.transcripts.empty();
+  if (!listing.damaged.empty() &&
+      (!any || listing.damaged.front().modified_s > listing.transcripts.front().updated_s)) {
+    throw Error(Fault::input, listing.damaged.front().what + "; it is the last one: name another to go on with");
+  }
+  if (!any) throw no_chats(folder);
+  return std::move(listing.transcripts.front());
 }
 
 }  // namespace
@@ -106,32 +128,41 @@ TranscriptStore::Listing TranscriptStore::list() const {
     try {
       listing.transcripts.push_back(load(name));
     } catch (const Error& error) {
-      listing.damaged.emplace_back(error.what());
+      struct stat status = {};
+      ::stat(path_of(name).c_str(), &status);
+      listing.damaged.push_back({name, error.what(), status.st_mtime});
     }
   }
   std::sort(listing.transcripts.begin(), listing.transcripts.end(), [](const Transcript& a, const Transcript& b) {
     return a.updated_s != b.updated_s ? a.updated_s > b.updated_s : a.id > b.id;
   });
-  std::sort(listing.damaged.begin(), listing.damaged.end());
+  std::sort(listing.damaged.begin(), listing.damaged.end(), [](const Damaged& a, const Damaged& b) {
+    return a.modified_s != b.modified_s ? a.modified_s > b.modified_s : a.id > b.id;
+  });
   return listing;
 }
 
 Transcript TranscriptStore::find(const std::string& name) const {
   Listing listing = list();
   std::vector<Transcript>& all = listing.transcripts;
-  if (all.empty()) throw Error(Fault::input, "no chats are kept in " + folder_);
-  if (name == "last") return std::move(all.front());
+  if (name == "last") return take_last(listing, folder_);
   size_t number = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
   if (error == std::errc() && end == name.data() + name.size() && number >= 1 && number <= all.size()) {
     return std::move(all[number - 1]);
   }
   Transcript* found = nullptr;
-  for (Transcript& transcript : all) {
-    if (!transcript.id.starts_with(name)) continue;
-    if (found != nullptr) throw Error(Fault::input, fmt::format("more than one chat begins with '{}'", name));
-    found = &transcript;
+  const Damaged* damaged = nullptr;
+  int n_found = 0;
+  for (Transcript& each : all) {
+    if (each.id.starts_with(name)) found = &each, ++n_found;
   }
+  for (const Damaged& each : listing.damaged) {
+    if (each.id.starts_with(name)) damaged = &each, ++n_found;
+  }
+  if (n_found > 1) throw Error(Fault::input, fmt::format("more than one chat begins with '{}'", name));
+  if (damaged != nullptr) throw Error(Fault::input, damaged->what);
+  if (all.empty()) throw no_chats(folder_);
   if (found == nullptr) throw Error(Fault::input, fmt::format("there is no chat '{}'; /sessions lists them", name));
   return std::move(*found);
 }

@@ -31,14 +31,18 @@ class TranscriptStore {
   // Throws Error{input} for a file that is damaged, Error{io} for one that cannot be read.
   Transcript load(const std::string& id) const;
 
+  struct Damaged {
+    std::string id, what;    // one line: which file, and why it was skipped
+    int64_t modified_s = 0;  // Unix time
+  };
   struct Listing {
     std::vector<Transcript> transcripts;  // the latest first
-    std::vector<std::string> damaged;     // one line each: which file, and why it was skipped
+    std::vector<Damaged> damaged;         // the latest first
   };
   Listing list() const;
 
   // The transcript that `name` means: "last", a number in the order of list(), or an id or its beginning. Throws
-  // Error{input} when there is none or more than one.
+  // Error{input} when there is none or more than one, and when it is damaged.
   Transcript find(const std::string& name) const;
   const std::string& folder() const { return folder_; }
 

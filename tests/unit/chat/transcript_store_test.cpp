@@ -1,5 +1,7 @@
 #include "chat/transcript_store.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -57,15 +59,20 @@ TEST_F(TranscriptStoreTest, DamagedFilesAreReportedAndSkipped) {
   dir_.write("data/flashmoe/chats/bad.json", R"({"version": 1, "messages": [{"role": 3}]})");
   dir_.write("data/flashmoe/chats/deep.json", std::string(100000, '['));
   dir_.write("data/flashmoe/chats/types.json", R"({"version": 1, "model": 5, "messages": []})");
+  size_t n_times = 0;
+  for (const char* when : {"1e300", "-1", "253402300800", "18446744073709551615", "1.5", "\"now\""}) {
+    dir_.write(fmt::format("data/flashmoe/chats/time{}.json", n_times++),
+               fmt::format(R"({{"version": 1, "updated_s": {}, "messages": []}})", when));
+  }
   dir_.write("data/flashmoe/chats/good.json.partial.77", "half");
   ASSERT_EQ(::mkfifo((store_.folder() + "/pipe.json").c_str(), 0600), 0);
   const TranscriptStore::Listing listing = store_.list();
   ASSERT_EQ(listing.transcripts.size(), 1U);
   EXPECT_EQ(listing.transcripts[0].id, "good");
-  ASSERT_EQ(listing.damaged.size(), 8U);
-  for (const std::string& line : listing.damaged) {
-    EXPECT_NE(line.find(store_.folder()), std::string::npos) << line;
-    EXPECT_EQ(line.find('\n'), std::string::npos);
+  ASSERT_EQ(listing.damaged.size(), 8U + n_times);
+  for (const TranscriptStore::Damaged& each : listing.damaged) {
+    EXPECT_TRUE(each.what.starts_with(fmt::format("{}/{}.json: ", store_.folder(), each.id))) << each.what;
+    EXPECT_EQ(each.what.find('\n'), std::string::npos);
   }
 }
 
@@ -81,6 +88,25 @@ TEST_F(TranscriptStoreTest, FindsByNumberIdAndLast) {
   expect_error([&] { store_.find("20260102"); }, Fault::input, {"more than one", "20260102"});
   expect_error([&] { store_.find("none"); }, Fault::input, {"there is no chat 'none'"});
   expect_error([&] { store_.find("../x"); }, Fault::input, {"there is no chat"});
+}
+
+TEST_F(TranscriptStoreTest, ADamagedChatThatIsNamedIsToldAndNoOtherTaken) {
+  const auto write = [&](const std::string& id, const char* text, int64_t modified_s) {
+    const std::string path = dir_.write("data/flashmoe/chats/" + id + ".json", text);
+    const timespec times[] = {{modified_s, 0}, {modified_s, 0}};
+    ASSERT_EQ(::utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
+  };
+  write("20260102-b", "{", 2000);
+  expect_error([&] { store_.find("20260102"); }, Fault::input, {"20260102-b.json", "is damaged"});
+  expect_error([&] { store_.find("last"); }, Fault::input, {"20260102-b.json", "is damaged", "the last"});
+  expect_error([&] { store_.find("20260103"); }, Fault::input, {"no chats"});
+  write("20260101-a", R"({"version": 1, "updated_s": 1000, "messages": []})", 1000);
+  expect_error([&] { store_.find("20260102-b"); }, Fault::input, {"20260102-b.json", "is damaged"});
+  expect_error([&] { store_.find("last"); }, Fault::input, {"20260102-b.json", "is damaged", "the last"});
+  expect_error([&] { store_.find("2026010"); }, Fault::input, {"more than one"});
+  EXPECT_EQ(store_.find("20260101").id, "20260101-a");
+  write("20260103-c", R"({"version": 1, "updated_s": 3000, "messages": []})", 3000);
+  EXPECT_EQ(store_.find("last").id, "20260103-c");
 }
 
 TEST_F(TranscriptStoreTest, NoFolderIsNoChats) {
