@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,6 +18,17 @@ constexpr std::string_view kSpaces = " \t\r\n\f\v";
 
 // More than any context holds; a device that never ends is not read until memory is gone.
 constexpr size_t kMostBytes = 64U << 20U;
+
+struct Opened {
+  Opened(const std::string& path, int flags) : descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags)) {
+    if (descriptor < 0) throw Error(Fault::io, fmt::format("cannot open {}: {}", path, std::strerror(errno)));
+  }
+  ~Opened() { ::close(descriptor); }
+  Opened(const Opened&) = delete;
+  Opened& operator=(const Opened&) = delete;
+
+  const int descriptor;
+};
 
 std::string read_descriptor(int descriptor, const std::string& path) {
   std::string text;
@@ -41,14 +53,16 @@ std::string read_descriptor(int descriptor, const std::string& path) {
 std::string shown_path(const std::string& path) { return path == "-" ? "standard input" : path; }
 
 std::string read_text(const std::string& path) {
-  if (path == "-") return read_descriptor(STDIN_FILENO, path);
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) throw Error(Fault::io, fmt::format("cannot open {}: {}", path, std::strerror(errno)));
-  struct Closer {
-    int descriptor;
-    ~Closer() { ::close(descriptor); }
-  } closer{descriptor};
-  return read_descriptor(descriptor, path);
+  return path == "-" ? read_descriptor(STDIN_FILENO, path) : read_descriptor(Opened(path, 0).descriptor, path);
+}
+
+std::string read_regular_text(const std::string& path) {
+  const Opened file(path, O_NONBLOCK);  // a pipe would be opened only when somebody writes to it
+  struct stat status = {};
+  if (::fstat(file.descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
+    throw Error(Fault::input, path + ": not a regular file");
+  }
+  return read_descriptor(file.descriptor, path);
 }
 
 std::optional<int32_t> parse_id(std::string_view word) {

@@ -12,6 +12,9 @@ namespace flashmoe {
 // All of a file; "-" is standard input. Throws Error{io} with path and reason.
 std::string read_text(const std::string& path);
 
+// The same for regular files alone: Error{input} for a pipe, a device or a folder, which is not waited for.
+std::string read_regular_text(const std::string& path);
+
 // One id; nothing for anything else.
 std::optional<int32_t> parse_id(std::string_view word);
 

@@ -282,7 +282,7 @@ void ChatProgram::export_chat(const std::string& path) {
 
 void ChatProgram::read_file(const std::string& path) {
   if (path == "-") throw Error(Fault::usage, "/read: a file is expected, not standard input");
-  const std::string text = read_text(path);
+  const std::string text = read_regular_text(path);
   if (text.find('\0') != std::string::npos) throw Error(Fault::input, path + ": is not a text file");
   if (attached_.size() + text.size() > kMostAttached) throw Error(Fault::input, path + ": is too long for a chat");
   attached_ += quoted_file(path, text);

@@ -100,16 +100,14 @@ void TranscriptStore::remove(const std::string& id) const { ::unlink(path_of(id)
 
 Transcript TranscriptStore::load(const std::string& id) const {
   const std::string path = path_of(id);
-  struct stat status = {};
-  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) throw Error(Fault::input, path + ": not a file");
+  const std::string text = read_regular_text(path);
   try {
-    Transcript transcript = read(read_text(path));
+    Transcript transcript = read(text);
     transcript.id = id;
     return transcript;
   } catch (const Json::exception&) {
     throw Error(Fault::input, path + ": is damaged: not the JSON of a chat");
   } catch (const Error& error) {
-    if (error.fault() == Fault::io) throw;
     throw Error(Fault::input, fmt::format("{}: is damaged: {}", path, error.what()));
   }
 }

@@ -1,6 +1,7 @@
 #include "chat/chat_program.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "fake_backend.h"
 #include "support/expect_error.h"
@@ -102,6 +103,10 @@ TEST_F(ChatProgramTest, FilesGoAlongWithTheNextQuestion) {
   EXPECT_EQ(last_messages()[2]["content"], "And now?");
   expect_error([&] { program_->take("/read " + dir_ / "none"); }, Fault::io, {"none"});
   expect_error([&] { program_->take("/read"); }, Fault::usage, {"a file is missing"});
+  ASSERT_EQ(::mkfifo((dir_ / "pipe").c_str(), 0600), 0);
+  for (const std::string& endless : {dir_ / "pipe", dir_.path(), std::string("/dev/zero")}) {
+    expect_error([&] { program_->take("/read " + endless); }, Fault::input, {endless, "not a regular file"});
+  }
 }
 
 TEST_F(ChatProgramTest, SavesAsMarkdownAndJson) {
