@@ -34,7 +34,7 @@ std::shared_ptr<const Grammar> Grammar::json_schema(std::shared_ptr<const TokenT
   const Node start = automaton->start(automaton->add_rule()), end = automaton->add_node();
   automaton->set_end(end);
   JsonValues values(*automaton);
-  JsonSchema compiler(*automaton, values, document, "#");
+  JsonSchema compiler(*automaton, values, document, "schema");
   try {
     compiler.add_value(compiler.shapes({&document}), start, end);
     compiler.finish();

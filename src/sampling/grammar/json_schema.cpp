@@ -61,13 +61,13 @@ JsonSchema::JsonSchema(Automaton& automaton, JsonValues& values, const SchemaJso
 
 std::string JsonSchema::place(const SchemaJson& schema) const {
   constexpr size_t kShown = 200;
-  std::string path = name_;
+  std::string path = "#";
   find_place(document_, schema, path);
-  return path.size() <= kShown ? path : path.substr(0, kShown) + "...";
+  return fmt::format("{} at {}", name_, path.size() <= kShown ? path : path.substr(0, kShown) + "...");
 }
 
 void JsonSchema::work(size_t n) {
-  if (n > work_left_) fail(Fault::input, "schema {}: too many combinations of alternatives", name_);
+  if (n > work_left_) fail(Fault::input, "{}: too many combinations of alternatives", name_);
   work_left_ -= n;
 }
 
@@ -79,13 +79,12 @@ std::vector<Shape> JsonSchema::shapes(const Schemas& schemas) {
 
 std::vector<Shape> JsonSchema::shapes_of(const SchemaJson& schema, int depth) {
   if (depth > kMaxReferences) {
-    fail(Fault::input, "schema at {}: more than {} references and combinations inside each other", place(schema),
-         kMaxReferences);
+    fail(Fault::input, "{}: more than {} references and combinations inside each other", place(schema), kMaxReferences);
   }
   if (schema.is_boolean()) return std::vector<Shape>(schema.get<bool>() ? 1 : 0);
-  if (!schema.is_object()) fail(Fault::input, "schema at {}: must be an object, true or false", place(schema));
+  if (!schema.is_object()) fail(Fault::input, "{}: must be an object, true or false", place(schema));
   if (std::find(referring_.begin(), referring_.end(), &schema) != referring_.end()) {
-    fail(Fault::input, "schema at {}: refers to itself without a value between", place(schema));
+    fail(Fault::input, "{}: refers to itself without a value between", place(schema));
   }
   referring_.push_back(&schema);
   std::vector<Shape> shapes = shapes_of_object(schema, depth);
@@ -104,7 +103,7 @@ std::vector<Shape> JsonSchema::shapes_of_object(const SchemaJson& schema, int de
       continue;
     }
     if (keyword != "allOf" && keyword != "anyOf" && keyword != "oneOf") continue;
-    if (!value.is_array()) fail(Fault::input, "schema at {}: '{}' must be a list", place(schema), keyword);
+    if (!value.is_array()) fail(Fault::input, "{}: '{}' must be a list", place(schema), keyword);
     if (keyword == "oneOf") {
       shapes = both(std::move(shapes), one_of(schema, value, depth), schema);
       continue;
@@ -135,7 +134,7 @@ std::vector<Shape> JsonSchema::one_of(const SchemaJson& schema, const SchemaJson
              (one.choices ? one.choices->size() : 0) * (other.choices ? other.choices->size() : 1));
         if (are_disjoint(one, other)) continue;
         fail(Fault::input,
-             "schema at {}: alternatives of 'oneOf' may hold at once; tell them apart by type or by a required "
+             "{}: alternatives of 'oneOf' may hold at once; tell them apart by type or by a required "
              "property with "
              "a const, or use anyOf",
              place(schema));
@@ -149,7 +148,7 @@ std::vector<Shape> JsonSchema::one_of(const SchemaJson& schema, const SchemaJson
 
 void JsonSchema::limit_alternatives(size_t n, const SchemaJson& schema) const {
   if (n <= kMaxAlternatives) return;
-  fail(Fault::input, "schema at {}: more than {} alternatives", place(schema), kMaxAlternatives);
+  fail(Fault::input, "{}: more than {} alternatives", place(schema), kMaxAlternatives);
 }
 
 std::vector<Shape> JsonSchema::both(std::vector<Shape> a, const std::vector<Shape>& b, const SchemaJson& schema) {
@@ -170,27 +169,25 @@ std::vector<Shape> JsonSchema::both(std::vector<Shape> a, const std::vector<Shap
 }
 
 const SchemaJson& JsonSchema::resolve(const SchemaJson& schema, const SchemaJson& ref) const {
-  const auto refuse = [&](std::string_view reason) {
-    fail(Fault::input, "schema at {}: '$ref' {}", place(schema), reason);
-  };
+  const auto refuse = [&](std::string_view reason) { fail(Fault::input, "{}: '$ref' {}", place(schema), reason); };
   if (!ref.is_string()) refuse("must be a string");
   const auto& text = ref.get_ref<const std::string&>();
   if (!text.starts_with('#')) refuse("leads out of the schema; only #... is followed");
   try {
     return document_.at(SchemaJson::json_pointer(text.substr(1)));
   } catch (const nlohmann::json::exception&) {
-    fail(Fault::input, "schema at {}: '$ref' leads nowhere: {}", place(schema), text);
+    fail(Fault::input, "{}: '$ref' leads nowhere: {}", place(schema), text);
   }
 }
 
 CharDfa JsonSchema::texts(const Shape& shape) {
   const auto refuse = [&](const std::string& pattern, std::string_view reason) {
-    fail(Fault::input, "schema {}: the pattern '{}' cannot be enforced: {}", name_, pattern.substr(0, 100), reason);
+    fail(Fault::input, "{}: the pattern '{}' cannot be enforced: {}", name_, pattern.substr(0, 100), reason);
   };
   const bool counted = shape.least_characters > 0 || shape.most_characters != Automaton::kUnlimited;
   const int32_t last = shape.most_characters == Automaton::kUnlimited ? shape.least_characters : shape.most_characters;
   if (last > kMaxCharacters) {
-    fail(Fault::input, "schema {}: a length of {} characters cannot be enforced: at most {} are counted", name_, last,
+    fail(Fault::input, "{}: a length of {} characters cannot be enforced: at most {} are counted", name_, last,
          kMaxCharacters);
   }
   CharDfa all = texts_of_length(shape.least_characters, shape.most_characters);
@@ -220,7 +217,7 @@ std::vector<const SchemaJson*> JsonSchema::fitting_choices(const Shape& shape) {
                          shape.most_items == Automaton::kUnlimited;
       if (!plain) {
         fail(Fault::input,
-             "schema at {}: an array or object among the choices, and keywords about it beside them, "
+             "{}: an array or object among the choices, and keywords about it beside them, "
              "cannot be enforced together",
              place(*choice));
       }

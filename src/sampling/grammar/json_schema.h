@@ -22,7 +22,7 @@ SchemaJson parse_schema(std::string_view text, std::string_view what);
 // enforced, with the place in the document, and TooManyNodes.
 class JsonSchema {
  public:
-  // The document is borrowed; $ref leads into it. `name` is how messages call its root.
+  // The document is borrowed; $ref leads into it. `name` is how messages call it.
   JsonSchema(Automaton& automaton, JsonValues& values, const SchemaJson& document, std::string name);
 
   // The alternatives of a value that meets all of these schemas, none of them with others in it that must hold too.
@@ -36,7 +36,7 @@ class JsonSchema {
   void finish();
 
   const std::string& name() const { return name_; }
-  // Where in the document a schema stands, for messages.
+  // The name, and where in the document a schema stands, for messages.
   std::string place(const SchemaJson& schema) const;
 
  private:

@@ -55,7 +55,7 @@ class Reader {
     for (const std::string_view keyword : kRefused) {
       const SchemaJson* value = find(keyword);
       if (value != nullptr && !is_vacuous(keyword, *value)) {
-        fail(Fault::input, "schema at {}: '{}' cannot be enforced", place_(), keyword);
+        fail(Fault::input, "{}: '{}' cannot be enforced", place_(), keyword);
       }
     }
     read_types();
@@ -69,7 +69,7 @@ class Reader {
 
  private:
   [[noreturn]] void bad(std::string_view keyword, std::string_view wanted) const {
-    fail(Fault::input, "schema at {}: '{}' must be {}", place_(), keyword, wanted);
+    fail(Fault::input, "{}: '{}' must be {}", place_(), keyword, wanted);
   }
   const SchemaJson* find(std::string_view keyword) const {
     const auto found = schema_.find(keyword);
@@ -149,7 +149,7 @@ class Reader {
       // Of numbers a format says how many bits hold them, as OpenAPI does; that is no demand of JSON Schema.
       if (!shape_.allows(Shape::string)) return;
       const auto pattern = pattern_of_format(name);
-      if (!pattern) fail(Fault::input, "schema at {}: the format '{}' cannot be enforced", place_(), name);
+      if (!pattern) fail(Fault::input, "{}: the format '{}' cannot be enforced", place_(), name);
       shape_.patterns.push_back(*pattern);
     }
   }

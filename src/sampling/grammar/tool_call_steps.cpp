@@ -72,17 +72,17 @@ void ToolCallSteps::add(const SchemaJson& tools, std::string_view name, bool sev
 }
 
 void ToolCallSteps::add_function(const SchemaJson& function, Node from, Node to) {
-  const std::string what = fmt::format("of tool {}", function["name"].get<std::string>());
+  const std::string what = fmt::format("schema of tool {}", function["name"].get<std::string>());
   const SchemaJson* parameters = member(function, "parameters");
   if (parameters == nullptr || parameters->is_null()) return a_.add_empty(from, to);
-  JsonSchema schema(a_, values_, *parameters, what + " #");
+  JsonSchema schema(a_, values_, *parameters, what);
   try {
     for (const Shape& shape : schema.shapes({parameters})) {
       if (shape.allows(Shape::object) && !shape.choices) add_parameters(schema, shape, from, to);
     }
     schema.finish();
   } catch (const TooManyNodes&) {
-    fail(Fault::input, "schema {} needs more than {} states: make its lengths, patterns or lists shorter", what,
+    fail(Fault::input, "{} needs more than {} states: make its lengths, patterns or lists shorter", what,
          Automaton::kMaxNodes);
   }
 }
@@ -90,7 +90,7 @@ void ToolCallSteps::add_function(const SchemaJson& function, Node from, Node to)
 void ToolCallSteps::add_parameters(JsonSchema& schema, const Shape& shape, Node from, Node to) {
   for (const std::string& name : shape.required) {
     if (shape.property(name) == nullptr) {
-      fail(Fault::input, "schema at {}: the required parameter '{}' is not among the properties", schema.name(), name);
+      fail(Fault::input, "{}: the required parameter '{}' is not among the properties", schema.name(), name);
     }
   }
   for (const Shape::Property& property : shape.properties) {
@@ -125,7 +125,7 @@ void ToolCallSteps::add_choices(JsonSchema& schema, const Shape& shape, bool is_
   for (const SchemaJson* choice : schema.fitting_choices(shape)) {
     if (choice->is_string()) {
       const auto& text = choice->get_ref<const std::string&>();
-      if (is_forbidden(text)) fail(Fault::input, "schema at {}: a value holds a closing mark", schema.place(*choice));
+      if (is_forbidden(text)) fail(Fault::input, "{}: a value holds a closing mark", schema.place(*choice));
       literals.push_back(text);
     } else if (!is_text || !choice->is_structured()) {
       others.choices->push_back(choice);

@@ -67,7 +67,14 @@ TEST(ToolCallGrammarTest, OneToolOrAny) {
   expect_error([] { call("", false, R"([{"type":"function"}])"); }, Fault::input, {"no name"});
   expect_error([] { call("", false, R"([{"name":"a b"}])"); }, Fault::input, {"'a b'"});
   expect_error([] { call("", false, R"([{"name":"a","parameters":{"properties":{"p":{"multipleOf":2}}}}])"); },
-               Fault::input, {"tool a", "#/properties/p", "multipleOf"});
+               Fault::input, {"schema of tool a at #/properties/p: 'multipleOf'"});
+  expect_error([] { call("", false, R"([{"name":"a","parameters":{"properties":5}}])"); }, Fault::input,
+               {"schema of tool a at #: 'properties'"});
+  expect_error([] { call("", false, R"([{"name":"a","parameters":{"type":"object","required":["x"]}}])"); },
+               Fault::input, {"schema of tool a: the required parameter 'x'"});
+  expect_error(
+      [] { call("", false, R"([{"name":"a","parameters":{"properties":{"p":{"type":"string","pattern":"("}}}}])"); },
+      Fault::input, {"schema of tool a: the pattern '('"});
 }
 
 TEST(ToolCallGrammarTest, OneCallOrSeveral) {
