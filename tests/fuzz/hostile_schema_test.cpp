@@ -149,7 +149,7 @@ TEST(HostileSchemaTest, ManyOfSomething) {
   enforced(
       R"({"type":"array","maxItems":500,"items":{"type":"array","maxItems":500,"items":{"type":"array","maxItems":500}}})");
   enforced(R"({"type":"number","minimum":-1e308,"maximum":1e-308})");
-  refused(R"({"type":"integer","minimum":1e308})", "no answer can meet");
+  refused(R"({"type":"integer","minimum":1e308})", "only integers of more than 18 digits");
 }
 
 TEST(HostileSchemaTest, Patterns) {

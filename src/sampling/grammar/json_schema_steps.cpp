@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/error.h"
 #include "sampling/grammar/json_schema.h"
 
 namespace flashmoe {
@@ -22,10 +23,12 @@ void JsonSchema::add_shape(const Shape& shape, Node from, Node to) {
   if (shape.allows(Shape::boolean)) values_.boolean(from, to);
   const bool numbers = shape.allows(Shape::number);
   if (numbers || shape.allows(Shape::integer)) {
-    if (shape.range.is_limited()) {
-      shape.range.add_steps(a_, !numbers, from, to);
-    } else {
+    if (!shape.range.is_limited()) {
       numbers ? values_.number(from, to) : values_.integer(from, to);
+    } else if (!shape.range.add_steps(a_, !numbers, from, to)) {
+      fail(Fault::input,
+           "{}: only {} of more than {} digits meet the bounds of a number in it, and such are not supported", name_,
+           numbers ? "numbers" : "integers", NumberRange::most_digits(!numbers));
     }
   }
   if (shape.allows(Shape::string)) add_text(shape, from, to);

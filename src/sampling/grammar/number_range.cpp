@@ -38,7 +38,8 @@ class Digits {
     high_exclusive_ = range.high->exclusive && !cut_off(range.high->value, n_fraction);
   }
 
-  void add(Node from, Node to) { add_from(from, {0, true, has_high_}, to); }
+  // Whether there are any.
+  bool add(Node from, Node to) { return add_from(from, {0, true, has_high_}, to); }
 
  private:
   struct Place {
@@ -47,6 +48,11 @@ class Digits {
     bool operator<(const Place& other) const {
       return std::tie(at, on_low, on_high) < std::tie(other.at, other.on_low, other.on_high);
     }
+  };
+
+  struct Rest {
+    Node node;
+    bool any;  // numbers that go on from there
   };
 
   std::string digits_of(const Decimal& value) const {
@@ -66,9 +72,10 @@ class Digits {
     return !(place.on_high && high_exclusive_ && rest_is_zero(high_));
   }
 
-  void add_from(Node from, const Place& place, Node to) {
-    if (may_end(place)) a_.add_empty(from, to);
-    if (place.at == n_) return;
+  bool add_from(Node from, const Place& place, Node to) {
+    bool any = may_end(place);
+    if (any) a_.add_empty(from, to);
+    if (place.at == n_) return any;
     if (place.at == n_whole_) {
       const Node point = a_.add_node();
       a_.add_bytes(from, '.', '.', point);
@@ -81,31 +88,46 @@ class Digits {
       if (place.on_high && digit > high_[place.at]) break;
       const Place next{place.at + 1, place.on_low && digit == low_[place.at],
                        place.on_high && digit == high_[place.at]};
-      a_.add_bytes(from, static_cast<uint8_t>(digit), static_cast<uint8_t>(digit), node(next, to));
+      const Rest rest = rest_of(next, to);
+      a_.add_bytes(from, static_cast<uint8_t>(digit), static_cast<uint8_t>(digit), rest.node);
+      any = any || rest.any;
     }
+    return any;
   }
 
-  Node node(const Place& place, Node to) {
-    if (const auto found = nodes_.find(place); found != nodes_.end()) return found->second;
-    const Node fresh = nodes_[place] = a_.add_node();
-    add_from(fresh, place, to);
-    return fresh;
+  Rest rest_of(const Place& place, Node to) {
+    if (const auto found = rests_.find(place); found != rests_.end()) return found->second;
+    const Node fresh = a_.add_node();
+    return rests_[place] = {fresh, add_from(fresh, place, to)};
   }
 
   Automaton& a_;
   size_t n_whole_, n_;
   std::string low_, high_;  // [n_]
   bool low_exclusive_ = false, high_exclusive_ = false, has_high_ = false;
-  std::map<Place, Node> nodes_;
+  std::map<Place, Rest> rests_;
 };
 
-void add_magnitudes(Automaton& automaton, const Magnitudes& range, bool integers, Node from, Node to) {
-  const auto most = static_cast<size_t>(integers ? JsonValues::kIntegerDigits : JsonValues::kNumberDigits);
+// Whether there are any.
+bool add_magnitudes(Automaton& automaton, const Magnitudes& range, bool integers, Node from, Node to) {
+  const auto most = static_cast<size_t>(NumberRange::most_digits(integers));
+  bool any = false;
   const size_t least = std::max<size_t>(1, range.low.value.whole.size());
   for (size_t n_whole = least; n_whole <= most; ++n_whole) {
     if (range.high && n_whole > std::max<size_t>(1, range.high->value.whole.size())) break;
-    Digits(automaton, range, n_whole, integers ? 0 : most - n_whole).add(from, to);
+    any = Digits(automaton, range, n_whole, integers ? 0 : most - n_whole).add(from, to) || any;
   }
+  return any;
+}
+
+// Of bounds that no number of so many digits meets: a longer one would not either.
+bool contradicts(const NumberRange& range, bool integers) {
+  if (!range.low || !range.high) return false;
+  const Bound &low = *range.low, &high = *range.high;
+  const int order = compare(low.value, high.value);
+  if (order > 0 || (order == 0 && (low.exclusive || high.exclusive))) return true;
+  const auto most = static_cast<size_t>(JsonValues::kIntegerDigits);
+  return integers && low.value.whole.size() <= most && high.value.whole.size() <= most;
 }
 
 }  // namespace
@@ -159,16 +181,21 @@ void NumberRange::at_most(const Bound& bound) {
   if (order < 0 || (order == 0 && bound.exclusive)) high = bound;
 }
 
-void NumberRange::add_steps(Automaton& automaton, bool integers, Node from, Node to) const {
+int NumberRange::most_digits(bool integers) {
+  return integers ? JsonValues::kIntegerDigits : JsonValues::kNumberDigits;
+}
+
+bool NumberRange::add_steps(Automaton& automaton, bool integers, Node from, Node to) const {
   const auto magnitude = [](Bound bound) {
     bound.value.negative = false;
     return bound;
   };
+  bool any = false;
   if (!high || !high->value.negative) {
     Magnitudes range;
     range.high = high;
     if (low && !low->value.negative) range.low = *low;
-    add_magnitudes(automaton, range, integers, from, to);
+    any = add_magnitudes(automaton, range, integers, from, to);
   }
   if (!low || low->value.negative) {
     Magnitudes range;
@@ -177,8 +204,9 @@ void NumberRange::add_steps(Automaton& automaton, bool integers, Node from, Node
     if (high && high->value.negative) range.low = magnitude(*high);
     const Node negative = automaton.add_node();
     automaton.add_bytes(from, '-', '-', negative);
-    add_magnitudes(automaton, range, integers, negative, to);
+    any = add_magnitudes(automaton, range, integers, negative, to) || any;
   }
+  return any || contradicts(*this, integers);
 }
 
 }  // namespace flashmoe

@@ -33,9 +33,10 @@ struct NumberRange {
   void at_least(const Bound& bound);  // the stricter of both
   void at_most(const Bound& bound);
 
-  // Exactly the integers of at most JsonValues::kIntegerDigits digits, or numbers of at most kNumberDigits digits
-  // without exponent: so many digits a double tells apart, so that what is read back is in the range too.
-  void add_steps(Automaton& automaton, bool integers, Node from, Node to) const;
+  // Exactly the integers or numbers of at most so many digits, without exponent: so many a double tells apart, so that
+  // what is read back is in the range too. False: only longer ones meet the bounds.
+  static int most_digits(bool integers);
+  [[nodiscard]] bool add_steps(Automaton& automaton, bool integers, Node from, Node to) const;
 };
 
 }  // namespace flashmoe

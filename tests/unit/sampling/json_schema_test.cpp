@@ -173,6 +173,15 @@ TEST(JsonSchemaTest, NumberRanges) {
   check(
       {R"({"type":"number","exclusiveMinimum":0,"maximum":1})", {"0.1", "1", "0.00000000000001"}, {"0", "0.0", "1.1"}});
   check({R"({"type":"number","minimum":0,"exclusiveMaximum":1e-20})", {"0", "0.0"}, {"0.1"}});
+  for (const char* bounds : {R"("minimum":1e15)", R"("maximum":-1e30)", R"("exclusiveMinimum":0,"maximum":1e-20)"}) {
+    refused(fmt::format(R"({{"type":"number",{}}})", bounds), {"schema: ", "only numbers of more than 15 digits"});
+  }
+  for (const char* bounds : {R"("minimum":1e30)", R"("maximum":-1e18)", R"("minimum":1e18,"maximum":1e19)"}) {
+    refused(fmt::format(R"({{"type":"integer",{}}})", bounds), {"schema: ", "only integers of more than 18 digits"});
+  }
+  // Bounds that contradict each other leave the other alternatives.
+  check({R"({"anyOf":[{"type":"integer","minimum":1.2,"maximum":1.8},{"type":"null"}]})", {"null"}, {"1"}});
+  check({R"({"anyOf":[{"type":"number","minimum":1e30,"maximum":1e29},{"type":"null"}]})", {"null"}, {"1"}});
 }
 
 TEST(JsonSchemaTest, AnyOfOneOfAllOf) {
