@@ -126,9 +126,9 @@ class Interpreter::InnerScope {
 
 template <typename Node>
 auto Interpreter::guarded(const Node& node) {
-  if (depth_ >= kMaxDepth) fail_at(node.line, "calls or expressions are nested too deep");
-  ++depth_;
   try {
+    if (depth_ >= kMaxDepth) fail(Fault::input, "calls or expressions are nested too deep");
+    ++depth_;
     runtime_.budget().spend_steps(1);
     auto result = std::visit([&](const auto& n) { return visit(n, node.line); }, node.node);
     --depth_;

@@ -36,17 +36,19 @@ Value replace_filter(Runtime& runtime, const Value& value, const Arguments& argu
   return Value(replace(text, from, to, limit));
 }
 
+// A text, or so many spaces.
+std::string margin_of(Runtime& runtime, std::string_view callee, const Value& width) {
+  if (width.is_string()) return width.string();
+  const auto n = static_cast<size_t>(std::max<int64_t>(0, integer_argument(callee, width)));
+  runtime.budget().spend_bytes(n);
+  return std::string(n, ' ');
+}
+
 Value indent(Runtime& runtime, const Value& value, const Arguments& arguments) {
   const auto a = bind("indent", arguments, {"width", "first", "blank"});
   value.defined();
   if (!value.is_string()) fail(Fault::input, "indent takes a string, not '{}'", value.type_name());
-  std::string margin;
-  if (a[0] != nullptr && a[0]->is_string()) {
-    margin = a[0]->string();
-  } else {
-    const int64_t width = a[0] != nullptr ? integer_argument("indent", *a[0]) : 4;
-    margin.assign(static_cast<size_t>(std::clamp<int64_t>(width, 0, 1000)), ' ');
-  }
+  const std::string margin = margin_of(runtime, "indent", a[0] != nullptr ? *a[0] : Value(int64_t{4}));
   const bool first = a[1] != nullptr && a[1]->truthy(), blank = a[2] != nullptr && a[2]->truthy();
   std::string text = value.string();
   text += '\n';
@@ -99,12 +101,7 @@ Value to_json(Runtime& runtime, const Value& value, const Arguments& arguments) 
   JsonStyle style;
   style.ascii = a[0] != nullptr && a[0]->truthy();
   if (a[1] != nullptr && !a[1]->is_none()) {
-    style.indent.emplace();
-    if (a[1]->is_string()) {
-      *style.indent = a[1]->string();
-    } else {
-      style.indent->assign(static_cast<size_t>(std::clamp<int64_t>(integer_argument("tojson", *a[1]), 0, 1000)), ' ');
-    }
+    style.indent = margin_of(runtime, "tojson", *a[1]);
     style.item_separator.assign(1, ',');
   }
   if (a[2] != nullptr && !a[2]->is_none()) {

@@ -80,9 +80,9 @@ class Writer {
 
   void line_break() {
     if (!style_.indent) return;
+    budget_.spend_bytes(static_cast<uint64_t>(depth_) * style_.indent->size() + 1);
     out_ += '\n';
     for (int i = 0; i < depth_; ++i) out_ += *style_.indent;
-    budget_.spend_bytes(static_cast<uint64_t>(depth_) * style_.indent->size() + 1);
   }
 
   template <typename Items, typename Each>

@@ -77,6 +77,15 @@ TEST(Jinja, ErrorsNameLineAndReason) {
   EXPECT_EQ(outcome("{{ raise_exception('no\nuser') }}", Json::object()), "error: chat template, line 1: no user");
   EXPECT_EQ(outcome("{{ 1 | nope }}", Json::object()),
             "error: chat template, line 1: the filter 'nope' is not known here or not supported");
+  EXPECT_EQ(outcome("{% macro f() %}{{ f() }}{% endmacro %}\n{{ f() }}", Json::object()),
+            "error: chat template, line 1: calls or expressions are nested too deep");
+}
+
+TEST(Jinja, MarginsAreAsWideAsTheyAreWished) {
+  const std::string margin(2000, ' ');
+  EXPECT_EQ(outcome("{{ 'a\nb' | indent(2000) }}", Json::object()), "a\n" + margin + "b");
+  EXPECT_EQ(outcome("{{ [1] | tojson(indent=2000) }}", Json::object()), "[\n" + margin + "1\n]");
+  EXPECT_EQ(outcome("{{ 'a\nb' | indent(-1) }}{{ [1] | tojson(indent=-1) }}", Json::object()), "a\nb[\n1\n]");
 }
 
 TEST(Jinja, IntegersThatDoNotFitAreErrors) {
@@ -105,6 +114,9 @@ TEST(Jinja, HostileTemplatesEnd) {
                  "the template ");
   expect_refused("{% set s = 'a' * 100000 %}{{ s | replace('a', s) }}", "the template ");
   expect_refused("{{ [1] * 999999999 }}", "the template ");
+  expect_refused("{{ 'a\nb' | indent(9223372036854775807) }}", "more text than it may");
+  expect_refused("{{ [1] | tojson(indent=9223372036854775807) }}", "more text than it may");
+  expect_refused("{{ [[[[1]]]] | tojson(indent=6000000) }}", "more text than it may");
   expect_refused("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested too deep");
   expect_refused("{{ " + repeated("(", 5000) + "1" + repeated(")", 5000) + " }}", "nested too deep");
   expect_refused("{{ 1" + repeated(" + 1", 5000) + " }}", "nested too deep");
