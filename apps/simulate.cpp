@@ -62,11 +62,11 @@ std::string take_policy(std::string_view text, std::vector<CachePolicy>& policie
   return "one of two-timescale, lru, lfu, belady is expected";
 }
 
-std::string take_number(std::string_view text, std::vector<double>& numbers) {
+std::string take_number(std::string_view text, std::string_view what, std::vector<double>& numbers) {
   double number = 0;
-  if (!read_positive(text, number)) return "a number above 0, such as 7 or 3.5, is expected";
-  numbers.push_back(number);
-  return "";
+  std::string expected = take_quantity(text, what, number);
+  if (expected.empty()) numbers.push_back(number);
+  return expected;
 }
 
 template <typename T>
@@ -154,10 +154,12 @@ Command add_simulate(CLI::App& cli) {
       *options, "--cache", "SIZE,...", [&c](std::string_view text) { return take_cache(text, c.caches); },
       "Caches of experts: 8G, 20% of all experts, or +32G; default: as recorded");
   add_list(
-      *options, "--disk", "GB/s,...", [&c](std::string_view text) { return take_number(text, c.disks); },
+      *options, "--disk", "GB/s,...",
+      [&c](std::string_view text) { return take_number(text, "a number of GB/s", c.disks); },
       "Disks, by their speed while reads are under way; default: as recorded");
   add_list(
-      *options, "--ram-speed", "N,...", [&c](std::string_view text) { return take_number(text, c.ram_speeds); },
+      *options, "--ram-speed", "N,...",
+      [&c](std::string_view text) { return take_number(text, "a multiple", c.ram_speeds); },
       "Memories, as multiples of the recorded machine's speed; default: 1");
   add_list(
       *options, "--policy", "NAME,...", [&c](std::string_view text) { return take_policy(text, c.policies); },

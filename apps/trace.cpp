@@ -132,8 +132,7 @@ Command add_trace(CLI::App& cli) {
   CLI::App* options = cli.add_subcommand("trace", "Tell how a recorded run used its experts");
   options->add_option("FILE", chosen->question.path, "The trace")->required()->check(not_empty);
   const auto take_disk = [chosen](std::string_view text) {
-    return std::string(read_positive(text, chosen->disk_gb_per_s) ? ""
-                                                                  : "GB/s above 0, such as 7 or 3.5, are expected");
+    return take_quantity(text, "a number of GB/s", chosen->disk_gb_per_s);
   };
   add_list(*options, "--disk", "GB/s", take_disk, "Speed of the disk to read ahead from; default: as recorded");
   const auto take_share = [chosen](std::string_view text) {

@@ -47,9 +47,9 @@ void add_question_options(CLI::App& cli, TraceQuestion& question) {
   add_size(cli, "--expert-size", question.expert_bytes, "Bytes of one expert")->group(kGroup);
   const auto take = [&question](std::string_view text) {
     double ms = 0;
-    if (!read_positive(text, ms)) return std::string("milliseconds above 0, such as 20 or 3.5, are expected");
-    question.compute_s = ms * 1e-3;
-    return std::string();
+    std::string expected = take_quantity(text, "a number of milliseconds", ms);
+    if (expected.empty()) question.compute_s = ms * 1e-3;
+    return expected;
   };
   add_list(cli, "--compute", "MS", take, "Milliseconds that computing a token takes, without waiting for reads")
       ->group(kGroup);
@@ -97,6 +97,11 @@ CLI::Option* add_list(CLI::App& cli, const std::string& name, const std::string&
 bool read_positive(std::string_view text, double& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && end == text.data() + text.size() && std::isfinite(value) && value > 0;
+}
+
+std::string take_quantity(std::string_view text, std::string_view what, double& value) {
+  if (read_positive(text, value) && value >= 1e-6 && value <= 1e9) return "";
+  return fmt::format("{} from 1e-6 to 1e9, such as 3.5, is expected", what);
 }
 
 }  // namespace flashmoe

@@ -35,4 +35,8 @@ CLI::Option* add_list(CLI::App& cli, const std::string& name, const std::string&
 // "7", "3.5", "1e3": positive. False for anything else.
 bool read_positive(std::string_view text, double& value);
 
+// A time or speed as some machine may have it, from 1e-6 to 1e9: beyond, what is computed from it is no number. What is
+// expected, with `what` before it, or nothing where the text is that.
+std::string take_quantity(std::string_view text, std::string_view what, double& value);
+
 }  // namespace flashmoe

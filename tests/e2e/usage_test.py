@@ -72,7 +72,10 @@ class WrongUsage(Case):
         self.assert_usage("from 0 to 2147483647 is expected, not '99999999999'", "run", "-p", "x", "--top-k", 99999999999)
         self.assert_usage("0 or more is expected, not '-1'", "run", "-p", "x", "--top-k", -1)
         self.assert_usage("above 0 %, and at most 100 %, is expected, not '0%'", "simulate", "t", "--cache", "0%")
-        self.assert_usage("GB/s above 0, such as 7 or 3.5, are expected, not '0'", "trace", "t", "--disk", 0)
+        for command, option, what in (("trace", "--disk", "a number of GB/s"), ("simulate", "--disk", "a number of GB/s"),
+                                      ("simulate", "--ram-speed", "a multiple"), ("trace", "--compute", "a number of milliseconds")):
+            for value in ("0", "1e-7", "1e308", "inf", "x"):
+                self.assert_usage(f"{option}: {what} from 1e-6 to 1e9, such as 3.5, is expected, not '{value}'", command, "t", option, value)
         self.assert_fails(flashmoe("trace", self.folder / "t", "--disk", "1e9"), 1, self.folder / "t")  # a number like others
 
     def test_the_file_to_write_has_the_same_names_everywhere(self):
