@@ -1,10 +1,11 @@
 // A server's engine, through its /v1/chat/completions.
 #include <fmt/format.h>
-#include <httplib.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <mutex>
@@ -14,6 +15,7 @@
 #include "chat/backend.h"
 #include "chat/completion_stream.h"
 #include "chat/conversation.h"
+#include "chat/server_client.h"
 #include "chat/server_metrics.h"
 #include "chat/sse.h"
 #include "flashmoe/error.h"
@@ -21,6 +23,7 @@
 namespace flashmoe {
 namespace {
 
+constexpr int kUsualPort = 80, kMostPort = 65535;
 constexpr int kConnectSeconds = 10;
 constexpr int kSilenceSeconds = 600;  // a long prompt may be read without a word
 constexpr auto kStopAgain = std::chrono::milliseconds(50);
@@ -28,13 +31,15 @@ constexpr size_t kMostErrorBytes = 4096;
 constexpr size_t kMostBodyBytes = 4U << 20U;  // of what is no stream of events
 
 struct Server {
-  std::string origin, prefix, api_key;
+  std::string origin, host;
+  int port = kUsualPort;
+  std::string prefix, api_key;
 
   httplib::Headers headers() const {
     return api_key.empty() ? httplib::Headers{} : httplib::Headers{{"Authorization", "Bearer " + api_key}};
   }
-  std::unique_ptr<httplib::Client> client() const {
-    auto client = std::make_unique<httplib::Client>(origin);
+  std::unique_ptr<ServerClient> client() const {
+    auto client = std::make_unique<ServerClient>(host, port);
     client->set_connection_timeout(kConnectSeconds);
     client->set_read_timeout(kSilenceSeconds);
     client->set_write_timeout(kSilenceSeconds);
@@ -42,38 +47,64 @@ struct Server {
   }
 };
 
+// "host", "host:8080", "[::1]:8080".
+bool read_host(std::string_view text, Server& server) {
+  const size_t bracket = text.starts_with('[') ? 1 : 0;
+  const size_t end = bracket == 1 ? text.find(']') : std::min(text.find(':'), text.size());
+  if (end == std::string_view::npos || end == bracket) return false;
+  server.host = text.substr(bracket, end - bracket);
+  text.remove_prefix(end + bracket);
+  if (text.empty()) return true;
+  const char* last = text.data() + text.size();
+  const auto [read, error] = std::from_chars(text.data() + 1, last, server.port);
+  return text[0] == ':' && error == std::errc() && read == last && server.port > 0 && server.port <= kMostPort;
+}
+
 Server parse_url(const std::string& url, const std::string& api_key) {
   if (url.starts_with("https://")) {
     throw Error(Fault::usage, fmt::format("--connect {}: connections are not encrypted here; give http:// and another "
                                           "machine's port through a tunnel, as ssh -L makes one",
                                           url));
   }
-  const size_t scheme = url.starts_with("http://") ? 7 : 0;
-  const size_t path = std::min(url.find('/', scheme), url.size());
-  if (scheme == 0 || path == scheme || url.find_first_of(" \t\r\n?#@") != std::string::npos) {
+  const size_t host = url.starts_with("http://") ? std::strlen("http://") : url.size();
+  const size_t path = std::min(url.find('/', host), url.size());
+  Server server;
+  if (!read_host(std::string_view(url).substr(host, path - host), server) ||
+      url.find_first_of(" \t\r\n?#@") != std::string::npos) {
     throw Error(Fault::usage, fmt::format("--connect: http://HOST:PORT is expected, not '{}'", url));
   }
-  Server server = {url.substr(0, path), url.substr(path), api_key};
+  server.origin = url.substr(0, path);
+  server.prefix = url.substr(path);
+  server.api_key = api_key;
   while (server.prefix.ends_with('/')) server.prefix.pop_back();
   if (server.prefix.ends_with("/v1")) server.prefix.resize(server.prefix.size() - 3);
   return server;
 }
 
-Error unreachable(const Server& server, httplib::Error error) {
+Error unreachable(const Server& server, const ServerClient& client, httplib::Error error) {
+  if (client.head_too_long()) {
+    return Error(Fault::input, fmt::format("{} answers with headers or a line of more than {} KiB; is it a server of "
+                                           "models?",
+                                           server.origin, ServerClient::kMostHeadBytes >> 10U));
+  }
   const bool nobody = error == httplib::Error::Connection;
   return Error(Fault::io,
                fmt::format("no answer from {}: {}", server.origin,
                            nobody ? "cannot connect; is flashmoe serve running there?" : httplib::to_string(error)));
 }
 
-struct Reply {
+struct HttpReply {
   int status = 0;
   std::string body;
 };
 
-Reply get(const Server& server, httplib::Client& client, const std::string& path) {
-  Reply reply;
-  const auto take_status = [&](const httplib::Response& response) { return reply.status = response.status, true; };
+HttpReply get(const Server& server, ServerClient& client, const std::string& path) {
+  HttpReply reply;
+  const auto take_status = [&](const httplib::Response& response) {
+    client.begin_body();
+    reply.status = response.status;
+    return true;
+  };
   const auto take_body = [&](const char* bytes, size_t n) {
     reply.body.append(bytes, n);
     return reply.body.size() <= kMostBodyBytes;
@@ -83,7 +114,7 @@ Reply get(const Server& server, httplib::Client& client, const std::string& path
     throw Error(Fault::input, fmt::format("{} answers GET {} with more than {} MiB; is it a server of models?",
                                           server.origin, server.prefix + path, kMostBodyBytes >> 20U));
   }
-  if (!answer) throw unreachable(server, answer.error());
+  if (!answer) throw unreachable(server, client, answer.error());
   return reply;
 }
 
@@ -169,6 +200,7 @@ class RemoteAnswer : public Answer {
     request.set_header("Accept", "text/event-stream");
     request.body = body;
     request.response_handler = [&](const httplib::Response& response) {
+      client_->begin_body();
       status = response.status;
       return true;
     };
@@ -192,12 +224,12 @@ class RemoteAnswer : public Answer {
     if (status != 0 && status != 200) {
       throw Error(status == 503 || status == 429 ? Fault::busy : Fault::input, server_error(status, complaint));
     }
-    if (!sent && status == 0) throw unreachable(server_, failure);
+    if (!sent && (status == 0 || client_->head_too_long())) throw unreachable(server_, *client_, failure);
     stream.end();
   }
 
   const Server& server_;
-  const std::unique_ptr<httplib::Client> client_;
+  const std::unique_ptr<ServerClient> client_;
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<AnswerEvent> events_;
@@ -209,7 +241,7 @@ class RemoteAnswer : public Answer {
 class RemoteBackend : public Backend {
  public:
   explicit RemoteBackend(Server server) : server_(std::move(server)), client_(server_.client()) {
-    const Reply answer = get(server_, *client_, "/v1/models");
+    const HttpReply answer = get(server_, *client_, "/v1/models");
     if (answer.status == 401 || answer.status == 403) {
       throw Error(Fault::input, fmt::format("{} wants {} key: give it with --api-key", server_.origin,
                                             server_.api_key.empty() ? "a" : "another"));
@@ -257,7 +289,7 @@ class RemoteBackend : public Backend {
   // Not every server has them, and no answer depends on them.
   std::optional<std::string> metrics() {
     try {
-      Reply answer = get(server_, *client_, "/metrics");
+      HttpReply answer = get(server_, *client_, "/metrics");
       return answer.status == 200 ? std::optional(std::move(answer.body)) : std::nullopt;
     } catch (const Error&) {
       return std::nullopt;
@@ -265,7 +297,7 @@ class RemoteBackend : public Backend {
   }
 
   Server server_;
-  std::unique_ptr<httplib::Client> client_;
+  std::unique_ptr<ServerClient> client_;
   std::string model_;
 };
 

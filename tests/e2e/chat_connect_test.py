@@ -331,7 +331,8 @@ class Pipes(Connected):
         self.assert_done(flashmoe("chat", "--connect", server.url, "--api-key", "secret", stdin=b"q\n"))
 
     def test_wrong_urls_and_nobody_there(self):
-        for url in ("localhost:1", "http://", "ftp://x", "http://a b"):
+        for url in ("localhost:1", "http://", "ftp://x", "http://a b", "http://a:", "http://a:b", "http://a:70000", "http://:1",
+                    "http://[::1", "http://[::1]x"):
             self.assert_fails(flashmoe("chat", "--connect", url, stdin=b"q\n"), 2, "--connect", url)
         self.assert_fails(flashmoe("chat", "--connect", "https://x", stdin=b"q\n"), 2, "https://x", "tunnel")
         self.assert_fails(flashmoe("chat", "--connect", "http://127.0.0.1:9", stdin=b"q\n"), 1, "127.0.0.1:9", "flashmoe serve")

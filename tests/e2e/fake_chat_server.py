@@ -7,9 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class FakeChatServer:
     """`answers`: for each request a list of chunks (dicts become events, strings are written as they are), or a pair of
-    status and body. The last one is given again. A path in `endless`: what is read from there never ends."""
+    status and body. The last one is given again. What is read from the path `endless` begins with `start`, and then
+    `piece` comes again and again."""
 
-    def __init__(self, answers, key=None, pause=0.0, endless=None):
+    def __init__(self, answers, key=None, pause=0.0, endless=None, start="", piece="x" * 65536):
         self.requests, self.gone = [], threading.Event()
         outer = self
 
@@ -24,12 +25,11 @@ class FakeChatServer:
                 self.end_headers()
                 self.wfile.write(data)
 
-            def never_end(self, status):
-                self.send_response(status)
-                self.end_headers()
+            def never_end(self):
                 try:
+                    self.wfile.write(start.encode())
                     while True:
-                        self.wfile.write(b"x" * 65536)
+                        self.wfile.write(piece.encode())
                 except (BrokenPipeError, ConnectionResetError):
                     outer.gone.set()
 
@@ -43,7 +43,7 @@ class FakeChatServer:
                 if not self.allowed():
                     return
                 if self.path == endless:
-                    self.never_end(200)
+                    self.never_end()
                 elif self.path == "/v1/models":
                     self.refuse(200, '{"data": [{"id": "fake-model"}]}')
                 else:
@@ -56,7 +56,7 @@ class FakeChatServer:
                 outer.requests.append(json.loads(body))
                 answer = answers[min(len(outer.requests), len(answers)) - 1]
                 if self.path == endless:
-                    self.never_end(500)
+                    self.never_end()
                     return
                 if isinstance(answer, tuple):
                     self.refuse(*answer)
