@@ -18,6 +18,7 @@
 #include <string_view>
 #include <utility>
 
+#include "chat/key_sequence.h"
 #include "chat/shown_text.h"
 #include "chat/signals.h"
 #include "chat/styled_line.h"
@@ -74,22 +75,6 @@ std::string common_beginning(const std::vector<std::string>& words) {
   return common;
 }
 
-// Where ESC [ or ESC O begins in what a key sends; npos: it is no control sequence.
-size_t introducer_of(std::string_view keys) {
-  const size_t at = std::min(keys.find_first_not_of(kEscape), keys.size() - 1);
-  return keys[at] == '[' || keys[at] == 'O' ? at : std::string_view::npos;
-}
-
-// Whether more bytes belong to what a key sends: parameters come before the byte that ends it.
-bool goes_on(std::string_view keys) {
-  const auto last = static_cast<unsigned char>(keys.back());
-  const size_t introducer = introducer_of(keys);
-  if (introducer == std::string_view::npos) return last == kEscape;
-  if (introducer + 1 == keys.size()) return true;
-  const bool console_key = keys.substr(introducer) == "[[";  // F1 to F5 of the Linux console have another byte
-  return console_key || (last >= 0x20 && last < 0x40) || last >= 0x7F;
-}
-
 }  // namespace
 
 struct LineEditor::Editor {
@@ -98,8 +83,8 @@ struct LineEditor::Editor {
   std::string history_file;
   std::function<std::vector<std::string>(const std::string&)> complete;
   std::string prompt;
-  std::string ahead;  // bytes of a key that libedit has not read yet
-  winsize size = {};  // of the terminal when the prompt was last drawn
+  std::string key, ahead;  // what a key sent, and what of it libedit has not read yet
+  winsize size = {};       // of the terminal when the prompt was last drawn
   bool interrupted = false, was_empty = false, gone = false, pasting = false;
 
   static Editor& of(EditLine* line) {
@@ -217,11 +202,17 @@ struct LineEditor::Editor {
     do {
       unsigned char byte = 0;
       if (const int got = next_byte(&byte); got != 1) return got;
-      if (byte == kEscape && introducer_of(keys) != std::string::npos) keys.clear();  // another key cuts this one short
+      if (byte == kEscape && is_control_sequence(keys)) keys.clear();  // another key cuts this one short
       if (keys.size() == kMostKeyBytes) keys.pop_back();
       keys += static_cast<char>(byte);
     } while (goes_on(keys));
-    if (introducer_of(keys) == std::string::npos || is_bound(keys)) ahead = keys;
+    if (is_control_sequence(keys)) {
+      while (!is_bound(keys)) {  // without Alt, which some terminals tell by one more escape
+        keys.erase(0, 1);
+        if (!keys.starts_with(kEscape)) return 1;
+      }
+    }
+    key = ahead = keys;
     return 1;
   }
 
@@ -233,6 +224,13 @@ struct LineEditor::Editor {
     *byte = static_cast<unsigned char>(ahead.front());
     ahead.erase(0, 1);
     return 1;
+  }
+
+  // When the prompt is drawn before a key was read to its end, its escape alone ended a search: the key comes after it.
+  static char* shown_prompt(EditLine* line) {
+    Editor& self = of(line);
+    if (!self.ahead.empty() && is_control_sequence(self.key)) self.ahead = self.key;
+    return self.prompt.data();
   }
 
   static int next_character(EditLine* line, wchar_t* character) {
@@ -340,8 +338,7 @@ LineEditor::LineEditor(std::string history_file, std::function<std::vector<std::
   el_set(self.line, EL_HIST, ::history, self.history);
   el_set(self.line, EL_EDITOR, "emacs");
   el_set(self.line, EL_GETCFN, &Editor::next_character);
-  el_set(
-      self.line, EL_PROMPT_ESC, +[](EditLine* line) { return Editor::of(line).prompt.data(); }, '\1');
+  el_set(self.line, EL_PROMPT_ESC, &Editor::shown_prompt, '\1');
   el_set(self.line, EL_ADDFN, "chat-paste", "Insert a paste", &Editor::paste);
   el_set(self.line, EL_ADDFN, "chat-newline", "Insert a line's end", &Editor::newline);
   el_set(self.line, EL_ADDFN, "chat-complete", "Complete a command", &Editor::tab);

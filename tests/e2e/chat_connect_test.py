@@ -71,19 +71,17 @@ class Typing(Connected):
     def test_keys_with_modifiers_and_keys_that_mean_nothing(self):
         server = self.serve(text_chunks("ok"))
         chat = self.chat(server)
-        for typed, question in (("one two\x1b[1;5DX", "one Xtwo"), ("one two\x1b[1;5D\x1b[1;5D\x1b[1;5CX", "oneX two"),
-                                ("one two\x1b[1;5HX", "Xone two"), ("one two\x01\x1b[1;5FX", "one twoX"),
-                                ("one two\x01\x1b[3;5~X", "X two"), ("one\x1b[DX", "onXe"), ("one\x1b\xe4two", "onetwo")):
-            chat.send(typed)
-            chat.line("")
+        sent = [("one two\x1b[1;5DX", "one Xtwo"), ("one two\x1b[1;5D\x1b[1;5D\x1b[1;5CX", "oneX two"),
+                ("one two\x1b[1;5HX", "Xone two"), ("one two\x01\x1b[1;5FX", "one twoX"), ("one two\x01\x1b[3;5~X", "X two"),
+                ("one\x1b[DX", "onXe"), ("two\x1b\x1b[DX", "twXo"), ("one\x1b\xe4four", "onefour"),
+                ("\x12four\x1b[HX", "Xonefour"), ("\x12Xone\x1b\x1b[DY", "YXonefour"), ("\x12YX\x1bz", "zYXonefour")]
+        sent += [(f"a\x1b{key}b", "ab") for key in ("[15~", "OP", "[[E", "[Z", "[97;5u", "[<0;10;10M", "[3^", "[9\\", "O5P", "[9~\x1bOQ",
+                                                    "\x1b[1;5Q", "[1\x1b[15~", "[999999999~", "[" + "1;" * 200 + "z")]
+        for typed, question in sent:
+            chat.line(typed)
+            chat.expect("first token")
             chat.prompt()
             self.assertEqual(server.requests[-1]["messages"][-1]["content"], question, ascii(typed))
-        for key in ("[15~", "OP", "[[E", "[Z", "[97;5u", "[<0;10;10M", "[3^", "[9\\", "O5P", "\x1b[1;5Q", "[1\x1b[15~",
-                    "[999999999~", "[" + "1;" * 200 + "z"):
-            chat.send(f"a\x1b{key}b")
-            chat.line("")
-            chat.prompt()
-            self.assertEqual(server.requests[-1]["messages"][-1]["content"], "ab", ascii(key))
 
     def test_pasted_lines_are_one_question(self):
         server = self.serve(text_chunks("ok"))
