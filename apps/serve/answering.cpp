@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace flashmoe {
 namespace {
 
@@ -32,8 +34,8 @@ Answering::Answering(Service& service, const std::vector<Request>& requests) {
 }
 
 std::optional<std::pair<size_t, AnswerEvent>> Answering::next(milliseconds patience) {
-  // Several choices share the time; each is looked at in turn.
-  const milliseconds each = patience / static_cast<int64_t>(std::max<size_t>(1, n_open_));
+  // Several choices share the time; each is looked at in turn, and waited for even if they are many.
+  const milliseconds each = std::max(milliseconds(1), patience / static_cast<int64_t>(std::max<size_t>(1, n_open_)));
   for (size_t looked = 0; looked < answers_.size(); ++looked) {
     const size_t at = turn_++ % answers_.size();
     if (answers_[at] == nullptr) continue;
