@@ -1,7 +1,11 @@
 #include "serve/exchange.h"
 
+#include <fmt/format.h>
+
 #include <ctime>
 #include <random>
+
+#include "serve/request_fields.h"
 
 namespace flashmoe {
 namespace {
@@ -15,6 +19,14 @@ std::mt19937_64& random_numbers() {
 }
 
 }  // namespace
+
+void check_choices(int64_t n_choices, const Served& served, const char* field) {
+  const int64_t most = int64_t{served.n_parallel} + served.n_waiting;
+  if (n_choices <= most) return;
+  bad_request(field, fmt::format("{} answers are asked for, but this server takes at most {} at once (--parallel {}, "
+                                 "--queue {}); ask for fewer",
+                                 n_choices, most, served.n_parallel, served.n_waiting));
+}
 
 std::string server_sent(std::string_view name, std::string_view json) {
   std::string out;

@@ -43,6 +43,8 @@ class Exchange {
   Asked asked_;
 };
 
+// Throws ApiError 400, naming `field`, for more choices than can run and wait together: they would never be taken.
+void check_choices(int64_t n_choices, const Served& served, const char* field);
 // "event: NAME\ndata: JSON\n\n"; without a name, data alone.
 std::string server_sent(std::string_view name, std::string_view json);
 // "chatcmpl-" and 24 random letters and digits.

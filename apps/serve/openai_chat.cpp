@@ -11,6 +11,7 @@ class ChatCompletion : public Exchange {
  public:
   ChatCompletion(ChatCompletionRequest request, const Served& served)
       : model_(served.model_name), include_usage_(request.include_usage), logprobs_(request.request.n_logprobs >= 0) {
+    check_choices(request.n, served, "n");
     add_choices(request.request, request.n, asked_.requests);
     asked_.stream = request.stream;
     choices_.resize(asked_.requests.size());

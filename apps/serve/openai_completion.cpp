@@ -87,7 +87,10 @@ Completion::Completion(std::string_view body, const Served& served) : model_(ser
   const auto likeliest = fields.integer("logprobs", 0, kMostLogprobs);
   logprobs_ = likeliest.has_value();
   if (logprobs_ && echo_) bad_request("echo", "cannot be had together with logprobs");
-  for (Request& request : read_prompts(fields)) {
+  std::vector<Request> prompts = read_prompts(fields);
+  const auto n_prompts = static_cast<int64_t>(prompts.size());
+  check_choices(n_prompts * n, served, n_prompts > 1 ? "prompt" : "n");
+  for (Request& request : prompts) {
     if (echo_ && request.text.empty()) bad_request("echo", "needs prompts that are text");
     read_sampling(fields, request.generate.sampling);
     read_stop(fields, "stop", request.generate);

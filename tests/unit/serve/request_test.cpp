@@ -4,6 +4,7 @@
 #include "serve/anthropic_request.h"
 #include "serve/openai_chat.h"
 #include "serve/openai_chat_request.h"
+#include "serve/openai_completion.h"
 #include "serve/openai_responses.h"
 #include "serve/origin.h"
 #include "serve/request_fields.h"
@@ -90,6 +91,20 @@ TEST(ChatRequest, ComplaintsNameTheRangeAndStayShort) {
   EXPECT_EQ(complaint(kReadChat, with(R"("max_tokens": 4294967296)")).second,
             "max_tokens: a number from 1 to 2147483647 is expected");
   EXPECT_LT(complaint(kReadChat, with("\"max_tokens\": " + std::string(100'000, '9'))).second.size(), 300U);
+}
+
+TEST(Choices, BeyondWhatRunsAndWaitsAreRefused) {
+  const Served served = {"spark", 2, 3};
+  const auto chat = [&](const std::string& body) { read_chat_completion(body, served); };
+  const auto completion = [&](const std::string& body) { read_completion(body, served); };
+  const std::string message = R"({"messages": [{"role": "user", "content": "x"}], "n": )";
+  EXPECT_EQ(read_chat_completion(message + "5}", served)->asked().requests.size(), 5U);
+  EXPECT_EQ(complaint(chat, message + "6}"),
+            std::pair(std::string("n"), std::string("n: 6 answers are asked for, but this server takes at most 5 at "
+                                                    "once (--parallel 2, --queue 3); ask for fewer")));
+  EXPECT_EQ(read_completion(R"({"prompt": ["a", "b"], "n": 2})", served)->asked().requests.size(), 4U);
+  EXPECT_EQ(complaint(completion, R"({"prompt": "a", "n": 6})").first, "n");
+  EXPECT_EQ(complaint(completion, R"({"prompt": ["a", "b"], "n": 3})").first, "prompt");
 }
 
 TEST(MessagesRequest, RefusesAnswersThatTheRequestBegins) {
