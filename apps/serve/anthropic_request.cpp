@@ -52,7 +52,7 @@ void add_assistant(const RequestFields& message, const Json& content, ChatPrompt
       calls.push_back(
           {{"id", block.required_text("id")},
            {"type", "function"},
-           {"function", {{"name", block.required_text("name")}, {"arguments", input ? dump(input->json()) : "{}"}}}});
+           {"function", {{"name", block.filled_text("name")}, {"arguments", input ? dump(input->json()) : "{}"}}}});
     } else {
       text += content_text(Json::array({content[i]}), message.at("content"));
     }

@@ -116,6 +116,12 @@ std::string content_text(const Json& content, const std::string& where) {
   return text;
 }
 
+std::string required_content(const RequestFields& message) {
+  const Json* content = message.find("content");
+  if (content == nullptr) bad_request(message.at("content"), "a string or a list of parts is expected");
+  return content_text(*content, message.at("content"));
+}
+
 Constraint json_constraint(const std::string& kind, const Json* schema, const std::string& field) {
   Constraint constraint;
   if (kind == "json_object") constraint.kind = Constraint::Kind::json_object;

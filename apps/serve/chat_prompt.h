@@ -50,6 +50,9 @@ void apply_effort(const std::string& effort, ChatPrompt& prompt, Request& reques
 // Text of a "content": a string, or parts of which each is text. Throws ApiError 400 for images, audio and files.
 std::string content_text(const Json& content, const std::string& where);
 
+// The "content" of a message that has nothing else to say. Throws ApiError 400, also where it is missing.
+std::string required_content(const RequestFields& message);
+
 // "json_object", or "json_schema" with `schema`.
 Constraint json_constraint(const std::string& kind, const Json* schema, const std::string& field);
 

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kMostChoices = 16;
 
-std::string content_of(const RequestFields& message) {
+std::string assistant_content(const RequestFields& message) {
   const Json* content = message.find("content");
   return content == nullptr ? "" : content_text(*content, message.at("content"));
 }
@@ -30,7 +30,7 @@ Json read_calls(const RequestFields& message) {
     }
     calls.push_back({{"id", call.text("id").value_or("")},
                      {"type", "function"},
-                     {"function", {{"name", function->required_text("name")}, {"arguments", arguments}}}});
+                     {"function", {{"name", function->filled_text("name")}, {"arguments", arguments}}}});
   }
   return calls;
 }
@@ -39,16 +39,16 @@ void read_message(const RequestFields& message, ChatPrompt& prompt) {
   message.required_text("role");
   const std::string role = *message.word("role", {"system", "developer", "user", "assistant", "tool"});
   if (role == "system" || role == "developer") {
-    prompt.add_system(content_of(message));
+    prompt.add_system(required_content(message));
   } else if (role == "user") {
-    prompt.add_user(content_of(message));
+    prompt.add_user(required_content(message));
   } else if (role == "assistant") {
     message.refuse("function_call", "functions are called through tool_calls");
     const auto thinking =
         message.has("reasoning_content") ? message.text("reasoning_content") : message.text("reasoning");
-    prompt.add_assistant(content_of(message), thinking.value_or(""), read_calls(message));
+    prompt.add_assistant(assistant_content(message), thinking.value_or(""), read_calls(message));
   } else {
-    prompt.add_tool_result(message.required_text("tool_call_id"), content_of(message));
+    prompt.add_tool_result(message.required_text("tool_call_id"), required_content(message));
   }
 }
 

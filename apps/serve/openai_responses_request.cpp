@@ -14,9 +14,7 @@ namespace {
 void add_message(const RequestFields& item, ChatPrompt& prompt) {
   item.required_text("role");
   const std::string role = *item.word("role", {"system", "developer", "user", "assistant"});
-  const Json* content = item.find("content");
-  if (content == nullptr) bad_request(item.at("content"), "a string or a list of parts is expected");
-  const std::string text = content_text(*content, item.at("content"));
+  const std::string text = required_content(item);
   if (role == "user") {
     prompt.add_user(text);
   } else if (role == "assistant") {
@@ -36,7 +34,7 @@ void add_call(const RequestFields& item, ChatPrompt& prompt) {
       "", "",
       Json::array({Json{{"id", item.required_text("call_id")},
                         {"type", "function"},
-                        {"function", {{"name", item.required_text("name")}, {"arguments", arguments}}}}}));
+                        {"function", {{"name", item.filled_text("name")}, {"arguments", arguments}}}}}));
 }
 
 void add_reasoning(const RequestFields& item, ChatPrompt& prompt) {

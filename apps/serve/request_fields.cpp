@@ -107,6 +107,12 @@ std::string RequestFields::required_text(const char* name) const {
   return *text(name);
 }
 
+std::string RequestFields::filled_text(const char* name) const {
+  const std::string value = required_text(name);
+  if (value.empty()) complain(name, "a string that is not empty");
+  return value;
+}
+
 const Json& RequestFields::required_array(const char* name) const {
   const Json* value = array(name);
   if (value == nullptr) complain(name, "a list");

@@ -36,6 +36,7 @@ class RequestFields {
   std::optional<RequestFields> object(const char* name) const;
   const Json* array(const char* name) const;
   std::string required_text(const char* name) const;
+  std::string filled_text(const char* name) const;  // required, and not empty
   const Json& required_array(const char* name) const;
   // One of the words given.
   std::optional<std::string> word(const char* name, std::initializer_list<const char*> words) const;

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "serve/anthropic_messages.h"
@@ -6,6 +7,7 @@
 #include "serve/openai_chat_request.h"
 #include "serve/openai_completion.h"
 #include "serve/openai_responses.h"
+#include "serve/openai_responses_request.h"
 #include "serve/origin.h"
 #include "serve/request_fields.h"
 
@@ -81,6 +83,36 @@ TEST(ChatRequest, ToolsHaveNamesOfTheirOwn) {
     EXPECT_EQ(complaint(kReadChat, tools(tool(name))).first, "tools[0].function.name");
   }
   EXPECT_EQ(complaint(kReadChat, tools(tool(std::string(129, 'a')))).first, "tools[0].function.name");
+}
+
+TEST(ChatRequest, OnlyAnAssistantMayLeaveItsContentOut) {
+  const auto chat = [](const std::string& last) {
+    return R"({"messages": [{"role": "user", "content": ""}, )" + last + "]}";
+  };
+  for (const char* role : {"system", "developer", "user", "tool"}) {
+    for (const char* content : {R"("contents": "Hi")", R"("content": null)"}) {
+      const std::string message = fmt::format(R"({{"role": "{}", "tool_call_id": "1", {}}})", role, content);
+      EXPECT_EQ(complaint(kReadChat, chat(message)).first, "messages[1].content") << message;
+    }
+  }
+  read_chat_completion_request(chat(R"({"role": "assistant"}, {"role": "user", "content": "x"})"));
+  read_chat_completion_request(chat(R"({"role": "assistant", "content": null}, {"role": "user", "content": "x"})"));
+}
+
+TEST(ChatRequest, CallsOfTheHistoryHaveANameInAllApis) {
+  EXPECT_EQ(complaint(kReadChat, R"({"messages": [{"role": "user", "content": "u"}, {"role": "assistant",
+                                     "tool_calls": [{"id": "1", "function": {"name": ""}}]}]})"),
+            std::pair(std::string("messages[1].tool_calls[0].function.name"),
+                      std::string("messages[1].tool_calls[0].function.name: a string that is not empty is expected")));
+  EXPECT_EQ(complaint(kReadMessages, R"({"max_tokens": 7, "messages": [{"role": "user", "content": "u"},
+                                         {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "",
+                                         "input": {}}]}]})")
+                .first,
+            "messages[1].content[0].name");
+  EXPECT_EQ(complaint(read_responses_request, R"({"input": [{"role": "user", "content": "u"}, {"type":
+                                                  "function_call", "call_id": "1", "name": "", "arguments": ""}]})")
+                .first,
+            "input[1].name");
 }
 
 TEST(ChatRequest, ComplaintsNameTheRangeAndStayShort) {
