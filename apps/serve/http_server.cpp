@@ -176,6 +176,10 @@ bool HttpServer::admit(const Req& request, Res& response) const {
 }
 
 void HttpServer::check_origin(const Req& request, Res& response) const {
+  const size_t n_hosts = request.get_header_value_count("Host");
+  if (n_hosts > 1 || (n_hosts == 0 && request.version != "HTTP/1.0")) {
+    throw ApiError(400, fmt::format("a request has one Host header, and this one has {}", n_hosts));
+  }
   const std::string host = request.get_header_value("Host");
   // A page elsewhere may have its name resolve to this machine; it cannot know the key, though.
   if (access_.api_key.empty() && !is_local_host(host)) {
@@ -204,8 +208,8 @@ void HttpServer::preflight(const Req& request, Res& response) const {
 void HttpServer::check_key(const Req& request) const {
   if (access_.api_key.empty()) return;
   std::string key = request.get_header_value("x-api-key");
-  const std::string bearer = request.get_header_value("Authorization");
-  if (bearer.rfind("Bearer ", 0) == 0) key = bearer.substr(7);
+  const std::string authorization = request.get_header_value("Authorization");
+  if (const std::string_view bearer = bearer_of(authorization); !bearer.empty()) key = bearer;
   if (same_text(key, access_.api_key)) return;
   const char* how = "; send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'";
   throw ApiError(401, std::string(key.empty() ? "an API key is demanded" : "the API key is wrong") + how, {},

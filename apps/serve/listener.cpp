@@ -20,6 +20,7 @@
 #include <string_view>
 
 #include "flashmoe/error.h"
+#include "serve/origin.h"
 
 namespace flashmoe {
 namespace {
@@ -60,6 +61,15 @@ size_t room_for_connections(size_t wanted) {
                             limit.rlim_cur, taken));
   }
   return std::min(wanted, static_cast<size_t>(limit.rlim_cur) - taken);
+}
+
+// http://HOST/PATH, as a proxy is asked: what it names counts, not the Host header (RFC 9112, 3.2.2).
+void take_absolute_target(httplib::Request& request) {
+  const std::string_view host = host_of_target(request.target);
+  if (host.empty()) return;
+  const size_t path = request.path.find('/', request.path.find("://") + 3);
+  request.path = path == std::string::npos ? "/" : request.path.substr(path);
+  if (request.get_header_value_count("Host") == 1) request.headers.find("Host")->second = host;
 }
 
 }  // namespace
@@ -245,6 +255,7 @@ void Listener::converse(int socket, bool crowded) {
 void Listener::answer_requests(Connection& connection, bool crowded) {
   const auto read_head = [&connection](httplib::Request& request) {
     connection.begin_body();
+    take_absolute_target(request);
     // Ranges of an answer mean nothing, and compressing it costs more than it spares.
     request.ranges.clear();
     for (const char* name : {"Range", "Accept-Encoding"}) request.headers.erase(name);

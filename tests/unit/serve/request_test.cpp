@@ -223,13 +223,24 @@ TEST(Messages, AStreamOpensAndClosesABlockForEachKind) {
 }
 
 TEST(Origin, OnlyThisMachineAndThisServer) {
-  for (const char* host : {"", "localhost", "localhost:80", "127.0.0.1:8080", "[::1]:8080"})
+  for (const char* host :
+       {"", "localhost", "LOCALHOST", "localhost.", "Localhost.:80", "localhost:80", "127.0.0.1:8080", "[::1]:8080"})
     EXPECT_TRUE(is_local_host(host));
   for (const char* host : {"evil.example", "127.0.0.1.evil.example", "localhost.evil:80"})
     EXPECT_FALSE(is_local_host(host));
   EXPECT_TRUE(is_same_origin("http://localhost:8080", "localhost:8080"));
+  EXPECT_TRUE(is_same_origin("http://localhost:8080", "LOCALHOST:8080"));
   EXPECT_FALSE(is_same_origin("http://evil.example", "localhost:8080"));
   EXPECT_FALSE(is_same_origin("null", "null"));
+}
+
+TEST(Origin, SchemesAreWordsOfEitherCase) {
+  for (const char* header : {"Bearer key", "bearer key", "BEARER  key"}) EXPECT_EQ(bearer_of(header), "key");
+  for (const char* header : {"", "Bearer", "Bearer ", "Basic key", "key", "Bearerkey"})
+    EXPECT_EQ(bearer_of(header), "");
+  EXPECT_EQ(host_of_target("http://localhost:80/v1/models?x=1"), "localhost:80");
+  EXPECT_EQ(host_of_target("HTTPS://a.example?http://b/"), "a.example");
+  for (const char* target : {"/http://a/", "*", "http:/a", "ftp://a/"}) EXPECT_EQ(host_of_target(target), "");
 }
 
 TEST(Origin, IsASchemeAndAHost) {

@@ -1,0 +1,59 @@
+"""flashmoe serve as a server of HTTP/1.1: hosts, targets, bodies, and connections that stay or end."""
+import json
+import socket
+import unittest
+
+from flashmoe_cli import Case
+from flashmoe_server import Server
+
+VALID = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4, "temperature": 0}).encode()
+
+
+class Http(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("--threads", 2)
+        cls.addClassCleanup(cls.server.stop)
+
+    def exchange(self, data, half_close=False):
+        """All that the server sends until it closes."""
+        with self.server.connect() as client:
+            client.sendall(data)
+            if half_close:
+                client.shutdown(socket.SHUT_WR)
+            received = b""
+            while piece := client.recv(1 << 16):
+                received += piece
+        return received
+
+    def status(self, *lines):
+        answer = self.exchange("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        return int(answer.split()[1])
+
+    def test_hosts(self):
+        for host in ("localhost", "LOCALHOST", "Localhost.:80", "127.0.0.1"):
+            self.assertEqual(self.status("GET /v1/models HTTP/1.1", f"Host: {host}"), 200, host)
+        self.assertEqual(self.status("GET /v1/models HTTP/1.1", "Host: evil.example"), 403)
+        self.assertEqual(self.status("GET /v1/models HTTP/1.1"), 400)
+        for version in ("1.0", "1.1"):
+            self.assertEqual(self.status(f"GET /v1/models HTTP/{version}", "Host: localhost", "Host: localhost"), 400)
+        self.assertEqual(self.status("GET /v1/models HTTP/1.0"), 200)
+
+    def test_absolute_targets(self):
+        for target, status in (("http://localhost/v1/models", 200), ("HTTP://LOCALHOST:80/v1/models?x=1", 200), ("http://localhost", 200),
+                               ("http://localhost/nope", 404), ("http://evil.example/v1/models", 403)):
+            self.assertEqual(self.status(f"GET {target} HTTP/1.1", "Host: 127.0.0.1"), status, target)
+        self.assertEqual(self.status("GET http://localhost/v1/models HTTP/1.1", "Host: evil.example"), 200)
+        self.assertEqual(self.status("GET http://localhost/v1/models HTTP/1.1"), 400)
+
+
+class Key(Case):
+    def test_the_scheme_of_a_key_has_no_case(self):
+        server = Server("--threads", 2, "--api-key", "Secret")
+        self.addCleanup(server.stop)
+        for header, status in (("Bearer Secret", 200), ("bearer Secret", 200), ("Bearer secret", 401), ("Basic Secret", 401)):
+            self.assertEqual(server.get("/v1/models", headers={"Authorization": header})[0], status, header)
+
+
+if __name__ == "__main__":
+    unittest.main()
