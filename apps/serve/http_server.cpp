@@ -52,9 +52,8 @@ void tell_error(const httplib::Request& request, httplib::Response& response, co
 }
 
 // What follows on this connection cannot be trusted to be a request.
-void hang_up(httplib::Response& response) {
+void hang_up() {
   if (Connection* connection = Connection::current()) connection->close_after();
-  response.set_header("Connection", "close");
 }
 
 // Refusals by httplib itself, which come without a body.
@@ -69,7 +68,7 @@ void complete_error(const httplib::Request& request, httplib::Response& response
                        : response.status == 404 ? "there is nothing at this path"
                                                 : "not a valid HTTP request";
   tell_error(request, response, ApiError(response.status, reason));
-  hang_up(response);
+  hang_up();
 }
 
 bool same_text(std::string_view a, std::string_view b) {
@@ -92,7 +91,7 @@ HttpServer::HttpServer(Listener& listener, Service& service, const Served& serve
   listener.set_error_handler(httplib::Server::Handler(complete_error));
   listener.set_exception_handler([](const Req& request, Res& response, std::exception_ptr thrown) {
     tell_error(request, response, api_error_of(thrown));
-    hang_up(response);
+    hang_up();
   });
   add_pages();
   add_api("/v1/chat/completions", read_chat_completion);
@@ -153,7 +152,7 @@ bool HttpServer::admit(const Req& request, Res& response) const {
     check_origin(request, response);
     if (request.method == "OPTIONS") {
       preflight(request, response);
-      if (has_body) hang_up(response);
+      if (has_body) hang_up();
       return true;
     }
     const bool get = is_get(request.path), post = holds(kPosts, request.path);
@@ -166,11 +165,11 @@ bool HttpServer::admit(const Req& request, Res& response) const {
     if (post && Listener::crowded()) throw ApiError(503, "too many connections are open; try again later");
     if (post) keep_on_or_throw();
     check_body(request);
-    if (get && has_body) hang_up(response);
+    if (get && has_body) hang_up();
     return false;
   } catch (const ApiError& error) {
     tell_error(request, response, error);
-    if (has_body) hang_up(response);
+    if (has_body) hang_up();
     return true;
   }
 }
@@ -270,7 +269,7 @@ void HttpServer::answer(std::unique_ptr<Exchange> made, const Req& request, Res&
     if (choices) {
       response.set_content(exchange->whole(*choices), kJson);
     } else {
-      hang_up(response);
+      hang_up();
     }
     return;
   }
@@ -286,7 +285,7 @@ void HttpServer::answer(std::unique_ptr<Exchange> made, const Req& request, Res&
   response.set_header("Cache-Control", "no-cache");
   response.set_header("X-Accel-Buffering", "no");
   if (request.version == "HTTP/1.0") {  // has no chunks: the end of the connection is the end of the answer
-    hang_up(response);
+    hang_up();
     response.set_content_provider("text/event-stream", provide);
   } else {
     response.set_chunked_content_provider("text/event-stream", provide);

@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <iterator>
 #include <memory>
+#include <sstream>
 #include <string_view>
 
 #include "flashmoe/error.h"
@@ -63,6 +64,22 @@ size_t room_for_connections(size_t wanted) {
   return std::min(wanted, static_cast<size_t>(limit.rlim_cur) - taken);
 }
 
+// The header "Connection" is a list of words.
+bool wants_connection(const httplib::Request& request, std::string_view word) {
+  for (size_t i = 0; i < request.get_header_value_count("Connection"); ++i) {
+    std::istringstream list(request.get_header_value("Connection", i));
+    for (std::string item; std::getline(list >> std::ws, item, ',');) {
+      if (is_same_word(item.substr(0, item.find_last_not_of(" \t") + 1), word)) return true;
+    }
+  }
+  return false;
+}
+
+bool is_last(const httplib::Request& request) {
+  if (wants_connection(request, "close")) return true;
+  return request.version == "HTTP/1.0" && !wants_connection(request, "keep-alive");
+}
+
 // http://HOST/PATH, as a proxy is asked: what it names counts, not the Host header (RFC 9112, 3.2.2).
 void take_absolute_target(httplib::Request& request) {
   const std::string_view host = host_of_target(request.target);
@@ -92,6 +109,7 @@ Listener::Listener(const std::string& host, int port, const ServeLimits& limits)
   if (stop_event_ < 0) throw Error(Fault::io, fmt::format("cannot make an event: {}", std::strerror(errno)));
   bind_to(host, port);
   svr_sock_ = socket_;  // to httplib: running
+  set_post_routing_handler([this](const httplib::Request&, httplib::Response& res) { tell_persistence(res); });
 }
 
 Listener::~Listener() {
@@ -259,16 +277,28 @@ void Listener::answer_requests(Connection& connection, bool crowded) {
     // Ranges of an answer mean nothing, and compressing it costs more than it spares.
     request.ranges.clear();
     for (const char* name : {"Range", "Accept-Encoding"}) request.headers.erase(name);
-    if (request.get_header_value("Connection") == "close") connection.close_after();
+    if (is_last(request)) connection.close_after();
   };
-  bool closed = false;
-  for (bool first = true; !closed && !connection.last() && !ending_; first = false) {
+  if (crowded) connection.close_after();
+  bool closed = false;  // httplib's own view of is_last
+  for (bool first = true; first || (!connection.last() && !ending_); first = false) {
     const auto head_time = patience(limits_.head_time);
     if (!connection.await_request(first ? head_time : patience(limits_.idle_time), head_time)) return;
     const bool answered = process_request(connection, crowded, closed, read_head);
     if (!connection.wrote()) answer_broken_head(connection);
     if (!answered) return;
   }
+}
+
+// httplib would tell limits of its own, which do not hold here.
+void Listener::tell_persistence(httplib::Response& response) const {
+  for (const char* name : {"Connection", "Keep-Alive"}) response.headers.erase(name);
+  const Connection* connection = Connection::current();
+  const bool last = connection == nullptr || connection->last() || ending_;
+  response.set_header("Connection", last ? "close" : "keep-alive");
+  if (last) return;
+  const auto idle = std::chrono::duration_cast<std::chrono::seconds>(patience(limits_.idle_time));
+  response.set_header("Keep-Alive", fmt::format("timeout={}", idle.count()));
 }
 
 // httplib gives up without a word on a request line that does not end.

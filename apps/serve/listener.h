@@ -48,6 +48,7 @@ class Listener : public httplib::Server {
   void converse(int socket, bool crowded);
   void answer_requests(Connection& connection, bool crowded);
   void answer_broken_head(Connection& connection);
+  void tell_persistence(httplib::Response& response) const;
   std::chrono::milliseconds patience(std::chrono::milliseconds usual) const;
 
   ServeLimits limits_;

@@ -1,4 +1,5 @@
 """flashmoe serve as a server of HTTP/1.1: hosts, targets, bodies, and connections that stay or end."""
+import http.client
 import json
 import socket
 import unittest
@@ -45,6 +46,33 @@ class Http(Case):
             self.assertEqual(self.status(f"GET {target} HTTP/1.1", "Host: 127.0.0.1"), status, target)
         self.assertEqual(self.status("GET http://localhost/v1/models HTTP/1.1", "Host: evil.example"), 200)
         self.assertEqual(self.status("GET http://localhost/v1/models HTTP/1.1"), 400)
+
+
+    def persistence(self, *lines):
+        """The Connection and Keep-Alive headers of an answer, and whether the server closes after it."""
+        with self.server.connect() as client:
+            client.sendall("\r\n".join([*lines, "", ""]).encode())
+            response = http.client.HTTPResponse(client)
+            response.begin()
+            response.read()
+            told = [response.headers.get_all(name) for name in ("Connection", "Keep-Alive")]
+            client.settimeout(0.2)
+            try:
+                return (*told, client.recv(1) == b"")
+            except TimeoutError:
+                return (*told, False)
+
+    def test_answers_tell_whether_the_connection_stays(self):
+        stays, ends = (["keep-alive"], ["timeout=30"], False), (["close"], None, True)
+        get, host = "GET /health HTTP/1.1", "Host: localhost"
+        self.assertEqual(self.persistence(get, host), stays)
+        self.assertEqual(self.persistence(get, host, "Connection: TE, Keep-Alive"), stays)
+        for close in ("close", "TE, Close"):
+            self.assertEqual(self.persistence(get, host, f"Connection: {close}"), ends, close)
+        self.assertEqual(self.persistence("GET /health HTTP/1.0"), ends)
+        self.assertEqual(self.persistence("GET /health HTTP/1.0", "Connection: keep-alive"), stays)
+        self.assertEqual(self.persistence(get, "Host: evil.example", "Content-Length: 3"), ends)
+        self.assertEqual(self.persistence("nonsense"), ends)
 
 
 class Key(Case):
