@@ -49,6 +49,7 @@ Connection* Connection::current() { return answering; }
 bool Connection::await_request(milliseconds patience, milliseconds head_time) {
   trouble_ = Trouble::none;
   in_head_ = true;
+  framing_.reset();
   wrote_ = false;
   bytes_left_ = limits_.head_bytes;
   lines_left_ = limits_.head_lines;
@@ -64,7 +65,8 @@ bool Connection::await_request(milliseconds patience, milliseconds head_time) {
   return at_ < end_ || fill();
 }
 
-void Connection::begin_body() {
+void Connection::begin_body(bool chunked) {
+  if (chunked) framing_.emplace();
   in_head_ = false;
   // Chunks have heads of their own; the body itself is counted where it is put together.
   bytes_left_ = 2 * limits_.body_bytes + limits_.head_bytes;
@@ -106,6 +108,16 @@ bool Connection::fill() {
 }
 
 ssize_t Connection::read(char* bytes, size_t size) {
+  while (true) {
+    const ssize_t n = take(bytes, size);
+    if (n <= 0 || !framing_) return n;
+    const size_t n_kept = framing_->keep(bytes, static_cast<size_t>(n));
+    if (framing_->broken()) return -1;
+    if (n_kept > 0) return static_cast<ssize_t>(n_kept);
+  }
+}
+
+ssize_t Connection::take(char* bytes, size_t size) {
   if (trouble_ != Trouble::none) return -1;
   if (at_ == end_ && !fill()) return -1;
   const size_t n = std::min(size, end_ - at_);

@@ -5,8 +5,10 @@
 
 #include <array>
 #include <chrono>
+#include <optional>
 #include <string>
 
+#include "serve/chunked_framing.h"
 #include "serve/limits.h"
 
 namespace flashmoe {
@@ -28,7 +30,7 @@ class Connection : public httplib::Stream {
   // or the server ends.
   bool await_request(std::chrono::milliseconds patience, std::chrono::milliseconds head_time);
   // The head was read: from here on the body's limits hold.
-  void begin_body();
+  void begin_body(bool chunked);
   // The client has gone, also while nothing is read from it or written to it.
   bool gone() const;
   // No further request on this connection.
@@ -50,11 +52,13 @@ class Connection : public httplib::Stream {
  private:
   using Clock = std::chrono::steady_clock;
   bool fill();
+  ssize_t take(char* bytes, size_t size);
 
   int socket_, stop_event_;
   const ServeLimits& limits_;
   std::array<char, 4096> buffer_;
-  size_t at_ = 0, end_ = 0;  // in buffer_: not yet read
+  size_t at_ = 0, end_ = 0;                // in buffer_: not yet read
+  std::optional<ChunkedFraming> framing_;  // of a chunked body
   size_t bytes_left_ = 0, lines_left_ = 0;
   bool in_head_ = true, last_ = false, wrote_ = false;
   Trouble trouble_ = Trouble::none;

@@ -219,7 +219,8 @@ void HttpServer::check_key(const Req& request) const {
 void HttpServer::check_body(const Req& request) const {
   const auto length = request.get_header_value("Content-Length");
   const bool chunked = request.has_header("Transfer-Encoding");
-  if (chunked && request.get_header_value("Transfer-Encoding") != "chunked") {
+  if (chunked && (request.get_header_value_count("Transfer-Encoding") > 1 ||
+                  !is_same_word(request.get_header_value("Transfer-Encoding"), "chunked"))) {
     throw ApiError(501, "of transfer encodings only 'chunked' is supported");
   }
   const bool digits = std::all_of(length.begin(), length.end(), [](char c) { return c >= '0' && c <= '9'; });

@@ -272,7 +272,7 @@ void Listener::converse(int socket, bool crowded) {
 
 void Listener::answer_requests(Connection& connection, bool crowded) {
   const auto read_head = [&connection](httplib::Request& request) {
-    connection.begin_body();
+    connection.begin_body(is_same_word(request.get_header_value("Transfer-Encoding"), "chunked"));
     take_absolute_target(request);
     // Ranges of an answer mean nothing, and compressing it costs more than it spares.
     request.ranges.clear();

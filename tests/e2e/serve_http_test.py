@@ -48,6 +48,24 @@ class Http(Case):
         self.assertEqual(self.status("GET http://localhost/v1/models HTTP/1.1"), 400)
 
 
+    def chunked(self, body, *headers):
+        head = ["POST /v1/chat/completions HTTP/1.1", "Host: localhost", *(headers or ["Transfer-Encoding: chunked"]), "Connection: close"]
+        return int(self.exchange("\r\n".join([*head, "", ""]).encode() + body).split()[1])
+
+    def test_chunked_bodies(self):
+        chunks = b"".join(b"%X;x=y\r\n%b\r\n" % (len(piece), piece) for piece in (VALID[:9], VALID[9:])) + b"0\r\n"
+        self.assertEqual(self.chunked(chunks + b"\r\n"), 200)
+        self.assertEqual(self.chunked(chunks + b"\r\n", "Transfer-Encoding: Chunked"), 200)
+        self.assertEqual(self.chunked(chunks + b"X-Sum: 5\r\nExpires: now\r\n\r\n"), 200)
+        for broken in (chunks[:-3] + b"x\r\n\r\n", chunks[:-3] + b"0x0\r\n\r\n", b"1\r\n{}\r\n0\r\n\r\n", b"-1\r\n{}\r\n0\r\n\r\n"):
+            self.assertEqual(self.chunked(broken), 400, broken)
+        self.assertEqual(self.chunked(chunks + b"\r\n", "Transfer-Encoding: chunked", "Transfer-Encoding: gzip"), 501)
+
+    def test_requests_behind_a_chunked_one(self):
+        post = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\nX: y\r\n\r\n"
+        get = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        self.assertEqual(self.exchange(2 * (post % (len(VALID), VALID)) + get).count(b" 200 OK"), 3)
+
     def persistence(self, *lines):
         """The Connection and Keep-Alive headers of an answer, and whether the server closes after it."""
         with self.server.connect() as client:
