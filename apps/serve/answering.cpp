@@ -75,7 +75,7 @@ bool stream(Exchange& exchange, Answering& answering, int64_t prompt_tokens, con
       write(exchange.failure(api_error_of(std::current_exception())));
       return true;
     }
-    if (out.empty() && Clock::now() - told >= kSilence) out = ": still here\n\n";
+    if (out.empty() && Clock::now() - told >= kSilence) out = kStillHere;
     if (out.empty()) continue;
     if (!write(out)) return false;
     told = Clock::now();

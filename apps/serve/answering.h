@@ -28,6 +28,9 @@ class Answering {
   size_t n_open_ = 0, turn_ = 0;
 };
 
+// A comment in a stream.
+inline constexpr const char* kStillHere = ": still here\n\n";
+
 // Asked a few times a second: is there still somebody to answer, and is the server to go on?
 using KeepOn = std::function<bool()>;
 // Writes to the client; false when it has gone.

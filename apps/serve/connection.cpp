@@ -73,10 +73,17 @@ void Connection::begin_body(bool chunked) {
   deadline_ = Clock::now() + limits_.body_time;
 }
 
-bool Connection::gone() const {
+bool Connection::half_closed() const {
   pollfd event = {socket_, POLLRDHUP, 0};
-  return poll(&event, 1, 0) > 0 && (event.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
+  return poll(&event, 1, 0) > 0;
 }
+
+bool Connection::gone() const {
+  pollfd event = {socket_, 0, 0};  // errors come unasked
+  return poll(&event, 1, 0) > 0;
+}
+
+void Connection::abandon() { shutdown(socket_, SHUT_RDWR); }
 
 bool Connection::is_readable() const {
   if (at_ < end_) return true;

@@ -31,8 +31,13 @@ class Connection : public httplib::Stream {
   bool await_request(std::chrono::milliseconds patience, std::chrono::milliseconds head_time);
   // The head was read: from here on the body's limits hold.
   void begin_body(bool chunked);
-  // The client has gone, also while nothing is read from it or written to it.
+  // The client sends nothing more: it has gone, or waits for answers alone. What is then written tells which: the
+  // system of one that has gone refuses it.
+  bool half_closed() const;
+  // The client has gone for certain, also while nothing is read from it or written to it.
   bool gone() const;
+  // Ends it without a word more.
+  void abandon();
   // No further request on this connection.
   void close_after() { last_ = true; }
   bool last() const { return last_; }

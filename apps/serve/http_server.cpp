@@ -6,7 +6,6 @@
 #include <array>
 #include <memory>
 
-#include "serve/answering.h"
 #include "serve/anthropic_messages.h"
 #include "serve/openai_chat.h"
 #include "serve/openai_completion.h"
@@ -18,6 +17,8 @@
 namespace flashmoe {
 namespace {
 
+// A response before the one that counts; HTTP/1.0 has none.
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 constexpr const char* kJson = "application/json";
 constexpr size_t kLongestPath = 512;
 constexpr const char* kModelPath = "/v1/models/";
@@ -256,29 +257,41 @@ void HttpServer::keep_on_or_throw() const {
   if (listener_.ending()) throw ApiError(503, "the server is stopping");
 }
 
+// A client that sends nothing more may have left: `probe` writes something, once, so that the connection tells.
+KeepOn HttpServer::while_there(const Connection& connection, std::function<bool()> probe) const {
+  return [this, &connection, probe = std::move(probe), probed = false]() mutable {
+    keep_on_or_throw();
+    if (!probed && connection.half_closed()) {
+      probed = true;
+      if (!probe()) return false;
+    }
+    return !connection.gone();
+  };
+}
+
 void HttpServer::answer(std::unique_ptr<Exchange> made, const Req& request, Res& response) const {
   const std::shared_ptr<Exchange> exchange = std::move(made);
   const std::vector<Request>& requests = exchange->asked().requests;
   const auto answering = std::make_shared<Answering>(service_, requests);
-  Connection* connection = Connection::current();
-  const KeepOn keep_on = [this, connection] {
-    keep_on_or_throw();
-    return !connection->gone();
-  };
+  Connection& connection = *Connection::current();
   if (!exchange->asked().stream) {
-    const auto choices = collect(*answering, requests.size(), keep_on);
+    const auto probe = [&] {
+      return request.version != "HTTP/1.0" && connection.write(kContinue.data(), kContinue.size()) > 0;
+    };
+    const auto choices = collect(*answering, requests.size(), while_there(connection, probe));
     if (choices) {
       response.set_content(exchange->whole(*choices), kJson);
     } else {
-      hang_up();
+      connection.abandon();
     }
     return;
   }
   const int64_t prompt_tokens = exchange->api() == Api::anthropic ? service_.count_tokens(requests.front()) : 0;
-  const auto provide = [exchange, answering, prompt_tokens, keep_on](size_t, httplib::DataSink& sink) {
+  const auto provide = [this, exchange, answering, prompt_tokens, &connection](size_t, httplib::DataSink& sink) {
     const Write write = [&sink](const std::string& text) {
       return text.empty() || sink.write(text.data(), text.size());
     };
+    const KeepOn keep_on = while_there(connection, [&] { return write(kStillHere); });
     if (!stream(*exchange, *answering, prompt_tokens, keep_on, write)) return false;
     sink.done();
     return true;

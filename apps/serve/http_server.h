@@ -1,10 +1,13 @@
 // The routes: who may ask what, and which API answers.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "flashmoe/service.h"
+#include "serve/answering.h"
 #include "serve/api_error.h"
 #include "serve/exchange.h"
 #include "serve/limits.h"
@@ -38,6 +41,7 @@ class HttpServer {
   std::string read_body(const Req& request, const httplib::ContentReader& reader) const;
   void answer(std::unique_ptr<Exchange> exchange, const Req& request, Res& response) const;
   void keep_on_or_throw() const;
+  KeepOn while_there(const Connection& connection, std::function<bool()> probe) const;
 
   Listener& listener_;
   Service& service_;

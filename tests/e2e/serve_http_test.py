@@ -1,7 +1,9 @@
 """flashmoe serve as a server of HTTP/1.1: hosts, targets, bodies, and connections that stay or end."""
 import http.client
 import json
+import re
 import socket
+import time
 import unittest
 
 from flashmoe_cli import Case
@@ -65,6 +67,34 @@ class Http(Case):
         post = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\nX: y\r\n\r\n"
         get = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         self.assertEqual(self.exchange(2 * (post % (len(VALID), VALID)) + get).count(b" 200 OK"), 3)
+
+    def post(self, version="1.1", **body):
+        body = json.dumps({**json.loads(VALID), **body})
+        return f"POST /v1/chat/completions HTTP/{version}\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+    def test_clients_that_send_no_more_are_answered(self):
+        whole = self.exchange(self.post(max_tokens=300, temperature=2), half_close=True)
+        self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", whole), [b"100", b"200"])
+        self.assertIn(b'"finish_reason"', whole)
+        stream = self.exchange(self.post(max_tokens=300, temperature=2, stream=True), half_close=True)
+        self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", stream), [b"200"])
+        self.assertTrue(stream.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n"), stream[-100:])
+        self.assertEqual(self.exchange(self.post("1.0", max_tokens=300, temperature=2), half_close=True), b"")
+        self.assertIn(b" 200 OK", self.exchange(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", half_close=True))
+
+    def test_answers_stop_when_the_client_leaves(self):
+        for stream in (False, True):
+            with self.server.connect() as client:
+                client.sendall(self.post(max_tokens=4000, temperature=2, n=16, stream=stream))
+                self.wait_for_running(lambda n: n > 0)
+                client.shutdown(socket.SHUT_WR)
+            self.wait_for_running(lambda n: n == 0)
+
+    def wait_for_running(self, wanted):
+        deadline = time.monotonic() + 3
+        while not wanted(running := self.server.get("/health")[1]["running"]):
+            self.assertLess(time.monotonic(), deadline, running)
+            time.sleep(0.01)
 
     def persistence(self, *lines):
         """The Connection and Keep-Alive headers of an answer, and whether the server closes after it."""
