@@ -28,8 +28,12 @@ std::string comment(const AnswerEvent& event) {
 
 }  // namespace
 
-Answering::Answering(Service& service, const std::vector<Request>& requests) {
-  for (const Request& request : requests) answers_.push_back(service.submit(request));
+Answering::Answering(Service& service, const Asked& asked) {
+  for (Request request : asked.requests) {
+    for (size_t i = 0; i < asked.choices_per_prompt; ++i, ++request.generate.sampling.seed) {
+      answers_.push_back(service.submit(request));
+    }
+  }
   n_open_ = answers_.size();
 }
 

@@ -17,7 +17,7 @@ namespace flashmoe {
 class Answering {
  public:
   // Throws what Service::submit throws; then nothing was started.
-  Answering(Service& service, const std::vector<Request>& requests);
+  Answering(Service& service, const Asked& asked);
 
   // The next event of any choice; nothing when none came in time. Throws the Error that ended a choice.
   std::optional<std::pair<size_t, AnswerEvent>> next(std::chrono::milliseconds patience);

@@ -14,8 +14,11 @@ namespace flashmoe {
 
 // What a request is answered with.
 struct Asked {
-  std::vector<Request> requests;  // one for each choice
+  std::vector<Request> requests;  // one for each prompt
+  size_t choices_per_prompt = 1;  // whose seeds count up
   bool stream = false;
+
+  size_t n_choices() const { return requests.size() * choices_per_prompt; }
 };
 
 // What is the same for every request.

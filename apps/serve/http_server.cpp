@@ -20,6 +20,8 @@ namespace {
 // A response before the one that counts; HTTP/1.0 has none.
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 constexpr const char* kJson = "application/json";
+// A node, the text it points to and the growth of lists, twice: the request is put together anew for the template.
+constexpr size_t kJsonValueBytes = 128;
 constexpr size_t kLongestPath = 512;
 constexpr const char* kModelPath = "/v1/models/";
 
@@ -72,6 +74,16 @@ void complete_error(const httplib::Request& request, httplib::Response& response
   hang_up();
 }
 
+// What the service keeps of them.
+size_t memory_of(const std::vector<Request>& requests) {
+  size_t bytes = 0;
+  for (const Request& request : requests) {
+    bytes += request.chat_json.size() + kJsonValueBytes * count_values(request.chat_json) + request.text.size() +
+             request.ids.size() * sizeof(request.ids[0]);
+  }
+  return bytes;
+}
+
 bool same_text(std::string_view a, std::string_view b) {
   // Takes as long whether the first letter differs or the last.
   unsigned difference = a.size() == b.size() ? 0 : 1;
@@ -84,7 +96,11 @@ bool same_text(std::string_view a, std::string_view b) {
 }  // namespace
 
 HttpServer::HttpServer(Listener& listener, Service& service, const Served& served, const Access& access)
-    : listener_(listener), service_(service), served_(served), access_(access) {
+    : listener_(listener),
+      service_(service),
+      served_(served),
+      access_(access),
+      request_bytes_(listener.limits().held_bytes()) {
   listener.set_pre_routing_handler([this](const Req& request, Res& response) {
     const bool done = admit(request, response);
     return done ? httplib::Server::HandlerResponse::Handled : httplib::Server::HandlerResponse::Unhandled;
@@ -99,13 +115,14 @@ HttpServer::HttpServer(Listener& listener, Service& service, const Served& serve
   add_api("/v1/completions", read_completion);
   add_api("/v1/responses", read_response_request);
   add_api("/v1/messages", read_messages);
-  listener.Post("/v1/messages/count_tokens",
-                [this](const Req& request, Res& response, const httplib::ContentReader& reader) {
-                  const Request counted = read_messages_to_count(read_body(request, reader));
-                  response.set_content(dump(Json{{"input_tokens", service_.count_tokens(counted)}}), kJson);
-                });
-  listener.Post("/v1/embeddings", [this](const Req& request, Res&, const httplib::ContentReader& reader) {
-    read_body(request, reader);
+  listener.Post("/v1/messages/count_tokens", [this](const Req&, Res& response, const httplib::ContentReader& reader) {
+    RequestBytes::Holding held(request_bytes_);
+    const Request counted = read_messages_to_count(read_body(reader, held));
+    response.set_content(dump(Json{{"input_tokens", service_.count_tokens(counted)}}), kJson);
+  });
+  listener.Post("/v1/embeddings", [this](const Req&, Res&, const httplib::ContentReader& reader) {
+    RequestBytes::Holding held(request_bytes_);
+    read_body(reader, held);
     throw ApiError(501, "embeddings are not built: this server runs a model that generates text");
   });
 }
@@ -141,7 +158,8 @@ void HttpServer::add_pages() {
 
 void HttpServer::add_api(const char* path, Reader reader) {
   listener_.Post(path, [this, reader](const Req& request, Res& response, const httplib::ContentReader& content) {
-    answer(reader(read_body(request, content), served_), request, response);
+    const auto held = std::make_shared<RequestBytes::Holding>(request_bytes_);
+    answer(reader(read_body(content, *held), served_), held, request, response);
   });
 }
 
@@ -237,17 +255,22 @@ void HttpServer::check_body(const Req& request) const {
   if (request.is_multipart_form_data()) throw ApiError(415, "the body must be JSON");
 }
 
-std::string HttpServer::read_body(const Req&, const httplib::ContentReader& reader) const {
+std::string HttpServer::read_body(const httplib::ContentReader& reader, RequestBytes::Holding& held) const {
   const size_t limit = listener_.limits().body_bytes;
   std::string body;
-  bool too_large = false;
   const bool whole = reader([&](const char* bytes, size_t n) {
-    too_large = body.size() + n > limit;  // once unpacked, if it came packed
-    if (!too_large) body.append(bytes, n);
-    return !too_large;
+    if (body.size() + n > limit) {  // once unpacked, if it came packed
+      throw ApiError(413, fmt::format("the request is larger than {} bytes", limit));
+    }
+    held.hold(body.size() + n);
+    body.append(bytes, n);
+    return true;
   });
-  if (too_large) throw ApiError(413, fmt::format("the request is larger than {} bytes", limit));
-  if (whole) return body;
+  if (whole) {
+    const size_t n_values = count_values(body);
+    if (n_values <= kMostJsonValues) held.hold(body.size() + kJsonValueBytes * n_values);  // more are refused unread
+    return body;
+  }
   const Connection* connection = Connection::current();
   const bool slow = connection != nullptr && connection->trouble() == Connection::Trouble::too_slow;
   throw ApiError(slow ? 408 : 400, slow ? "the request's body did not come in time" : "the request's body is broken");
@@ -269,16 +292,18 @@ KeepOn HttpServer::while_there(const Connection& connection, std::function<bool(
   };
 }
 
-void HttpServer::answer(std::unique_ptr<Exchange> made, const Req& request, Res& response) const {
+void HttpServer::answer(std::unique_ptr<Exchange> made, std::shared_ptr<RequestBytes::Holding> held, const Req& request,
+                        Res& response) const {
   const std::shared_ptr<Exchange> exchange = std::move(made);
-  const std::vector<Request>& requests = exchange->asked().requests;
-  const auto answering = std::make_shared<Answering>(service_, requests);
+  const Asked& asked = exchange->asked();
+  held->hold(asked.choices_per_prompt * memory_of(asked.requests));
+  const auto answering = std::make_shared<Answering>(service_, asked);
   Connection& connection = *Connection::current();
-  if (!exchange->asked().stream) {
+  if (!asked.stream) {
     const auto probe = [&] {
       return request.version != "HTTP/1.0" && connection.write(kContinue.data(), kContinue.size()) > 0;
     };
-    const auto choices = collect(*answering, requests.size(), while_there(connection, probe));
+    const auto choices = collect(*answering, asked.n_choices(), while_there(connection, probe));
     if (choices) {
       response.set_content(exchange->whole(*choices), kJson);
     } else {
@@ -286,8 +311,8 @@ void HttpServer::answer(std::unique_ptr<Exchange> made, const Req& request, Res&
     }
     return;
   }
-  const int64_t prompt_tokens = exchange->api() == Api::anthropic ? service_.count_tokens(requests.front()) : 0;
-  const auto provide = [this, exchange, answering, prompt_tokens, &connection](size_t, httplib::DataSink& sink) {
+  const int64_t prompt_tokens = exchange->api() == Api::anthropic ? service_.count_tokens(asked.requests.front()) : 0;
+  const auto provide = [this, held, exchange, answering, prompt_tokens, &connection](size_t, httplib::DataSink& sink) {
     const Write write = [&sink](const std::string& text) {
       return text.empty() || sink.write(text.data(), text.size());
     };

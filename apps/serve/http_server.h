@@ -12,6 +12,7 @@
 #include "serve/exchange.h"
 #include "serve/limits.h"
 #include "serve/listener.h"
+#include "serve/request_bytes.h"
 
 namespace flashmoe {
 
@@ -38,8 +39,11 @@ class HttpServer {
   void check_key(const Req& request) const;
   void check_body(const Req& request) const;
   void preflight(const Req& request, Res& response) const;
-  std::string read_body(const Req& request, const httplib::ContentReader& reader) const;
-  void answer(std::unique_ptr<Exchange> exchange, const Req& request, Res& response) const;
+  // Its bytes are held from their arrival on, and the memory that reading it as JSON takes.
+  std::string read_body(const httplib::ContentReader& reader, RequestBytes::Holding& held) const;
+  // `held` goes on until the answer has ended.
+  void answer(std::unique_ptr<Exchange> exchange, std::shared_ptr<RequestBytes::Holding> held, const Req& request,
+              Res& response) const;
   void keep_on_or_throw() const;
   KeepOn while_there(const Connection& connection, std::function<bool()> probe) const;
 
@@ -47,6 +51,7 @@ class HttpServer {
   Service& service_;
   Served served_;
   Access access_;
+  RequestBytes request_bytes_;
 };
 
 }  // namespace flashmoe

@@ -2,7 +2,6 @@
 
 #include "serve/openai_chat_request.h"
 #include "serve/openai_shapes.h"
-#include "serve/sampling_fields.h"
 
 namespace flashmoe {
 namespace {
@@ -12,9 +11,10 @@ class ChatCompletion : public Exchange {
   ChatCompletion(ChatCompletionRequest request, const Served& served)
       : model_(served.model_name), include_usage_(request.include_usage), logprobs_(request.request.n_logprobs >= 0) {
     check_choices(request.n, served, "n");
-    add_choices(request.request, request.n, asked_.requests);
+    asked_.requests.push_back(std::move(request.request));
+    asked_.choices_per_prompt = static_cast<size_t>(request.n);
     asked_.stream = request.stream;
-    choices_.resize(asked_.requests.size());
+    choices_.resize(asked_.n_choices());
   }
 
   Api api() const override { return Api::openai; }

@@ -26,12 +26,12 @@ class Completion : public Exchange {
   Json choice(size_t index, const std::string& text, const Json& logprobs, const Json& finish) const {
     return {{"text", text}, {"index", index}, {"logprobs", logprobs}, {"finish_reason", finish}};
   }
+  const std::string& prompt_of(size_t choice) const { return asked_.requests[choice / asked_.choices_per_prompt].text; }
   std::string chunk(const Json& one_choice) const;
 
   std::string id_ = new_id("cmpl-"), model_;
   int64_t created_ = unix_time();
   bool include_usage_ = false, logprobs_ = false, echo_ = false;
-  size_t choices_per_prompt_ = 1;
   std::vector<Collected> choices_;
 };
 
@@ -77,7 +77,7 @@ Completion::Completion(std::string_view body, const Served& served) : model_(ser
   fields.refuse("logit_bias", "is not supported");
   const int64_t n = fields.integer("n", 1, kMostChoices).value_or(1);
   if (fields.integer("best_of", 1, kMostChoices).value_or(n) != n) bad_request("best_of", "must equal n");
-  choices_per_prompt_ = static_cast<size_t>(n);
+  asked_.choices_per_prompt = static_cast<size_t>(n);
   echo_ = fields.boolean("echo").value_or(false);
   asked_.stream = fields.boolean("stream").value_or(false);
   if (const auto options = fields.object("stream_options")) {
@@ -97,9 +97,9 @@ Completion::Completion(std::string_view body, const Served& served) : model_(ser
     request.generate.max_tokens = kUsualTokens;
     read_max_tokens(fields, {"max_tokens"}, request.generate);
     request.n_logprobs = static_cast<int>(likeliest.value_or(-1));
-    add_choices(request, n, asked_.requests);
+    asked_.requests.push_back(std::move(request));
   }
-  choices_.resize(asked_.requests.size());
+  choices_.resize(asked_.n_choices());
 }
 
 std::string Completion::chunk(const Json& one_choice) const {
@@ -115,18 +115,18 @@ std::string Completion::whole(const std::vector<Collected>& choices) {
   Json json = head();
   json["choices"] = Json::array();
   for (size_t i = 0; i < choices.size(); ++i) {
-    const std::string text = (echo_ ? asked_.requests[i].text : "") + choices[i].content;
+    const std::string text = (echo_ ? prompt_of(i) : "") + choices[i].content;
     json["choices"].push_back(choice(
         i, text, logprobs_ ? completion_logprobs(choices[i].content_tokens, 0) : Json(nullptr), why(choices[i])));
   }
-  tell_usage(json, choices, choices_per_prompt_);
+  tell_usage(json, choices, asked_.choices_per_prompt);
   return dump(json);
 }
 
 std::string Completion::begin(int64_t) {
   std::string out;
   for (size_t i = 0; echo_ && i < choices_.size(); ++i) {
-    out += chunk(choice(i, asked_.requests[i].text, nullptr, nullptr));
+    out += chunk(choice(i, prompt_of(i), nullptr, nullptr));
   }
   return out;
 }
@@ -148,7 +148,7 @@ std::string Completion::end() {
   if (include_usage_) {
     Json json = head();
     json["choices"] = Json::array();
-    tell_usage(json, choices_, choices_per_prompt_);
+    tell_usage(json, choices_, asked_.choices_per_prompt);
     out = server_sent("", dump(json));
   }
   return out + server_sent("", "[DONE]");

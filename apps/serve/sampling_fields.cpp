@@ -59,11 +59,4 @@ void read_max_tokens(const RequestFields& fields, std::initializer_list<const ch
   }
 }
 
-void add_choices(const Request& request, int64_t n, std::vector<Request>& requests) {
-  for (int64_t i = 0; i < n; ++i) {
-    requests.push_back(request);
-    requests.back().generate.sampling.seed += static_cast<uint64_t>(i);
-  }
-}
-
 }  // namespace flashmoe

@@ -17,7 +17,4 @@ void read_stop(const RequestFields& fields, const char* name, GenerateOptions& g
 // The first of `names` that is given: most tokens of the answer.
 void read_max_tokens(const RequestFields& fields, std::initializer_list<const char*> names, GenerateOptions& generate);
 
-// `n` copies of a request, each with a seed of its own.
-void add_choices(const Request& request, int64_t n, std::vector<Request>& requests);
-
 }  // namespace flashmoe

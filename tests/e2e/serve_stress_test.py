@@ -3,6 +3,7 @@
 FLASHMOE_STRESS_CONNECTIONS and FLASHMOE_STRESS_REQUESTS make it larger: 1000 and 10000 by hand, in the dev build, where
 a leak is an exit code.
 """
+import contextlib
 import json
 import os
 import random
@@ -149,6 +150,43 @@ class Stress(StressCase):
                     client.recv(4096)
             except OSError:  # no answer to half a request, or none while the other side still sends
                 pass
+        self.assert_serves()
+
+    def test_large_bodies_share_a_budget(self):
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {16 << 20}\r\n\r\n".encode()
+        clients = [self.server.connect() for _ in range(9)]
+        for client in clients:
+            client.sendall(head + bytes((16 << 20) - 100_000))  # of 128 MiB, so the last one has no room
+        answers = []
+        deadline = time.monotonic() + PATIENCE
+        while not answers and time.monotonic() < deadline:
+            for client in clients:
+                client.settimeout(0.1)
+                with contextlib.suppress(TimeoutError):
+                    answers.append(client.recv(1000))
+        self.assertEqual(len(answers), 1)
+        self.assertRegex(answers[0], rb"^HTTP/1.1 503 (?s:.*)\r\nRetry-After: 1\r\n")
+        for client in clients:
+            client.close()
+        self.assert_serves()
+
+    def test_bodies_of_many_values(self):
+        def body(n):
+            return json.dumps({**json.loads(VALID), "chat_template_kwargs": {"x": [""] * n}}, separators=(",", ":"))
+        status, _, answer = self.server.ask("POST", "/v1/chat/completions", body(5_500_000))
+        self.assertEqual(status, 400)
+        self.assertIn(b"values", answer)
+        many, statuses = body(400_000), []
+
+        def ask():
+            statuses.append(self.server.ask("POST", "/v1/chat/completions", many)[0])
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertLessEqual(set(statuses), {200, 503})
+        self.assertIn(200, statuses)
         self.assert_serves()
 
     def test_many_at_once_are_answered_or_refused(self):

@@ -130,13 +130,34 @@ TEST(Choices, BeyondWhatRunsAndWaitsAreRefused) {
   const auto chat = [&](const std::string& body) { read_chat_completion(body, served); };
   const auto completion = [&](const std::string& body) { read_completion(body, served); };
   const std::string message = R"({"messages": [{"role": "user", "content": "x"}], "n": )";
-  EXPECT_EQ(read_chat_completion(message + "5}", served)->asked().requests.size(), 5U);
+  EXPECT_EQ(read_chat_completion(message + "5}", served)->asked().n_choices(), 5U);
   EXPECT_EQ(complaint(chat, message + "6}"),
             std::pair(std::string("n"), std::string("n: 6 answers are asked for, but this server takes at most 5 at "
                                                     "once (--parallel 2, --queue 3); ask for fewer")));
-  EXPECT_EQ(read_completion(R"({"prompt": ["a", "b"], "n": 2})", served)->asked().requests.size(), 4U);
+  EXPECT_EQ(read_completion(R"({"prompt": ["a", "b"], "n": 2})", served)->asked().n_choices(), 4U);
   EXPECT_EQ(complaint(completion, R"({"prompt": "a", "n": 6})").first, "n");
   EXPECT_EQ(complaint(completion, R"({"prompt": ["a", "b"], "n": 3})").first, "prompt");
+}
+
+TEST(RequestFields, ValuesAreCountedBeforeTheyAreRead) {
+  for (const auto& [json, n] : std::vector<std::pair<const char*, size_t>>{{"", 0},
+                                                                           {" [] ", 1},
+                                                                           {"12", 1},
+                                                                           {"[1,-2.5e3 , true,null]", 5},
+                                                                           {R"({"a": "b,[\"", "c":{}})", 5},
+                                                                           {R"(["\\",[[]],"x"])", 5},
+                                                                           {"\"open", 1}}) {
+    EXPECT_EQ(count_values(json), n) << json;
+  }
+  const auto body = [](size_t n_ids) {
+    std::string list;
+    for (size_t i = 0; i < n_ids; ++i) list += "7,";
+    return R"({"prompt": [)" + list + "7]}";
+  };
+  const auto completion = [](const std::string& text) { read_completion(text, kServed); };
+  completion(body(262'144));
+  EXPECT_EQ(complaint(completion, body(kMostJsonValues)).second,
+            "the request has more than 524288 values and names; send a smaller one");
 }
 
 TEST(MessagesRequest, RefusesAnswersThatTheRequestBegins) {
