@@ -19,14 +19,13 @@ struct Width {
   static constexpr int n = N;
 };
 template <int kMost = 4, typename Body>
-inline void over_columns(int64_t n, Body body) {
-  int64_t c = 0;
+inline void over_columns(int64_t n, Body body, int64_t c = 0) {
   for (; c + kMost * kLanes <= n; c += kMost * kLanes) body(c, All{}, Width<kMost>{});
-  if constexpr (kMost > 2) {
-    for (; c + 2 * kLanes <= n; c += 2 * kLanes) body(c, All{}, Width<2>{});
+  if constexpr (kMost > 1) {
+    over_columns<kMost / 2>(n, body, c);
+  } else if (c < n) {
+    body(c, First{n - c}, Width<1>{});
   }
-  for (; c + kLanes <= n; c += kLanes) body(c, All{}, Width<1>{});
-  if (c < n) body(c, First{n - c}, Width<1>{});
 }
 
 inline void delta_gates(float* alpha, float* beta, const float* dt_bias, const float* neg_a, int64_t n_heads) noexcept {
@@ -37,7 +36,10 @@ inline void delta_gates(float* alpha, float* beta, const float* dt_bias, const f
   });
 }
 
-// One token reads S once for S^T k and S^T q together, then writes it once while the columns are still in L1:
+// Columns whose sums are live at once: with 32 registers of 16 lanes whole rows of 128, which lie one after the other.
+inline constexpr int kStepWidth = kLanes == 16 ? 8 : 4;
+
+// One token reads S once for S^T k and S^T q together, then writes it once while the columns are still near:
 // with S' = g S + k d^T, S'^T q = g S^T q + (k . q) d.
 inline void delta_step(const DeltaHead& head) noexcept {
   for (int64_t t = 0; t < head.n; ++t) {
@@ -48,7 +50,7 @@ inline void delta_step(const DeltaHead& head) noexcept {
     const Vec decay = broadcast(exp(head.log_decay[t * head.gate_stride]));
     const Vec beta = broadcast(head.beta[t * head.gate_stride]);
     const Vec kq = broadcast(dot(k, q, head.d_key));
-    over_columns(head.d_value, [&](int64_t c, auto lanes, auto width) {
+    over_columns<kStepWidth>(head.d_value, [&](int64_t c, auto lanes, auto width) {
       constexpr int kWidth = decltype(width)::n;
       Vec by_k[kWidth], by_q[kWidth], change[kWidth];
       for (int j = 0; j < kWidth; ++j) by_k[j] = by_q[j] = zero();

@@ -78,8 +78,12 @@ inline void matmul(const MatrixView& w, const Activations& x, float* y, int64_t 
 }
 
 // Float weights, read where they lie. Weight rows are multiplied kWideRows at a time with up to kWideGroup rows of
-// activations, whose sums take three quarters of the registers: one load then feeds four or six products.
+// activations, whose sums take three quarters of the registers: one load then feeds four or six products. With one row
+// of activations memory is the bound, which is read best from the first byte to the last; vectors of 16 lanes keep up
+// with it although each product waits for the one before.
 inline constexpr int kWideRows = kGroup / 2, kWideGroup = 6;
+template <int N>
+inline constexpr int kFloatRows = N == 1 && kLanes == 16 ? 1 : kWideRows;
 
 template <typename Stored>
 struct FloatTile {
@@ -130,8 +134,8 @@ struct FloatTile {
     for (int64_t c = 0; c < cols; c += columns) {
       const int64_t end = c + columns < cols ? c + columns : cols;
       int64_t r = 0;
-      for (; r + kWideRows <= n_rows; r += kWideRows) {
-        add<kWideRows, N>(w + r * row_bytes, row_bytes, x, cols, c, end, sums + r);
+      for (; r + kFloatRows<N> <= n_rows; r += kFloatRows<N>) {
+        add<kFloatRows<N>, N>(w + r * row_bytes, row_bytes, x, cols, c, end, sums + r);
       }
       for (; r < n_rows; ++r) add<1, N>(w + r * row_bytes, row_bytes, x, cols, c, end, sums + r);
     }
