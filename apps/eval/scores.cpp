@@ -1,26 +1,34 @@
 #include "eval/scores.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
+
+#include "flashmoe/error.h"
 
 namespace flashmoe {
 namespace {
 
-double log_sum_exp(std::span<const float> logits) {
+double log_sum_exp(std::span<const float> logits, const char* whose) {
   const float largest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit - largest));
-  return static_cast<double>(largest) + std::log(sum);
+  const double total = static_cast<double>(largest) + std::log(sum);
+  if (std::isfinite(total)) return total;
+  throw Error(Fault::input, fmt::format("logits of the {} are NaN or infinite: its weights or its computation are "
+                                        "broken; there is nothing to score",
+                                        whose));
 }
 
 }  // namespace
 
 double surprise(std::span<const float> logits, int32_t id) {
-  return log_sum_exp(logits) - static_cast<double>(logits[static_cast<size_t>(id)]);
+  return log_sum_exp(logits, "model") - static_cast<double>(logits[static_cast<size_t>(id)]);
 }
 
 Divergence divergence(std::span<const float> reference, std::span<const float> model) {
-  const double reference_total = log_sum_exp(reference), model_total = log_sum_exp(model);
+  const double reference_total = log_sum_exp(reference, "reference"), model_total = log_sum_exp(model, "model");
   double sum = 0;
   for (size_t i = 0; i < reference.size(); ++i) {
     const double log_p = static_cast<double>(reference[i]) - reference_total;

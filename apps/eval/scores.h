@@ -1,4 +1,5 @@
-// Numbers about rows of logits, in double.
+// Numbers about rows of logits, in double. Of logits that are NaN or infinite there are none: surprise and divergence
+// throw Error{input}. Single ones may be -inf.
 #pragma once
 
 #include <cstdint>
