@@ -12,8 +12,17 @@ namespace flashmoe {
 namespace {
 
 constexpr size_t kLarge = size_t{8} << 20;
+constexpr int kOwnMapping = 256 << 10;
 
 }  // namespace
+
+RequestBytes::RequestBytes(size_t limit) : limit_(limit) {
+#ifdef __GLIBC__
+  // What is larger goes back to the system when it is freed. By itself glibc raises this to 32 MiB once such a body was
+  // freed, and the heap of each thread keeps as much: 380 MB after nine of 16 MiB.
+  mallopt(M_MMAP_THRESHOLD, kOwnMapping);
+#endif
+}
 
 RequestBytes::Holding::~Holding() {
 #ifdef __GLIBC__

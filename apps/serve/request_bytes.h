@@ -8,7 +8,8 @@ namespace flashmoe {
 
 class RequestBytes {
  public:
-  explicit RequestBytes(size_t limit) : limit_(limit) {}
+  // From now on the process gives the memory of large requests back to the system when they end.
+  explicit RequestBytes(size_t limit);
 
   // What one request holds, until it ends.
   class Holding {
