@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -95,6 +96,16 @@ void write_importance(const std::string& path, const std::vector<ColumnImportanc
   file.commit();
 }
 
+// Of activations that are NaN or infinite nothing can be told.
+void check_finite(const std::vector<ColumnImportance>& all, const std::string& out_file) {
+  for (const ColumnImportance& one : all) {
+    if (std::ranges::all_of(one.mean_squares, [](float value) { return std::isfinite(value); })) continue;
+    throw Error(Fault::input, fmt::format("activations before {} are NaN or infinite: the model's weights or its "
+                                          "computation are broken; {} was not written",
+                                          one.name, out_file));
+  }
+}
+
 int calibrate(Chosen& chosen) {
   if (chosen.text_file.empty() && chosen.conversations_file.empty()) {
     throw Error(Fault::usage, "calibrate needs one of --text and --conversations");
@@ -137,7 +148,9 @@ int calibrate(Chosen& chosen) {
     seconds += session->stats().prompt.seconds;
   }
   progress.erase();
-  write_importance(chosen.out_file, engine->importance(), engine->report(), static_cast<int64_t>(tokens));
+  const std::vector<ColumnImportance> importance = engine->importance();
+  check_finite(importance, chosen.out_file);
+  write_importance(chosen.out_file, importance, engine->report(), static_cast<int64_t>(tokens));
   return kExitOk;
 }
 

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <string>
 
@@ -58,10 +60,18 @@ int write_logits(LogitsOptions& options) {
 
   OutputFile file(options.out_file);
   file.write(safetensors_header(ids.size(), static_cast<uint64_t>(engine->report().vocab_size)));
+  size_t n_broken = 0;
   session->logits(ids, [&](int64_t, std::span<const float> row) {
+    n_broken += std::ranges::all_of(row, [](float logit) { return std::isfinite(logit); }) ? 0 : 1;
     file.write({reinterpret_cast<const char*>(row.data()), row.size_bytes()});
   });
   file.commit();
+  if (n_broken > 0) {
+    write_error(
+        fmt::format("flashmoe: note: {} of {} rows hold logits that are NaN or infinite: the model's weights or "
+                    "its computation are broken\n",
+                    n_broken, ids.size()));
+  }
   return kExitOk;
 }
 

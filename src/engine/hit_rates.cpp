@@ -22,6 +22,8 @@ constexpr size_t kMostBytes = 64 * kKiB;  // of a file; a hundred points, one fo
 constexpr double kSameShare = 0.01;
 constexpr double kLeastMisses = 1e-3;  // a run is too short to tell fewer from none
 constexpr double kLeastExponent = 0.1, kMostExponent = 10;
+constexpr double kLeastSeconds = 1e-7, kMostSeconds = 1e4;  // that a token computes
+constexpr double kMostWaited = 100;                         // waiting by reading: more is no measurement
 
 double misses(double hit_rate) { return std::clamp(1 - hit_rate, kLeastMisses, 1.0); }
 
@@ -31,6 +33,13 @@ bool is_same_share(const HitRatePoint& a, const HitRatePoint& b) { return std::a
 double exponent_of(const HitRatePoint& point) {
   const double usual = std::min(misses(usual_hit_rate(point.share)), 1 - kLeastMisses);
   return std::clamp(std::log(misses(point.hit_rate)) / std::log(usual), kLeastExponent, kMostExponent);
+}
+
+// A number of `entry` that a machine can have, or 0: whatever else stands there is not from here.
+double number_in(const nlohmann::json& entry, const char* key, double least, double most) {
+  const auto found = entry.find(key);
+  const double number = found != entry.end() && found->is_number() ? found->get<double>() : 0;
+  return number >= least && number <= most ? number : 0;
 }
 
 }  // namespace
@@ -79,14 +88,12 @@ HitRates::HitRates(const std::string& folder, const std::vector<std::string>& fi
     const auto share = entry.find("share"), rate = entry.find("hit_rate");
     if (share == entry.end() || rate == entry.end() || !share->is_number() || !rate->is_number()) continue;
     HitRatePoint point{.share = share->get<double>(), .hit_rate = rate->get<double>()};
-    const auto compute = entry.find("compute_s"), machine = entry.find("machine");
-    if (compute != entry.end() && machine != entry.end() && compute->is_number() && machine->is_string()) {
-      point.compute_s = compute->get<double>();
+    const auto machine = entry.find("machine");
+    point.compute_s = number_in(entry, "compute_s", kLeastSeconds, kMostSeconds);
+    if (point.compute_s > 0 && machine != entry.end() && machine->is_string()) {
       point.machine = machine->get<std::string>();
-      const auto prefill = entry.find("prefill_compute_s");
-      if (prefill != entry.end() && prefill->is_number()) point.prefill_compute_s = prefill->get<double>();
-      const auto waited = entry.find("waited_share");
-      if (waited != entry.end() && waited->is_number()) point.waited_share = waited->get<double>();
+      point.prefill_compute_s = number_in(entry, "prefill_compute_s", kLeastSeconds, kMostSeconds);
+      point.waited_share = number_in(entry, "waited_share", 0, kMostWaited);
     }
     if (point.share > 0 && point.share <= 1 && point.hit_rate >= 0 && point.hit_rate <= 1) points_.push_back(point);
   }

@@ -15,7 +15,7 @@ void fail_read(const ReadFailure& failure) {
   fail(Fault::io, "{}: cannot read expert {} of layer {} ({}; {} bytes at offset {}): {}{}; {}", failure.path,
        failure.expert, failure.layer, failure.matrices, failure.bytes, failure.offset, reason, tries,
        failure.error == EBADMSG ? "the record is damaged: restore the file or pack the model anew"
-       : changed                ? "it changed while it was in use, restore it"
+       : changed                ? "it changed while it was in use: restore it and start again"
                                 : "check the disk, or copy the model to another one");
 }
 

@@ -10,7 +10,7 @@ std::string read_error_text(int error) {
     case ENODATA:
       return "the file ends before";
     case ESTALE:
-      return "the file was written to or replaced";
+      return "a file of the model was written to or replaced";  // not always the one that is read
     default:
       return std::strerror(error);
   }

@@ -58,6 +58,29 @@ TEST_F(HitRatesTest, AreThereTheNextTime) {
   EXPECT_TRUE(HitRates(folder_, files_, 6).points().empty());  // another model
 }
 
+TEST_F(HitRatesTest, NumbersThatNoMachineHasAreNotTaken) {
+  HitRatePoint sane = point(0.2, 0.5);
+  sane.machine = two_;
+  sane.compute_s = 0.05;
+  sane.waited_share = 0.5;
+  ASSERT_TRUE(rates().remember(sane));
+  const std::string path = model_record_path(folder_, files_, 5) + ".hit_rates.json", good = read_bytes(path);
+  for (const std::string& entry : {std::string("\"compute_s\":0.05"), std::string("\"waited_share\":0.5")}) {
+    for (const char* wrong : {"1e308", "-1", "1e-320", "null", "\"many\""}) {
+      std::string bytes = good;
+      const size_t at = bytes.find(entry);
+      ASSERT_NE(at, std::string::npos) << good;
+      bytes.replace(at, entry.size(), entry.substr(0, entry.find(':') + 1) + wrong);
+      write_bytes(path, bytes);
+      ASSERT_EQ(rates().points().size(), 1u) << bytes;
+      const HitRatePoint seen = rates().points().front();
+      EXPECT_EQ(seen.hit_rate, 0.5);
+      EXPECT_LE(seen.waited_share, 0.5) << wrong;
+      EXPECT_TRUE(seen.compute_s == 0 || seen.compute_s == 0.05) << wrong;
+    }
+  }
+}
+
 TEST_F(HitRatesTest, TheNearestShareWithTheSameThreadsAndKernelsTells) {
   const auto waited = [this](const std::string& machine, double share) {
     const HitRates seen = rates();
