@@ -41,6 +41,12 @@ void refuse_same_place(const PackOptions& options) {
   }
 }
 
+void refuse_packed(const std::string& folder) {
+  if (!is_packed(folder)) return;
+  forget_source(folder);
+  fail(Fault::usage, "{}: is packed already; check it with --verify, or give another folder", folder);
+}
+
 // The work of one call.
 class Packer {
  public:
@@ -77,6 +83,7 @@ class Packer {
   bool is_whole(size_t layer, const std::function<void(uint64_t)>& on_bytes) const;
   void pack_trunk();
   void pack_layer(size_t layer);
+  void check_source() const;
   void remember();
   void report_progress(uint64_t written);
   std::string how_to_go_on() const;
@@ -109,10 +116,7 @@ void Packer::recall() {
   const std::string& folder = options_.destination;
   if (!fs::exists(folder, error)) return;
   if (!fs::is_directory(folder, error)) fail(Fault::usage, "{}: is not a folder", folder);
-  if (is_packed(folder)) {
-    forget_source(folder);
-    fail(Fault::usage, "{}: is packed already; check it with --verify, or give another folder", folder);
-  }
+  refuse_packed(folder);
   if (fs::exists(path(kUnfinishedManifestName), error)) {
     const Manifest begun = Manifest::parse(*open_file(path(kUnfinishedManifestName)));
     if (!same_work(begun)) {
@@ -212,7 +216,18 @@ void Packer::report_progress(uint64_t written) {
   if (options_.keep_going && !options_.keep_going()) fail(Fault::interrupted, "{}", how_to_go_on());
 }
 
+// What was read of a file is what is packed of it if it is the same behind all reads; what is deleted must be that.
+void Packer::check_source() const {
+  const auto& files = source_.checkpoint().files();
+  for (size_t i = 0; i < files.size(); ++i) {
+    if ((shards_ && shards_->is_deleted(i)) || !files[i]->has_changed()) continue;
+    fail(Fault::io, "{}: was written to or replaced while it was packed; remove {} and pack again", files[i]->path(),
+         options_.destination);
+  }
+}
+
 void Packer::remember() {
+  check_source();
   write_durably(path(kUnfinishedManifestName), manifest_.to_json());
   if (shards_) shards_->delete_unneeded(manifest_.trunk_bytes > 0, layers_packed());
 }
@@ -368,11 +383,13 @@ PackReport Packer::run() {
 
 PackPlan plan_pack(const PackOptions& options) {
   refuse_same_place(options);
+  refuse_packed(options.destination);
   return Packer(options).plan();
 }
 
 PackReport pack(const PackOptions& options) {
   refuse_same_place(options);
+  refuse_packed(options.destination);
   return Packer(options).run();
 }
 

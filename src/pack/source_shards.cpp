@@ -41,7 +41,7 @@ fs::path folder_of(const std::string& source) {
 std::string source_to_open(const std::string& source, const std::string& destination) {
   std::error_code error;
   const fs::path folder = fs::path(destination) / kFolder;
-  if (!fs::exists(folder, error)) return source;
+  if (!fs::exists(folder / kOrigin, error)) return source;  // none, or a folder of somebody else's
   const std::string origin = read_text(*open_file((folder / kOrigin).string()), kMiB);
   if (origin != canonical(source)) {
     fail(Fault::usage, "{}: was begun from {}, not from {}", destination, printable(origin), source);
@@ -50,9 +50,15 @@ std::string source_to_open(const std::string& source, const std::string& destina
   return fs::is_directory(path) ? folder.string() : (folder / path.filename()).string();
 }
 
+// Away at once, then piece by piece: whatever stops that, nothing is taken for a source that is half gone.
 void forget_source(const std::string& destination) {
   std::error_code error;
-  fs::remove_all(fs::path(destination) / kFolder, error);
+  const fs::path folder = fs::path(destination) / kFolder, going = folder.string() + ".partial";
+  fs::remove_all(going, error);
+  if (!error && fs::exists(folder / kOrigin, error)) {
+    fs::rename(folder, going, error);
+    if (!error) fs::remove_all(going, error);
+  }
   if (error) fail(Fault::io, "{}/{}: cannot be removed: {}", destination, kFolder, error.message());
 }
 
@@ -174,6 +180,11 @@ void SourceShards::remove(Shard& shard) const {
     const std::string sparse = stand_in + ".sparse";
     write_durably(sparse, std::string(reinterpret_cast<const char*>(head.data()), head.size()));
     if (::truncate(sparse.c_str(), static_cast<off_t>(shard.bytes)) != 0) complain(sparse, "making it", errno);
+    // Its time of change tells one source from another, too.
+    struct stat status = {};
+    if (::stat(shard.real_path.c_str(), &status) != 0) complain(shard.real_path, "looking at it", errno);
+    const timespec times[2] = {status.st_atim, status.st_mtim};
+    if (::utimensat(AT_FDCWD, sparse.c_str(), times, 0) != 0) complain(sparse, "making it", errno);
     if (::rename(sparse.c_str(), stand_in.c_str()) != 0) complain(stand_in, "making it", errno);
     sync_folder(folder_);
   }

@@ -35,6 +35,7 @@ class SourceShards {
   // How many files are never deleted, as the packed folder lacks tensors of theirs.
   int n_kept() const;
   int n_files() const { return static_cast<int>(files_.size()); }
+  bool is_deleted(size_t file) const { return files_[file].deleted; }
 
  private:
   struct Shard {

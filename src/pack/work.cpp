@@ -1,5 +1,7 @@
 #include "pack/work.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <vector>
@@ -21,8 +23,11 @@ Json source_identity(const Checkpoint& checkpoint) {
   for (const auto& file : checkpoint.files()) {
     std::vector<std::byte> head(static_cast<size_t>(std::min(kIdentityBytes, file->size())));
     file->read(0, head);
+    struct stat status = {};
+    ::stat(file->path().c_str(), &status);
     files.push_back({{"name", std::filesystem::path(file->path()).filename().string()},
                      {"bytes", file->size()},
+                     {"modified_ns", status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec},
                      {"xxh3_of_first_mib", show_checksum(checksum_of(head))}});
   }
   return {{"container", checkpoint.container()}, {"files", std::move(files)}};
