@@ -121,11 +121,20 @@ class MlxPairing final : public Pairing {
     return {};
   }
 
+  // Before anything is read from an override: MLX makes its layer from the override alone, with these defaults.
+  static Setting what_mlx_assumes(const json& own) {
+    Setting setting;
+    const auto mode = own.find("mode");
+    if (mode == own.end() || *mode == "affine") setting.bits = 4, setting.group = 64;
+    return setting;
+  }
+
   Reason read_setting(const std::string& path, Setting& setting) const {
     if (settings_ == nullptr) return "packed, and config.json has no quantization that says how";
     if (Reason reason = read_into(*settings_, setting); !reason.empty()) return reason;
     const auto own = settings_->find(path);
     if (own != settings_->end() && own->is_object()) {
+      setting = what_mlx_assumes(*own);
       if (Reason reason = read_into(*own, setting); !reason.empty()) return reason;
     } else if (own != settings_->end() && *own != json(true)) {
       return "packed, but config.json's quantization says it is not quantised";

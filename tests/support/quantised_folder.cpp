@@ -250,6 +250,7 @@ class Writer {
       format = how_.routers;
       grid = {ScaleType::bf16, 1, 32, 0};
       overrides_[t.name.substr(0, t.name.size() - 7)] = settings_of(format, grid);
+      if (is_affine(format)) overrides_[t.name.substr(0, t.name.size() - 7)].erase("mode");  // as mlx-lm has it
     }
     const Encoded encoded = format == Format::fp8_e4m3 ? encode_fp8(t, grid) : encode_groups(t, format, grid);
     decode(t, encoded, format, grid);

@@ -44,6 +44,10 @@ const Case kCases[] = {
      {Format::affine6, {ScaleType::bf16, 1, 64, 0}, Format::affine8, "", false},
      TinyLayout::hf_stacked,
      TinyFamily::qwen3_moe},
+    {"ungated_mxfp4",
+     {Format::mxfp4_split, {ScaleType::e8m0, 1, 32, 0}, Format::affine8, "", false},
+     TinyLayout::hf_stacked,
+     TinyFamily::qwen3_moe},
 };
 
 class QuantisedFolder : public testing::TestWithParam<Case> {

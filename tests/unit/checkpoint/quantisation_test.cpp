@@ -105,6 +105,27 @@ TEST(MlxFolder, OverridesCountForTheirTensorOnly) {
   EXPECT_TRUE(model->unsupported_tensors().empty());
 }
 
+TEST(MlxFolder, OverridesTakeNothingFromTheGlobalSetting) {
+  // mlx-lm writes those of Qwen3's routers without a mode.
+  const char* config = R"({"quantization": {"group_size": 32, "bits": 4, "mode": "mxfp4",
+      "gate": {"group_size": 64, "bits": 8}, "y": {"bits": 8}, "z": {}, "e": {"mode": "mxfp4"}}})";
+  const std::vector<Entry> entries = {
+      {"x.weight", "U32", {3, 16}},    {"x.scales", "U8", {3, 4}},      {"gate.weight", "U32", {3, 32}},
+      {"gate.scales", "BF16", {3, 2}}, {"gate.biases", "BF16", {3, 2}}, {"y.weight", "U32", {3, 32}},
+      {"y.scales", "BF16", {3, 2}},    {"y.biases", "BF16", {3, 2}},    {"z.weight", "U32", {3, 16}},
+      {"z.scales", "BF16", {3, 2}},    {"z.biases", "BF16", {3, 2}},    {"e.weight", "U32", {3, 16}},
+      {"e.scales", "U8", {3, 4}}};
+  const auto model = open_folder(config, entries);
+  for (const auto& [name, format] :
+       {std::pair("x", "MLX MXFP4"), std::pair("gate", "MLX 8-bit g64"), std::pair("y", "MLX 8-bit g64"),
+        std::pair("z", "MLX 4-bit g64"), std::pair("e", "MLX MXFP4")}) {
+    const TensorInfo* found = model->find(std::string(name) + ".weight");
+    ASSERT_NE(found, nullptr) << name;
+    EXPECT_EQ(found->format_name(), format) << name;
+  }
+  EXPECT_TRUE(model->unsupported_tensors().empty());
+}
+
 TEST(MlxFolder, SaysWhatIsWrongWithATensor) {
   EXPECT_EQ(reason(kMlx, without(kPacked, 1)), "x.weight: its scales 'x.scales' are missing");
   EXPECT_EQ(reason(kMlx, without(kPacked, 2)), "x.weight: its biases 'x.biases' are missing");
