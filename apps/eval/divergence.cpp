@@ -99,8 +99,7 @@ nlohmann::ordered_json evaluate_divergence(const EvalOptions& given) {
                         {"text", fingerprint(text)},
                         {"ctx", options.engine.context_tokens},
                         {"limit", options.limit},
-                        {"marks_as_text", options.marks_as_text},
-                        {"exact", options.engine.exact}});
+                        {"marks_as_text", options.marks_as_text}});
   const EngineOptions half = with_half_of_memory(run, options);
   const auto reference = run.open(options.reference_path, half), model = run.open(model_path, half);
   const std::vector<int32_t> ids = model->tokenize(text, !options.marks_as_text);

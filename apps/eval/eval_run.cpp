@@ -6,7 +6,9 @@
 #include <filesystem>
 
 #include "flashmoe/error.h"
+#include "flashmoe/eval.h"
 #include "interrupt.h"
+#include "model_options.h"
 #include "output_file.h"
 #include "text_input.h"
 
@@ -38,6 +40,7 @@ EvalRun::EvalRun(const EvalOptions& options, nlohmann::json identity)
   catch_interrupts();
   if (options.state_file.empty()) return;
   check_writable(options.state_file);
+  identify_models();
   std::error_code error;
   if (!std::filesystem::exists(options.state_file, error)) return;
   const auto state = nlohmann::json::parse(read_text(options.state_file), nullptr, false);
@@ -52,6 +55,18 @@ EvalRun::EvalRun(const EvalOptions& options, nlohmann::json identity)
   }
   found_ = state["found"];
   n_done_ = state["n_done"].get<size_t>();
+}
+
+void EvalRun::identify_models() {
+  for (const char* key : {"model", "reference"}) {
+    if (!identity_.contains(key)) continue;
+    const ModelReport report = Engine::inspect(identity_[key].get<std::string>());
+    identity_[std::string(key) + "_files"] = identity_of_files(files_of(report));
+  }
+  const EngineOptions& engine = options_.engine;
+  identity_["exact"] = engine.exact;
+  identity_["kv"] = static_cast<int>(engine.kv);
+  identity_["kernels"] = static_cast<int>(engine.kernels);
 }
 
 std::unique_ptr<Engine> EvalRun::open(const std::string& model_path, EngineOptions options) {

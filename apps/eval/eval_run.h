@@ -20,7 +20,8 @@ std::string fingerprint(std::string_view bytes);
 
 class EvalRun {
  public:
-  // `identity`: all that decides the results. A state file of another identity is refused with Error{usage}.
+  // `identity`: all that decides the results, beside what the options say of the engine; "model" and "reference" are
+  // paths, and what is there counts too. A state file of another identity is refused with Error{usage}.
   EvalRun(const EvalOptions& options, nlohmann::json identity);
 
   // Of a model, with these options and the evaluation's Ctrl-C and progress.
@@ -34,6 +35,7 @@ class EvalRun {
   void each(const char* what, size_t n_units, const std::function<void(size_t)>& unit);
 
  private:
+  void identify_models();
   void save() const;
 
   const EvalOptions& options_;

@@ -111,8 +111,7 @@ nlohmann::ordered_json evaluate_perplexity(const EvalOptions& given) {
                         {"text", fingerprint(text)},
                         {"ctx", options.engine.context_tokens},
                         {"limit", options.limit},
-                        {"marks_as_text", options.marks_as_text},
-                        {"exact", options.engine.exact}});
+                        {"marks_as_text", options.marks_as_text}});
   const auto engine = run.open(model, options.engine);
   engine->load(turns ? 0 : options.engine.context_tokens);
   if (turns) {

@@ -97,8 +97,8 @@ nlohmann::ordered_json evaluate_tools(const EvalOptions& options) {
   EvalRun run(options, {{"kind", "tools"},
                         {"model", model},
                         {"cases", fingerprint(all)},
-                        {"max_tokens", max_tokens},
-                        {"exact", options.engine.exact}});
+                        {"ctx", options.engine.context_tokens},
+                        {"max_tokens", max_tokens}});
   const auto engine = run.open(model, options.engine);
   run.each("tools: case", cases.size(), [&](size_t i) { judge(run, *engine, cases[i], max_tokens); });
   nlohmann::ordered_json result = {{"model", model}, {"exact", options.engine.exact}};

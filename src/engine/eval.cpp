@@ -1,8 +1,13 @@
 #include "flashmoe/eval.h"
 
+#include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "base/error.h"
+#include "checkpoint/identity.h"
+#include "io/file.h"
 #include "text/tool_calls.h"
 
 namespace flashmoe {
@@ -22,6 +27,15 @@ ToolCallVerdict judge_tool_calls(std::string_view answer, std::string_view tools
   } catch (const nlohmann::json::exception& error) {
     fail(Fault::input, "a case's tools or wanted calls cannot be read: {}", error.what());
   }
+}
+
+std::string identity_of_files(std::span<const std::string> paths) {
+  std::vector<std::shared_ptr<File>> files;
+  std::error_code error;
+  for (const std::string& path : paths) {
+    if (std::filesystem::exists(path, error)) files.push_back(open_file(path));
+  }
+  return identity_of(files);
 }
 
 }  // namespace flashmoe

@@ -1,6 +1,7 @@
 """flashmoe eval: perplexity, divergence, tool calls; state files and complaints."""
 import json
 import math
+import shutil
 import signal
 import unittest
 
@@ -114,6 +115,29 @@ class EvalTest(Case):
         self.assertEqual(self.evaluate(*arguments, *SLOW), want)  # complete: told again
         other = ["--limit", "3", "--ctx", "128", "--state", state]
         self.assert_fails(flashmoe("eval", "ppl", "--text", TEXT, *other), 2, state, "another evaluation")
+
+    def test_a_state_of_another_model_or_setting_is_refused(self):
+        state, model, reference = (self.folder / name for name in ["state.json", "model", "reference"])
+        small = ["--limit", "1", "--ctx", "128", "--state", state]
+        cases = [
+            ["ppl", "-m", model, "--text", TEXT, *small],
+            ["ppl", "-m", model, "--conversations", CONVERSATIONS, "--limit", "1", "--state", state],
+            ["kld", "-m", model, "--reference", reference, "--text", TEXT, *small],
+            ["tools", "-m", model, "--cases", CASES, "--limit", "1", "--max-tokens", "4", "--state", state],
+        ]
+        for path in [model, reference]:
+            self.assert_done(flashmoe("pack", MODEL, path, "--quiet"))
+        for arguments in cases:
+            with self.subTest(arguments=arguments):
+                state.unlink(missing_ok=True)
+                want = self.evaluate(*arguments)
+                self.assertEqual(self.evaluate(*arguments), want)
+                for setting in [["--kv", "q8"], ["--exact"], ["--kernels", "scalar"]]:
+                    self.assert_fails(flashmoe("eval", *arguments, *setting), 2, state, "another evaluation")
+                path = reference if arguments[0] == "kld" else model
+                shutil.rmtree(path)
+                self.assert_done(flashmoe("pack", MODEL, path, "--experts", "affine4", "--quiet"))
+                self.assert_fails(flashmoe("eval", *arguments), 2, state, "another evaluation")
 
     def test_complaints(self):
         short = self.folder / "short.txt"
