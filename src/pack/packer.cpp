@@ -14,6 +14,7 @@
 #include "checkpoint/pack.h"
 #include "checkpoint/trunk_checksums.h"
 #include "flashmoe/pack.h"
+#include "pack/leftovers.h"
 #include "pack/pipeline.h"
 #include "pack/plan_lines.h"
 #include "pack/source_shards.h"
@@ -67,6 +68,7 @@ class Packer {
   PackReport run();
 
  private:
+  void take_folder();
   std::string path(std::string_view name) const { return (fs::path(options_.destination) / name).string(); }
   void recall();
   bool same_work(const Manifest& begun) const;
@@ -96,6 +98,7 @@ class Packer {
   TrunkLayout trunk_;
   uint64_t done_bytes_ = 0, total_bytes_ = 0, start_ns_ = 0;
   int n_kept_ = 0;
+  std::optional<FolderLock> lock_;
   std::optional<SourceShards> shards_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Pipeline> pipeline_;
@@ -184,7 +187,7 @@ PackPlan Packer::plan() const {
   fs::path place = fs::absolute(options_.destination);
   while (!fs::exists(place) && place.has_relative_path()) place = place.parent_path();
   plan.needed_bytes = room_needed(place.string());
-  plan.free_bytes = free_bytes(place.string());
+  plan.free_bytes = free_bytes(place.string()) + leftover_bytes(options_.destination, manifest_);
   plan.memory_bytes = memory_bytes();
   plan.notes = source_.notes();
   if (const int error = why_not_writable(place.string()); error != 0) {
@@ -328,7 +331,8 @@ void Packer::pack_layer(size_t layer) {
   }
 }
 
-PackReport Packer::run() {
+// Of this call alone, and as far as it is packed already.
+void Packer::take_folder() {
   const PackPlan plan = this->plan();
   if (too_much_memory(plan)) {
     fail(Fault::usage, "--ram: packing this model needs {}", human_bytes(plan.memory_bytes));
@@ -340,9 +344,14 @@ PackReport Packer::run() {
   std::error_code error;
   fs::create_directories(options_.destination, error);
   if (error) fail(Fault::io, "{}: cannot make the folder: {}", options_.destination, error.message());
-  const FolderLock lock(options_.destination);
+  lock_.emplace(options_.destination);
   recall();  // of another pack, which may have been at work until now
+  remove_leftovers(options_.destination, manifest_);
   check_what_is_there();
+}
+
+PackReport Packer::run() {
+  take_folder();
   total_bytes_ = bytes_left();
   start_ns_ = now_ns();
   pool_ = std::make_unique<ThreadPool>(options_.n_threads > 0 ? options_.n_threads : usable_cpus());
@@ -360,6 +369,7 @@ PackReport Packer::run() {
     remember();
   }
   remember();
+  std::error_code error;
   fs::rename(path(kUnfinishedManifestName), path(kManifestName), error);
   if (error) fail(Fault::io, "{}: cannot be renamed: {}", path(kUnfinishedManifestName), error.message());
   sync_folder(options_.destination);

@@ -92,6 +92,26 @@ class Stops(PackCase):
         self.assertRegex(limited.stderr, rb"File too large; raise 'ulimit -f'")
         self.assert_done(flashmoe("pack", MODEL, place / "packed", "--quiet", "--verify"))
 
+    def test_what_a_kill_left_does_not_take_the_room_that_going_on_needs(self):
+        if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0:
+            self.skipTest("this machine mounts no disk for a test")
+        # 30 MB hold what is packed, and not 20 more. A kill comes while a file is written, or between its renaming and
+        # the manifest that knows it.
+        place = self.folder / "disk"
+        place.mkdir()
+        pack = f"{BINARY} pack {MODEL} {place}/packed --quiet"
+        for left in ["trunk.gguf.partial", "experts-03.bank.partial", "experts-03.bank"]:
+            script = f"""mount -t tmpfs -o size=30m none {place} && mkdir {place}/packed || exit 77
+                {"(ulimit -f 1000; " + pack + ") 2>&1;" if "bank" in left else ""}
+                ls {place}/packed; fallocate -l 20m {place}/packed/{left} || exit 78
+                {pack} --dry-run && {pack} --verify && ls {place}/packed"""
+            with self.subTest(left=left):
+                run = subprocess.run(["unshare", "-rm", "bash", "-c", script], capture_output=True, text=True, check=False)
+                self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+                self.assertNotIn("refused", run.stdout)
+                self.assertNotIn("partial", run.stdout.split("verified")[-1])
+                self.assertIn("manifest.json", run.stdout)
+
     def test_stopped_in_the_trunk_it_knows_what_was_begun(self):
         # Not even the trunk fits; what a kill behind it leaves is told from somebody else's file by what was written before.
         packed = self.folder / "packed"
