@@ -17,6 +17,21 @@ namespace {
 
 constexpr off_t kMostUnderWay = 64 << 20;  // bytes on their way to the disk
 
+// An errno; 0: done.
+int sync(const char* path, int flags) {
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC | flags);
+  if (fd < 0) return errno;
+  const int error = ::fsync(fd) != 0 ? errno : 0;
+  ::close(fd);
+  return error;
+}
+
+void complain_unless_synced(const std::string& path, int error) {
+  if (error == 0) return;
+  fail(Fault::io, "{}: cannot be brought to the disk for good: {}; is the disk sound?", path,
+       std::generic_category().message(error));
+}
+
 }  // namespace
 
 DurableFile::DurableFile(std::string path, uint64_t bytes) : path_(std::move(path)), partial_(path_ + ".partial") {
@@ -73,7 +88,7 @@ void DurableFile::commit() {
   ::close(fd_);
   fd_ = -1;
   if (::rename(partial_.c_str(), path_.c_str()) != 0) complain("renaming it", errno);
-  sync_folder(std::filesystem::path(path_).parent_path().string());
+  sync_folder(std::filesystem::path(path_).parent_path().string(), Sync::if_possible);
 }
 
 FolderLock::FolderLock(const std::string& folder) : fd_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
@@ -90,11 +105,12 @@ void write_durably(const std::string& path, const std::string& text) {
   file.commit();
 }
 
-void sync_folder(const std::string& folder) {
-  const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
-  ::fsync(fd);
-  ::close(fd);
+void sync_file(const std::string& path) { complain_unless_synced(path, sync(path.c_str(), 0)); }
+
+void sync_folder(const std::string& folder, Sync how) {
+  const int error = sync(folder.empty() ? "." : folder.c_str(), O_DIRECTORY);
+  const bool is_unknown = error == EINVAL || error == ENOSYS || error == EOPNOTSUPP;
+  if (how == Sync::surely || !is_unknown) complain_unless_synced(folder, error);
 }
 
 uint64_t free_bytes(const std::string& folder) {

@@ -372,7 +372,7 @@ PackReport Packer::run() {
   std::error_code error;
   fs::rename(path(kUnfinishedManifestName), path(kManifestName), error);
   if (error) fail(Fault::io, "{}: cannot be renamed: {}", path(kUnfinishedManifestName), error.message());
-  sync_folder(options_.destination);
+  sync_folder(options_.destination, Sync::if_possible);
   forget_source(options_.destination);
   const PackTimes& t = pipeline_->times();
   const auto rate = [](uint64_t bytes, double s) { return s > 0 ? static_cast<double>(bytes) / s * 1e-9 : 0.0; };

@@ -161,13 +161,14 @@ void SourceShards::make_folder() const {
       fs::create_symlink(from, partial / name, error);
     } else if (fs::is_regular_file(from, error) && fs::file_size(from, error) <= kMostSideBytes) {
       fs::copy_file(from, partial / name, error);
+      if (!error) sync_file((partial / name).string());
     }
     if (error) complain(partial / name, "making it", error.value());
   }
-  sync_folder(partial.string());
+  sync_folder(partial.string(), Sync::surely);
   fs::rename(partial, folder_, error);
   if (error) complain(folder_, "making it", error.value());
-  sync_folder(fs::path(folder_).parent_path().string());
+  sync_folder(fs::path(folder_).parent_path().string(), Sync::surely);
 }
 
 // The stand-in is there for good before the file goes. Its space comes back although this process has it open.
@@ -185,12 +186,13 @@ void SourceShards::remove(Shard& shard) const {
     if (::stat(shard.real_path.c_str(), &status) != 0) complain(shard.real_path, "looking at it", errno);
     const timespec times[2] = {status.st_atim, status.st_mtim};
     if (::utimensat(AT_FDCWD, sparse.c_str(), times, 0) != 0) complain(sparse, "making it", errno);
+    sync_file(sparse);
     if (::rename(sparse.c_str(), stand_in.c_str()) != 0) complain(stand_in, "making it", errno);
-    sync_folder(folder_);
+    sync_folder(folder_, Sync::surely);
   }
   if (::truncate(shard.real_path.c_str(), 0) != 0) complain(shard.real_path, "deleting it", errno);
   if (::unlink(shard.real_path.c_str()) != 0) complain(shard.real_path, "deleting it", errno);
-  sync_folder(place_);
+  sync_folder(place_, Sync::if_possible);
 }
 
 }  // namespace flashmoe
