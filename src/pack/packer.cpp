@@ -29,7 +29,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kDefaultRam = 512 * kMiB;
-constexpr uint64_t kMostAtOnce = 16 * kMiB;  // of a chunk's source: what the start and the end of a layer wait for
+constexpr uint64_t kMostAtOnce = 32 * kMiB;  // of a chunk: what the start and the end of a layer wait for
 
 void refuse_same_place(const PackOptions& options) {
   if (options.destination.empty()) fail(Fault::usage, "the folder to pack into is missing");
@@ -74,7 +74,8 @@ class Packer {
   bool same_work(const Manifest& begun) const;
   uint64_t chunk_bytes() const;
   uint64_t largest_task() const;
-  uint64_t memory_bytes() const { return kChunksInFlight * std::max(2 * chunk_bytes(), largest_task()); }
+  uint64_t memory_bytes() const { return kChunksInFlight * std::max(chunk_bytes(), largest_task()); }
+  std::array<Task, 3> record(size_t layer, int expert) const;
   bool too_much_memory(const PackPlan& plan) const {
     return options_.ram_bytes > 0 && plan.memory_bytes > options_.ram_bytes;
   }
@@ -134,19 +135,33 @@ void Packer::recall() {
   }
 }
 
+// An expert's matrices and where they go in the bank.
+std::array<Task, 3> Packer::record(size_t layer, int expert) const {
+  std::array<Task, 3> record;
+  uint64_t at = manifest_.layers[layer].stride() * static_cast<uint64_t>(expert);
+  for (size_t m = 0; m < 3; ++m) {
+    record[m].matrix = source_.expert(static_cast<int>(layer), expert, m);
+    const auto parts = record[m].matrix.to.part_bytes();
+    for (size_t p = 0; p < kMatrixParts; ++p) {
+      record[m].at[p] = at;
+      at += parts[p];
+    }
+  }
+  return record;
+}
+
 uint64_t Packer::largest_task() const {
   uint64_t largest = 0;
-  for (size_t i = 0; i < manifest_.layers.size(); ++i) {
-    uint64_t record = manifest_.layers[i].record_bytes();
-    for (size_t m = 0; m < 3; ++m) record += source_.expert(static_cast<int>(i), 0, m).from.bytes();
-    largest = std::max(largest, record);
+  for (const Task& task : trunk_tasks(source_, trunk_, chunk_bytes() / 2)) {
+    largest = std::max(largest, task.memory_bytes());
   }
+  for (size_t i = 0; i < manifest_.layers.size(); ++i) largest = std::max(largest, memory_of(record(i, 0)));
   return largest;
 }
 
 uint64_t Packer::chunk_bytes() const {
   const uint64_t ram = options_.ram_bytes > 0 ? options_.ram_bytes : kDefaultRam;
-  return std::min(kMostAtOnce, std::max<uint64_t>(kMiB, ram / kChunksInFlight / 3));
+  return std::min(kMostAtOnce, std::max<uint64_t>(2 * kMiB, ram / kChunksInFlight * 2 / 3));
 }
 
 uint64_t Packer::bytes_left() const {
@@ -280,7 +295,7 @@ void Packer::pack_trunk() {
   const auto make = [&] {
     Chunk chunk;
     chunk.tasks_per_record = 1;
-    while (next < tasks.size() && chunk.source_bytes < chunk_bytes()) chunk.add(tasks[next++]);
+    while (next < tasks.size() && chunk.has_room({&tasks[next], 1}, chunk_bytes())) chunk.add(tasks[next++]);
     return chunk;
   };
   const std::vector<uint64_t> sums = pipeline_->run(make, file, [&](uint64_t bytes) { report_progress(bytes); });
@@ -306,17 +321,10 @@ void Packer::pack_layer(size_t layer) {
   const auto make = [&] {
     Chunk chunk;
     chunk.tasks_per_record = 3;
-    for (; expert < n_experts && chunk.source_bytes < chunk_bytes(); ++expert) {
-      uint64_t at = packed.stride() * static_cast<uint64_t>(expert);
-      for (size_t m = 0; m < 3; ++m) {
-        Task task{source_.expert(static_cast<int>(layer), expert, m), {}};
-        const auto parts = task.matrix.to.part_bytes();
-        for (size_t p = 0; p < kMatrixParts; ++p) {
-          task.at[p] = at;
-          at += parts[p];
-        }
-        chunk.add(std::move(task));
-      }
+    for (; expert < n_experts; ++expert) {
+      std::array<Task, 3> record = this->record(layer, expert);
+      if (!chunk.has_room(record, chunk_bytes())) break;
+      for (Task& task : record) chunk.add(std::move(task));
     }
     return chunk;
   };

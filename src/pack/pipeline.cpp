@@ -33,6 +33,16 @@ bool all_finite(const std::vector<float>& values) {
   return largest < std::bit_cast<uint32_t>(std::numeric_limits<float>::infinity());
 }
 
+// A vector that grows by itself takes up to twice as much, beside what it had.
+template <typename T>
+void resize_exactly(std::vector<T>& to, uint64_t n) {
+  if (n > to.capacity()) {
+    to = {};
+    to.reserve(n);
+  }
+  to.resize(n);
+}
+
 }  // namespace
 
 // Rows [first, first + n) of a task.
@@ -41,9 +51,20 @@ struct Pipeline::Rows {
   int64_t first = 0, n = 0;
 };
 
+uint64_t memory_of(std::span<const Task> tasks) {
+  uint64_t bytes = 0;
+  for (const Task& task : tasks) bytes += task.memory_bytes();
+  return bytes;
+}
+
+bool Chunk::has_room(std::span<const Task> more, uint64_t most_bytes) const {
+  return tasks.empty() || memory_bytes + memory_of(more) <= most_bytes;
+}
+
 void Chunk::add(Task task) {
   source_bytes += task.source_bytes();
   output_bytes += task.output_bytes();
+  memory_bytes += task.memory_bytes();
   tasks.push_back(std::move(task));
 }
 
@@ -111,9 +132,9 @@ void Pipeline::read(Item& item) const {
     source += tasks[i].source_bytes();
     importance += tasks[i].matrix.importance.bytes / sizeof(float);
   }
-  item.source.resize(source);
-  item.output.resize(output);
-  item.importance.resize(importance);
+  resize_exactly(item.source, source);
+  resize_exactly(item.output, output);
+  resize_exactly(item.importance, importance);
   for (size_t i = 0; i < tasks.size(); ++i) {
     const Conversion& c = tasks[i].matrix;
     std::byte* to = c.as_it_is() ? item.output.data() + item.output_at[i] : item.source.data() + item.source_at[i];

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,14 +25,18 @@ struct Task {
   std::array<uint64_t, kMatrixParts> at = {};
   uint64_t source_bytes() const { return matrix.from.bytes(); }
   uint64_t output_bytes() const { return matrix.to.bytes(); }
+  uint64_t memory_bytes() const { return source_bytes() + output_bytes() + matrix.importance.bytes; }
 };
+uint64_t memory_of(std::span<const Task> tasks);
 
 // What goes through together.
 struct Chunk {
   std::vector<Task> tasks;
   size_t tasks_per_record = 0;  // of a bank; 0: no checksums
-  uint64_t source_bytes = 0, output_bytes = 0;
+  uint64_t source_bytes = 0, output_bytes = 0, memory_bytes = 0;
   void add(Task task);
+  // Whether it stays within `most_bytes` of memory with these; those that are larger go alone.
+  bool has_room(std::span<const Task> more, uint64_t most_bytes) const;
 };
 
 struct PackTimes {

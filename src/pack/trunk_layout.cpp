@@ -85,10 +85,14 @@ void add_pieces(const Conversion& whole, const std::array<uint64_t, kMatrixParts
                 std::vector<Task>& tasks) {
   const int64_t row_bytes = format_bytes(whole.from.format, whole.from.cols);
   const int64_t scale_bytes = scale_row_bytes(whole.from.grid, whole.from.cols);
+  const auto all_bytes = std::max<int64_t>(1, static_cast<int64_t>(whole.from.bytes() + whole.to.bytes()));
+  const auto importance_bytes = static_cast<int64_t>(whole.importance.bytes);
   // Rows that share scales stay together.
   const bool whole_only = whole.from.grid.group_rows > 1;
   const int64_t step =
-      whole_only ? whole.from.rows : std::max<int64_t>(1, static_cast<int64_t>(most_bytes) / row_bytes);
+      whole_only
+          ? whole.from.rows
+          : std::max<int64_t>(1, (static_cast<int64_t>(most_bytes) - importance_bytes) * whole.from.rows / all_bytes);
   for (int64_t row = 0; row < whole.from.rows; row += step) {
     const int64_t n = std::min(step, whole.from.rows - row);
     Task& task = tasks.emplace_back(task_of_rows(whole, at, row, n));

@@ -16,7 +16,7 @@ struct TrunkLayout {
 };
 TrunkLayout lay_out_trunk(const PackSource& source);
 
-// The trunk's tensors, large ones in pieces of whole rows with about `most_bytes` of the source each.
+// The trunk's tensors, large ones in pieces of whole rows that take `most_bytes` of memory each.
 std::vector<Task> trunk_tasks(const PackSource& source, const TrunkLayout& layout, uint64_t most_bytes);
 
 }  // namespace flashmoe

@@ -1,9 +1,11 @@
 """flashmoe pack: folders that run like their source, in every format, and what is refused."""
 import json
+import re
+import time
 import unittest
 from pathlib import Path
 
-from flashmoe_cli import MODEL, SOURCE_DIR, flashmoe
+from flashmoe_cli import MODEL, SOURCE_DIR, flashmoe, start
 from pack_case import FOLDER, GOLDENS, PackCase, contents
 
 TEXT = SOURCE_DIR / "models" / "spark" / "eval" / "text.txt"
@@ -83,6 +85,27 @@ class Formats(PackCase):
         one = self.pack(MODEL, "--experts", "q3_k", "--threads", 1, "--ram", "20M", name="one")
         two = self.pack(MODEL, "--experts", "q3_k", "--threads", 3, name="two")
         self.assertEqual(contents(one), contents(two))
+
+    def test_memory_is_what_the_plan_says(self):
+        arguments = [MODEL, self.folder / "packed", "--ram", "16M", "--experts", "f32", "--trunk", "f32"]
+        plan = self.assert_done(flashmoe("pack", *arguments, "--dry-run"))
+        planned = float(re.search(r"memory +([0-9.]+) MB", plan.out)[1]) * 1e6
+        self.assertLessEqual(planned, 16 << 20)
+        process, peak, maps = start("pack", *arguments, "--quiet", "--threads", 2), 0, ""
+        while process.poll() is None:
+            try:
+                maps = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8") or maps
+                status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+            except OSError:  # it has just ended
+                continue
+            found = re.search(r"VmHWM:\s+(\d+) kB", status)
+            peak = int(found[1]) << 10 if found else peak
+            time.sleep(0.005)
+        _, err = process.communicate()
+        self.assertEqual(process.returncode, 0, err)
+        if re.search("lib[at]san", maps):
+            self.skipTest("a sanitizer has memory of its own")
+        self.assertLess(peak, planned + (20 << 20))  # the process without it has 13 MB
 
 
 class Importance(PackCase):

@@ -8,9 +8,11 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/bytes.h"
 #include "checkpoint/checkpoint.h"
 #include "support/expect_error.h"
 #include "support/gguf_writer.h"
+#include "support/quantised_folder.h"
 #include "support/safetensors_writer.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"
@@ -163,6 +165,23 @@ TEST_F(PackTest, ImportantColumnsErrLess) {
   }
   EXPECT_LT(errors[true][0], 0.3 * errors[false][0]);
   EXPECT_GT(errors[true][1], errors[false][1]);
+}
+
+TEST_F(PackTest, MemoryIsThatOfTheLargestTensorThatCannotBeDivided) {
+  tiny_.vocab_size = 8192;
+  fs::create_directories(folder_ / "fp8");
+  fs::create_directories(folder_ / "plain");
+  PackOptions options = this->options("packed");
+  write_quantised(options.source, {Format::fp8_e4m3, {ScaleType::f32, 128, 128, 0}}, folder_ / "fp8",
+                  folder_ / "plain");
+  options.source = folder_ / "fp8";
+  options.trunk = "f32";
+  options.ram_bytes = 16 * kMiB;
+  const auto n_values = static_cast<uint64_t>(tiny_.vocab_size * tiny_.d_model);
+  EXPECT_GE(plan_pack(options).memory_bytes, 3 * (n_values + 4 * n_values));
+  expect_error([&] { pack(options); }, Fault::usage, {"--ram: packing this model needs"});
+  options.source = folder_ / "plain";  // rows of floats can be
+  EXPECT_LE(plan_pack(options).memory_bytes, options.ram_bytes);
 }
 
 TEST_F(PackTest, ImportanceIsPartOfTheWork) {
