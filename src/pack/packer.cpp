@@ -14,6 +14,7 @@
 #include "checkpoint/pack.h"
 #include "checkpoint/trunk_checksums.h"
 #include "flashmoe/pack.h"
+#include "pack/destination.h"
 #include "pack/leftovers.h"
 #include "pack/pipeline.h"
 #include "pack/plan_lines.h"
@@ -30,23 +31,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kDefaultRam = 512 * kMiB;
 constexpr uint64_t kMostAtOnce = 32 * kMiB;  // of a chunk: what the start and the end of a layer wait for
-
-void refuse_same_place(const PackOptions& options) {
-  if (options.destination.empty()) fail(Fault::usage, "the folder to pack into is missing");
-  std::error_code error;
-  const fs::path source = fs::weakly_canonical(options.source, error);
-  const fs::path folder = fs::is_directory(source, error) ? source : source.parent_path();
-  const fs::path destination = fs::weakly_canonical(options.destination, error);
-  if (destination == source || (destination == folder && fs::is_directory(options.destination, error))) {
-    fail(Fault::usage, "{}: is where the source is; pack into another folder", options.destination);
-  }
-}
-
-void refuse_packed(const std::string& folder) {
-  if (!is_packed(folder)) return;
-  forget_source(folder);
-  fail(Fault::usage, "{}: is packed already; check it with --verify, or give another folder", folder);
-}
 
 // The work of one call.
 class Packer {
