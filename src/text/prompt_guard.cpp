@@ -5,6 +5,8 @@
 
 namespace flashmoe {
 
+using Json = nlohmann::ordered_json;
+
 namespace {
 
 constexpr std::string_view kGuard = "\xEF\xB7\x90";          // U+FDD0
@@ -78,31 +80,44 @@ std::string PromptGuard::unshield(std::string_view text) {
   return out;
 }
 
-bool PromptGuard::walk(nlohmann::ordered_json& node, bool trusted) const {
+std::string PromptGuard::kept(std::string_view text, bool trusted) const {
+  return trusted ? escaped(text) : shield(text);
+}
+
+bool PromptGuard::rename(Json::object_t& members, bool trusted) const {
+  const auto changes = [&](const auto& member) { return kept(member.first, trusted) != member.first; };
+  if (std::none_of(members.begin(), members.end(), changes)) return false;
+  Json::object_t out;
+  out.reserve(members.size());
+  for (auto& [name, value] : members) out.emplace_back(kept(name, trusted), std::move(value));  // they stay distinct
+  members = std::move(out);
+  return true;
+}
+
+bool PromptGuard::walk(Json& node, Place place, bool trusted) const {
   bool changed = false;
   if (node.is_string()) {
     auto& text = node.get_ref<std::string&>();
-    std::string guarded = trusted ? escaped(text) : shield(text);
+    std::string guarded = kept(text, trusted);
     changed = guarded != text;
-    text = std::move(guarded);
+    if (changed) text = std::move(guarded);
   } else if (node.is_array()) {
-    for (auto& item : node) changed |= walk(item, trusted);
+    const Place inner = place == Place::parts ? Place::part : Place::elsewhere;
+    for (auto& item : node) changed |= walk(item, inner, trusted);
   } else if (node.is_object()) {
-    nlohmann::ordered_json out = nlohmann::ordered_json::object();
-    for (auto& [key, value] : node.items()) {
-      // What a template tells messages and parts by is no text of the prompt.
-      const bool selects = (key == "role" || key == "type") && value.is_string();
-      changed |= walk(value, trusted || selects);
-      std::string guarded = trusted ? escaped(key) : shield(key);
-      changed |= guarded != key;
-      out[guarded] = std::move(value);
+    const std::string_view selector = place == Place::message ? "role" : place == Place::part ? "type" : "";
+    auto& members = node.get_ref<Json::object_t&>();
+    for (auto& [name, value] : members) {
+      const Place inner = place == Place::message && name == "content" ? Place::parts : Place::elsewhere;
+      const bool selects = !selector.empty() && name == selector && value.is_string();
+      changed |= walk(value, inner, trusted || selects);
     }
-    node = std::move(out);
+    changed |= rename(members, trusted);
   }
   return changed;
 }
 
-bool PromptGuard::shield(nlohmann::ordered_json& request) const {
+bool PromptGuard::shield(Json& request) const {
   if (!request.is_object()) return false;
   bool changed = false;
   for (auto& [key, value] : request.items()) {
@@ -110,10 +125,10 @@ bool PromptGuard::shield(nlohmann::ordered_json& request) const {
       for (auto& message : value) {
         const auto role = message.is_object() ? message.find("role") : message.end();
         const bool trusted = message.is_object() && role != message.end() && *role == "assistant";
-        changed |= walk(message, trusted);
+        changed |= walk(message, Place::message, trusted);
       }
     } else {
-      changed |= walk(value, key != "tools" && key != "documents" && key != "messages");
+      changed |= walk(value, Place::elsewhere, key != "tools" && key != "documents" && key != "messages");
     }
   }
   return changed;

@@ -8,7 +8,7 @@
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,8 +21,9 @@ class PromptGuard {
  public:
   explicit PromptGuard(const Tokenizer& tokenizer);
 
-  // Guards messages that are not the assistant's, tools and documents; everything else is only escaped.
-  // False: the request was not changed.
+  // Guards messages that are not the assistant's, tools and documents; everything else is only escaped, and so is what
+  // templates select by, where they do: the "role" of a message, the "type" of a part of its content. False: the
+  // request was not changed.
   bool shield(nlohmann::ordered_json& request) const;
   std::string shield(std::string_view text) const;
   // Equal to the text before shield().
@@ -34,7 +35,11 @@ class PromptGuard {
  private:
   size_t mark_at(std::string_view text) const;    // length of the longest mark that `text` begins with, or 0
   bool begins_mark(std::string_view text) const;  // a mark begins here, or `text` is the beginning of one
-  bool walk(nlohmann::ordered_json& node, bool trusted) const;
+
+  enum class Place { message, parts, part, elsewhere };  // parts: the list in a message's "content"
+  std::string kept(std::string_view text, bool trusted) const;
+  bool walk(nlohmann::ordered_json& node, Place place, bool trusted) const;  // whether it changed something
+  bool rename(nlohmann::ordered_json::object_t& members, bool trusted) const;
 
   const Tokenizer& tokenizer_;
   std::vector<std::string> marks_;
