@@ -6,7 +6,8 @@
 
 namespace flashmoe {
 
-// Throws Error{input} for what is no JSON, or nested so deeply that whoever writes it out again would recurse too far.
+// The arguments of calls, which clients send as text, are objects. Throws Error{input} for arguments that are none, for
+// what is no JSON, and for what is nested so deeply that whoever writes it out again would recurse too far.
 nlohmann::ordered_json parse_chat_request(std::string_view json);
 
 }  // namespace flashmoe

@@ -10,22 +10,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr int64_t kMostStops = 4;
 
-// Clients send a call's arguments as text; templates go through them as an object.
-void read_arguments(Json& chat) {
-  if (!chat.is_object() || !chat.contains("messages") || !chat["messages"].is_array()) return;
-  for (Json& message : chat["messages"]) {
-    if (!message.is_object() || !message.contains("tool_calls") || !message["tool_calls"].is_array()) continue;
-    for (Json& call : message["tool_calls"]) {
-      Json& function = call.is_object() && call.contains("function") ? call["function"] : call;
-      if (!function.is_object() || !function.contains("arguments") || !function["arguments"].is_string()) continue;
-      const auto& text = function["arguments"].get_ref<const std::string&>();
-      Json arguments = text.empty() ? Json::object() : Json::parse(text, nullptr, false);
-      if (!arguments.is_object()) fail(Fault::input, "the arguments of a tool call are not a JSON object: {}", text);
-      function["arguments"] = std::move(arguments);
-    }
-  }
-}
-
 // Whether the prompt leaves a <think> open for the answer to go on in.
 AnswerReader::Opening opening_of(std::span<const int32_t> ids, const Tokenizer& tokenizer) {
   const auto think = tokenizer.id_of("<think>"), think_end = tokenizer.id_of("</think>");
@@ -70,7 +54,6 @@ Prompt read_prompt(const Request& request, const EngineParts& parts) {
     }
     prompt.chat = parse_chat_request(request.chat_json);
     prompt.chat_bytes = request.chat_json.size();
-    read_arguments(prompt.chat);
     prompt.ids = chat_ids(prompt.chat, parts);
     if (const auto tools = prompt.chat.find("tools"); tools != prompt.chat.end()) prompt.tools = *tools;
     prompt.opening = opening_of(prompt.ids, *tokenizer);

@@ -50,6 +50,15 @@ class EvalTest(Case):
         self.assertGreater(got["tokens"], 200)
         self.assertLess(got["perplexity"], 1.3)
 
+    def test_arguments_of_calls_are_text_or_objects(self):
+        def score(arguments):
+            call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+            request = {"enable_thinking": False, "messages": [
+                {"role": "user", "content": "Call f."}, {"role": "assistant", "content": None, "tool_calls": [call]}]}
+            run = flashmoe("eval", "ppl", "--conversations", "-", "--json", stdin=json.dumps(request).encode())
+            return json.loads(self.assert_done(run).out)["assistant_turns"]
+        self.assertEqual(score('{"x": 1}'), score({"x": 1}))
+
     def test_requests_come_through_a_pipe(self):
         requests = CONVERSATIONS.read_bytes().splitlines()[0]
         run = flashmoe("eval", "ppl", "--conversations", "-", "--json", stdin=requests)

@@ -101,6 +101,15 @@ class Chat(Case):
         text = self.ask("--chat", path)
         self.assertIn("<tool_call>\n<function=close_order>\n<parameter=id>\nBB668296004UL\n</parameter>\n</function>", text)
 
+    def test_arguments_of_calls_are_text_or_objects(self):
+        def answer(arguments):
+            call = {"id": "c", "type": "function", "function": {"name": "close_order", "arguments": arguments}}
+            return self.ask("--chat", self.request(tools=[self.TOOL], enable_thinking=False, messages=[
+                {"role": "user", "content": "Close order BB668296004UL."},
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "c", "content": "closed"}]))
+        self.assertEqual(answer(json.dumps({"id": "BB668296004UL"})), answer({"id": "BB668296004UL"}))
+
     def test_fields_that_options_choose_are_told(self):
         path = self.request(messages=[{"role": "user", "content": "Hi"}], temperature=1)
         run = self.assert_done(flashmoe("run", "--quiet", "-n", 1, "--chat", path))
