@@ -12,13 +12,10 @@ using Json = nlohmann::ordered_json;  // tools and schemas keep their order of k
 // Whatever bytes are in its texts: what is not UTF-8 becomes U+FFFD. Compact unless there is an indent.
 std::string dump(const Json& json, int indent = -1);
 
-// What becomes a node of memory: values and names of valid JSON.
-size_t count_values(std::string_view json);
-inline constexpr size_t kMostJsonValues = size_t{1} << 19;  // a prompt of 262,144 token ids is half of them
+inline constexpr size_t kMostJsonValues = size_t{1} << 19;  // and names: a prompt of 262,144 token ids is half of them
 
-// Whoever writes JSON out again recurses: what is nested more than 100 levels deep, or has a number beyond a double, or
-// more than kMostJsonValues, is refused with Error{input}, whose message goes on behind the name of what was read.
-// Throws Json::parse_error.
+// What has more than kMostJsonValues, a number beyond a double, or an extent in excess is refused with Error{input},
+// whose message goes on behind the name of what was read. Throws Json::parse_error.
 Json parse_json(std::string_view text);
 
 }  // namespace flashmoe

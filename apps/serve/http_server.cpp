@@ -6,6 +6,7 @@
 #include <array>
 #include <memory>
 
+#include "flashmoe/json_extent.h"
 #include "serve/anthropic_messages.h"
 #include "serve/openai_chat.h"
 #include "serve/openai_completion.h"
@@ -78,8 +79,8 @@ void complete_error(const httplib::Request& request, httplib::Response& response
 size_t memory_of(const std::vector<Request>& requests) {
   size_t bytes = 0;
   for (const Request& request : requests) {
-    bytes += request.chat_json.size() + kJsonValueBytes * count_values(request.chat_json) + request.text.size() +
-             request.ids.size() * sizeof(request.ids[0]);
+    bytes += request.chat_json.size() + kJsonValueBytes * json_extent(request.chat_json).n_values +
+             request.text.size() + request.ids.size() * sizeof(request.ids[0]);
   }
   return bytes;
 }
@@ -267,7 +268,7 @@ std::string HttpServer::read_body(const httplib::ContentReader& reader, RequestB
     return true;
   });
   if (whole) {
-    const size_t n_values = count_values(body);
+    const size_t n_values = json_extent(body).n_values;
     if (n_values <= kMostJsonValues) held.hold(body.size() + kJsonValueBytes * n_values);  // more are refused unread
     return body;
   }

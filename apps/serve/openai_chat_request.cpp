@@ -23,14 +23,10 @@ Json read_calls(const RequestFields& message) {
     const RequestFields call((*given)[i], fmt::format("{}[{}].", message.at("tool_calls"), i));
     const auto function = call.object("function");
     if (!function) bad_request(call.at("function"), "an object is expected");
-    std::string arguments = function->text("arguments").value_or("");
-    if (arguments.empty()) arguments = "{}";
-    if (parse_argument_object(arguments).is_null()) {
-      bad_request(function->at("arguments"), "a JSON object, written as a string, is expected");
-    }
-    calls.push_back({{"id", call.text("id").value_or("")},
-                     {"type", "function"},
-                     {"function", {{"name", function->filled_text("name")}, {"arguments", arguments}}}});
+    calls.push_back(
+        {{"id", call.text("id").value_or("")},
+         {"type", "function"},
+         {"function", {{"name", function->filled_text("name")}, {"arguments", call_arguments(*function)}}}});
   }
   return calls;
 }

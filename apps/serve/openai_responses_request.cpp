@@ -25,16 +25,11 @@ void add_message(const RequestFields& item, ChatPrompt& prompt) {
 }
 
 void add_call(const RequestFields& item, ChatPrompt& prompt) {
-  std::string arguments = item.text("arguments").value_or("");
-  if (arguments.empty()) arguments = "{}";
-  if (parse_argument_object(arguments).is_null()) {
-    bad_request(item.at("arguments"), "a JSON object, written as a string, is expected");
-  }
   prompt.add_assistant(
       "", "",
       Json::array({Json{{"id", item.required_text("call_id")},
                         {"type", "function"},
-                        {"function", {{"name", item.filled_text("name")}, {"arguments", arguments}}}}}));
+                        {"function", {{"name", item.filled_text("name")}, {"arguments", call_arguments(item)}}}}}));
 }
 
 void add_reasoning(const RequestFields& item, ChatPrompt& prompt) {

@@ -137,4 +137,16 @@ void RequestFields::refuse(const char* name, const char* why, const Json& harmle
   bad_request(at(name), why);
 }
 
+std::string call_arguments(const RequestFields& call) {
+  const std::string text = call.text("arguments").value_or("");
+  if (text.empty()) return "{}";
+  try {
+    if (parse_json(text).is_object()) return text;
+  } catch (const Error& error) {
+    bad_request(call.at("arguments"), error.what());
+  } catch (const Json::exception&) {
+  }
+  bad_request(call.at("arguments"), "a JSON object, written as a string, is expected");
+}
+
 }  // namespace flashmoe

@@ -13,10 +13,10 @@
 
 namespace flashmoe {
 
-// An object, nested at most 100 levels deep. Throws ApiError 400.
+// An object that parse_json reads. Throws ApiError 400.
 Json parse_object(std::string_view body);
 
-// The arguments of a tool call, which are JSON inside a string; null unless they are an object, nested as above.
+// The arguments of a tool call, which are JSON inside a string; null unless they are an object, read as above.
 Json parse_argument_object(std::string_view text);
 
 // One object of a request. `where` is its place in it, such as "messages[2].".
@@ -52,5 +52,8 @@ class RequestFields {
 };
 
 [[noreturn]] void bad_request(const std::string& field, const std::string& message);
+
+// The "arguments" of a call, which are an object written as a string; "{}" where there are none. Throws ApiError 400.
+std::string call_arguments(const RequestFields& call);
 
 }  // namespace flashmoe

@@ -3,21 +3,16 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "flashmoe/json_extent.h"
 
 namespace flashmoe {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kDeepestRequest = 100;
-
 Json parse(std::string_view json) {
-  const auto shallow = [](int depth, Json::parse_event_t, const Json&) {
-    if (depth > kDeepestRequest)
-      fail(Fault::input, "the chat request is nested more than {} levels deep", kDeepestRequest);
-    return true;
-  };
-  return Json::parse(json, shallow);
+  if (const auto excess = json_extent(json).excess()) fail(Fault::input, "the chat request {}", *excess);
+  return Json::parse(json);
 }
 
 Json parse_or_null(std::string_view json) {

@@ -7,7 +7,7 @@
 namespace flashmoe {
 
 // The arguments of calls, which clients send as text, are objects. Throws Error{input} for arguments that are none, for
-// what is no JSON, and for what is nested so deeply that whoever writes it out again would recurse too far.
+// what is no JSON, and for an extent in excess.
 nlohmann::ordered_json parse_chat_request(std::string_view json);
 
 }  // namespace flashmoe

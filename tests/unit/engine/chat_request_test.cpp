@@ -48,6 +48,20 @@ TEST(ChatRequest, WhatHoldsNoCallsIsLeftAlone) {
   expect_error([] { parse_chat_request("{"); }, Fault::input, {"not valid JSON"});
 }
 
+TEST(ChatRequest, ExcessIsRefusedAlsoInArguments) {
+  Json wide = Json::object();
+  for (int i = 0; i < 4097; ++i) wide[std::to_string(i)] = 1;
+  const std::string deep = "{\"x\":" + std::string(100, '[') + std::string(100, ']') + "}";
+  for (const Json& arguments : {wide, Json(wide.dump())}) {
+    expect_error([&] { parse_chat_request(history(arguments).dump()); }, Fault::input,
+                 {"the chat request has an object with more than 4096 names"});
+  }
+  for (const Json& arguments : {Json::parse(deep), Json(deep)}) {
+    expect_error([&] { parse_chat_request(history(arguments).dump()); }, Fault::input,
+                 {"the chat request is nested more than 100 levels deep"});
+  }
+}
+
 TEST(ChatRequest, APromptIsTheSameForArgumentsAsTextAndAsAnObject) {
   EngineOptions options;
   options.model_path = FLASHMOE_SOURCE_DIR "/models/spark/spark.gguf";
