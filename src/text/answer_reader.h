@@ -58,9 +58,8 @@ class AnswerReader {
   std::vector<std::string> stop_;
   int stopped_by_ = -1;
   At at_;
-  bool begun_ = false;   // something but white space came since the reasoning or content began
-  bool spaced_ = false;  // white space at the content's beginning is not part of it
-  std::string text_;     // not yet certain
+  bool begun_ = false;  // something but white space came since the reasoning or content began
+  std::string text_;    // not yet certain
   std::optional<CallReader> call_;
   int n_calls_ = 0, n_whole_calls_ = 0;
   std::vector<AnswerPiece> pieces_;
