@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "text/tool_calls.h"
-
 namespace flashmoe {
 namespace {
 
@@ -13,9 +11,7 @@ constexpr std::string_view kClose = "</tool_call>", kFunction = "<function=", kF
 constexpr std::string_view kParameter = "<parameter=", kParameterEnd = "</parameter>", kValueEnd = "\n</parameter>";
 constexpr std::string_view kSpace = " \t\r\n";
 
-std::string json_text(std::string_view text) {
-  return Json(std::string(text)).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string json_text(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 // Bytes at the end of `text` that may be the beginning of `tag`.
 size_t possible_bytes(std::string_view text, std::string_view tag) {
@@ -103,7 +99,8 @@ bool CallReader::between(std::string& arguments) {
       arguments += ':';
     }
     keys_.push_back(key_);
-    plain_ = is_plain_text(parameter_schema(*tools_, name_, key_));
+    schema_ = ArgumentSchema(tool_definition(*tools_, name_), key_);
+    plain_ = schema_.is_plain_text();
     if (plain_ && !repeated_) arguments += '"';
     value_begun_ = false;
     pending_.clear();
@@ -124,7 +121,7 @@ void CallReader::give(size_t n, std::string& arguments) {
     pending_ += text;
     return;
   }
-  const std::string json = json_text(text);
+  const std::string json = json_text(std::string(text));
   arguments.append(json, 1, json.size() - 2);
 }
 
@@ -137,7 +134,7 @@ void CallReader::end_value(size_t n, std::string& arguments) {
   if (plain_) {
     arguments += '"';
   } else {
-    arguments += argument_json(pending_, parameter_schema(*tools_, name_, key_));
+    arguments += json_text(schema_.read(pending_).value_or(Json(pending_)));
   }
 }
 

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "text/argument_schema.h"
+
 namespace flashmoe {
 
 // Reads what follows <tool_call>, as text/tool_calls.h does; what that refuses behind the function's name is skipped.
@@ -41,6 +43,7 @@ class CallReader {
   std::string text_;
   size_t read_ = 0;
   At at_ = At::opening;
+  ArgumentSchema schema_;             // of key_
   std::string name_, key_, pending_;  // pending_: a value that is not plain text, so far
   bool plain_ = false, value_begun_ = false, repeated_ = false;
   bool closed_ = false, failed_ = false;

@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
-#include <optional>
+
+#include "text/argument_schema.h"
 
 namespace flashmoe {
 
@@ -26,56 +26,6 @@ std::string_view trim_right(std::string_view text) { return text.substr(0, text.
 struct Malformed {
   std::string reason;
 };
-
-const Json* member(const Json* object, const char* key) {
-  if (object == nullptr || !object->is_object()) return nullptr;
-  const auto found = object->find(key);
-  return found == object->end() ? nullptr : &*found;
-}
-
-// The definition of `name`: {"name": ..., "parameters": ...}, or null.
-const Json* definition(const Json& tools, const std::string& name) {
-  for (const Json& tool : tools) {
-    const Json* inner = member(&tool, "function");
-    const Json* function = inner != nullptr ? inner : &tool;
-    const Json* named = member(function, "name");
-    if (named != nullptr && named->is_string() && named->get_ref<const std::string&>() == name) return function;
-  }
-  return nullptr;
-}
-
-std::optional<Json> read_as(const std::string& type, const std::string& text) {
-  if (type == "string") return Json(text);
-  const std::string bare(trim_right(trim_left(text)));
-  if (type == "boolean" && (bare == "true" || bare == "True")) return Json(true);
-  if (type == "boolean" && (bare == "false" || bare == "False")) return Json(false);
-  if (type == "null" && (bare == "null" || bare == "None")) return Json(nullptr);
-  Json value = Json::parse(bare, nullptr, false);
-  const bool whole = value.is_number_integer();
-  const bool fits = (type == "integer" && whole) || (type == "number" && value.is_number()) ||
-                    (type == "object" && value.is_object()) || (type == "array" && value.is_array());
-  return fits ? std::optional<Json>(std::move(value)) : std::nullopt;
-}
-
-// The text as the first type of the schema that it fits; nothing when it fits none.
-std::optional<Json> typed(const std::string& text, const Json* schema, std::string& wanted) {
-  const Json* type = member(schema, "type");
-  std::vector<std::string> types;
-  if (type != nullptr && type->is_string()) types.push_back(type->get<std::string>());
-  if (type != nullptr && type->is_array()) {
-    for (const Json& t : *type) {
-      if (t.is_string()) types.push_back(t.get<std::string>());
-    }
-  }
-  if (types.empty()) return Json(text);
-  // Any text is a string: the other types are tried first.
-  std::stable_partition(types.begin(), types.end(), [](const std::string& t) { return t != "string"; });
-  for (const std::string& t : types) {
-    if (auto value = read_as(t, text)) return value;
-  }
-  wanted = fmt::format("{}", fmt::join(types, " or "));
-  return std::nullopt;
-}
 
 // Takes "<tag=NAME>" off the text's beginning.
 std::string take_opening(std::string_view& rest, std::string_view tag) {
@@ -102,25 +52,29 @@ std::string take_value(std::string_view& rest, const std::string& key) {
   throw Malformed{fmt::format("the parameter '{}' is not closed", key)};
 }
 
+bool names_parameters(const Json* definition) {
+  if (definition == nullptr || !definition->contains("parameters")) return false;
+  const Json& parameters = (*definition)["parameters"];
+  return parameters.is_object() && parameters.contains("properties");
+}
+
 // `rest` begins behind <tool_call>; on return, behind </tool_call>.
 ToolCall take_call(std::string_view& rest, const Json& tools, std::vector<std::string>& misfits) {
   rest = trim_left(rest);
   ToolCall call{take_opening(rest, kFunction), {}};
-  const Json* function = definition(tools, call.name);
-  if (tools.is_array() && function == nullptr) misfits.push_back(fmt::format("no tool is named '{}'", call.name));
-  const Json* properties = member(member(function, "parameters"), "properties");
+  const Json* definition = tool_definition(tools, call.name);
+  if (tools.is_array() && definition == nullptr) misfits.push_back(fmt::format("no tool is named '{}'", call.name));
   Json arguments = Json::object();
   for (rest = trim_left(rest); rest.starts_with(kParameter); rest = trim_left(rest)) {
     const std::string key = take_opening(rest, kParameter);
     const std::string text = take_value(rest, key);
-    const Json* schema = member(properties, key.c_str());
-    if (properties != nullptr && schema == nullptr) {
+    ArgumentSchema schema(definition, key);
+    if (names_parameters(definition) && !schema.is_defined()) {
       misfits.push_back(fmt::format("'{}' has no parameter '{}'", call.name, key));
     }
     if (arguments.contains(key)) throw Malformed{fmt::format("the parameter '{}' is given twice", key)};
-    std::string wanted;
-    const auto value = typed(text, schema, wanted);
-    if (!value) misfits.push_back(fmt::format("the value of '{}' is not of type {}", key, wanted));
+    const auto value = schema.read(text);
+    if (!value) misfits.push_back(fmt::format("the value of '{}' is not of type {}", key, schema.types()));
     arguments[key] = value.value_or(Json(text));
   }
   if (!rest.starts_with(kFunctionEnd)) throw Malformed{"expected </function>"};
@@ -165,20 +119,6 @@ ToolCalls parse_tool_calls(std::string_view text, const Json& tools) {
     rest = following == std::string_view::npos ? std::string_view() : rest.substr(following);
   }
   return out;
-}
-
-const Json* parameter_schema(const Json& tools, const std::string& tool, const std::string& parameter) {
-  return member(member(member(definition(tools, tool), "parameters"), "properties"), parameter.c_str());
-}
-
-std::string argument_json(const std::string& text, const Json* schema) {
-  std::string wanted;
-  return typed(text, schema, wanted).value_or(Json(text)).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-bool is_plain_text(const Json* schema) {
-  const Json* type = member(schema, "type");
-  return type == nullptr || (!type->is_array() && *type == "string");
 }
 
 }  // namespace flashmoe

@@ -24,16 +24,8 @@ struct ToolCalls {
 };
 
 // Reads <tool_call><function=NAME><parameter=KEY>VALUE</parameter>...</function></tool_call> behind the last </think>.
-// tools: the request's definitions (null or a list). A value takes the type its parameter's schema names; one that does
-// not fit it, or has none, stays text.
+// tools: the request's definitions (null or a list). A value takes the type its parameter's schema admits; one that
+// does not fit it, or has none, stays text.
 ToolCalls parse_tool_calls(std::string_view text, const nlohmann::ordered_json& tools);
-
-// The schema of a tool's parameter, or null.
-const nlohmann::ordered_json* parameter_schema(const nlohmann::ordered_json& tools, const std::string& tool,
-                                               const std::string& parameter);
-// A value's text as JSON, in the type that its schema (may be null) names.
-std::string argument_json(const std::string& text, const nlohmann::ordered_json* schema);
-// Whether every text is just text to the schema, so that a value is known before its end is.
-bool is_plain_text(const nlohmann::ordered_json* schema);
 
 }  // namespace flashmoe

@@ -5,11 +5,14 @@
 
 #include "sampling/grammar.h"
 #include "support/expect_error.h"
+#include "support/json_validator.h"
 #include "support/token_tables.h"
 #include "text/tool_calls.h"
 
 namespace flashmoe {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 const std::string kTools = R"([
   {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object",
@@ -131,6 +134,28 @@ TEST(ToolCallGrammarTest, RandomCallsAreReadAsValid) {
     n_calls += read.calls.size();
   }
   EXPECT_GT(n_calls, 100u);
+}
+
+// The grammar writes, and the reader reads, values of combined schemas as the same JSON.
+TEST(ToolCallGrammarTest, RandomValuesOfCombinedSchemasAreReadAsTheSchemaHasThem) {
+  const auto parameters = Json::parse(R"({"$defs":{"point":{"type":"object","properties":
+    {"y":{"type":"integer"}},"required":["y"]}},"properties":{
+    "a":{"anyOf":[{"type":"integer"},{"type":"null"}]}, "b":{"$ref":"#/$defs/point"}, "c":{"enum":["1",2,null]},
+    "d":{"oneOf":[{"type":"string","maxLength":3},{"type":"integer","minimum":0,"maximum":10}]},
+    "e":{"anyOf":[{"type":"string"},{"$ref":"#/$defs/point"}]}, "f":{"const":true},
+    "g":{"allOf":[{"type":["number","string"]},{"type":["number","array"]}]}},
+    "required":["a","b","c","d","e","f","g"]})");
+  const Json tools = {{{"name", "f"}, {"parameters", parameters}}};
+  Random random(3);
+  const auto grammar = Grammar::tool_call(tokens_of(*spark_tokenizer()), tools.dump(), "f", false);
+  for (int i = 0; i < 100; ++i) {
+    const std::string text = random_answer(grammar, random, random.between(0, 200));
+    const ToolCalls read = parse_tool_calls(text, tools);
+    ASSERT_TRUE(read.valid() && read.calls.size() == 1) << text.substr(0, 1000);
+    std::string why;
+    EXPECT_TRUE(validates(parameters, Json::parse(read.calls[0].arguments), parameters, why))
+        << why << ": " << read.calls[0].arguments;
+  }
 }
 
 }  // namespace

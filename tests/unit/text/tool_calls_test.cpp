@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "support/test_data.h"
+#include "text/call_reader.h"
 #include "text/chat_template.h"
 
 namespace flashmoe {
@@ -42,6 +43,84 @@ TEST(ToolCalls, ValuesTakeTheirSchemasType) {
   EXPECT_EQ(arguments(parameter("u", "seven")), R"({"u":"seven"})");
   EXPECT_EQ(arguments(parameter("any", "7")), R"({"any":"7"})");
   EXPECT_EQ(arguments(""), "{}");
+}
+
+// The arguments that one tool with these parameters gets from "x" and its text.
+std::string argument(const std::string& parameters, const std::string& text) {
+  const Json tools = {{{"name", "f"}, {"parameters", Json::parse(parameters)}}};
+  const ToolCalls parsed = parse_tool_calls(call("f", parameter("x", text)), tools);
+  std::string arguments;
+  CallReader reader(tools);
+  for (const char c : call("f", parameter("x", text)).substr(11)) reader.push({&c, 1}, arguments);
+  EXPECT_TRUE(reader.closed());
+  EXPECT_EQ(arguments, parsed.calls.at(0).arguments);
+  return (parsed.valid() ? "" : parsed.misfits.at(0) + ": ") + arguments;
+}
+std::string argument_of(const std::string& schema, const std::string& text) {
+  return argument(R"({"type":"object","properties":{"x":)" + schema +
+                      R"(},"$defs":{"point":{"type":"object","properties":{"y":{"type":"integer"}}},"more":)" +
+                      R"({"$ref":"#/$defs/point"},"loop":{"$ref":"#/$defs/loop"},"tree":)" +
+                      R"({"anyOf":[{"type":"integer"},{"type":"array","items":{"$ref":"#/$defs/tree"}}]}}})",
+                  text);
+}
+
+TEST(ToolCalls, TypesAreFoundInAllThatASchemaCombines) {
+  const std::string optional_integer = R"({"anyOf":[{"type":"integer"},{"type":"null"}]})";
+  EXPECT_EQ(argument_of(optional_integer, "null"), R"({"x":null})");
+  EXPECT_EQ(argument_of(optional_integer, "7"), R"({"x":7})");
+  EXPECT_EQ(argument_of(optional_integer, "x"),
+            R"(call 1: the value of 'x' is not of type null or integer: {"x":"x"})");
+  EXPECT_EQ(argument_of(R"({"oneOf":[{"type":"boolean"},{"type":"array"}]})", "[1, true]"), R"({"x":[1,true]})");
+  EXPECT_EQ(argument_of(R"({"allOf":[{"type":["string","number"]},{"type":["number","null"]}]})", "1.5"),
+            R"({"x":1.5})");
+  EXPECT_EQ(argument_of(R"({"$ref":"#/$defs/more"})", R"({"y": 1})"), R"({"x":{"y":1}})");
+  EXPECT_EQ(argument_of(R"({"$ref":"#/$defs/tree"})", "[1, [2]]"), R"({"x":[1,[2]]})");
+  EXPECT_EQ(argument_of(R"({"enum":[1,2.5,null]})", "2.5"), R"({"x":2.5})");
+  EXPECT_EQ(argument_of(R"({"const":true})", "true"), R"({"x":true})");
+  EXPECT_EQ(argument_of(R"({"const":"true"})", "true"), R"({"x":"true"})");
+  EXPECT_EQ(argument_of(R"({"enum":["1","2"]})", "1"), R"({"x":"1"})");
+}
+
+TEST(ToolCalls, TextIsTextWhereTheOtherTypesDoNotAdmitIt) {
+  const std::string either = R"({"anyOf":[{"type":"string"},{"type":"integer","maximum":10},)"
+                             R"({"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}]})";
+  EXPECT_EQ(argument_of(either, "7"), R"({"x":7})");
+  EXPECT_EQ(argument_of(either, "70"), R"({"x":"70"})");
+  EXPECT_EQ(argument_of(either, "null"), R"({"x":"null"})");
+  EXPECT_EQ(argument_of(either, R"({"a": 1})"), R"({"x":{"a":1}})");
+  EXPECT_EQ(argument_of(either, R"({"b": 1})"), R"({"x":"{\"b\": 1}"})");
+  EXPECT_EQ(argument_of(either, R"("7")"), R"({"x":"\"7\""})");
+  EXPECT_EQ(argument_of(R"({"enum":["1",2,null]})", "1"), R"({"x":"1"})");
+  EXPECT_EQ(argument_of(R"({"enum":["1",2,null]})", "2"), R"({"x":2})");
+  EXPECT_EQ(argument_of(R"({"anyOf":[{"type":"string"},{"type":"null"}]})", "null"), R"({"x":null})");
+}
+
+TEST(ToolCalls, SchemasThatSayNothingOrLeadNowhereTakeText) {
+  for (const char* schema : {"{}", "true", R"({"$ref":"#/$defs/loop"})", R"({"$ref":"#/none"})", R"({"$ref":"other"})",
+                             R"({"$ref":"#x"})", R"({"anyOf":[{"type":"integer"},{}]})", R"({"anyOf":[]})", "5",
+                             R"({"type":"integer","const":"a"})", R"({"description":"a number"})"}) {
+    EXPECT_EQ(argument_of(schema, "7"), R"({"x":"7"})") << schema;
+  }
+  std::string wide = R"({"properties":{"x":{"$ref":"#/d/0"}},"d":[)";  // each schema asks twice for the next
+  for (int i = 1; i < 100; ++i) {
+    const std::string next = R"({"$ref":"#/d/)" + std::to_string(i) + R"("})";
+    wide += R"({"allOf":[)" + next + "," + next + "]},";
+  }
+  EXPECT_EQ(argument(wide + R"({"type":"integer"}]})", "7"), R"({"x":7})");
+}
+
+TEST(ToolCalls, ValuesNestedTooDeepStayText) {
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  EXPECT_EQ(argument_of(R"({"type":["array","string"]})", deep), R"({"x":")" + deep + R"("})");
+  EXPECT_EQ(argument_of(R"({"type":"array"})", "[[[[1]]]]"), R"({"x":[[[[1]]]]})");
+}
+
+TEST(ToolCalls, ParametersAreFoundThroughReferences) {
+  EXPECT_EQ(argument(R"({"$ref":"#/d/Args","d":{"Args":{"properties":{"x":{"type":"integer"}}}}})", "7"), R"({"x":7})");
+  EXPECT_EQ(argument(R"({"allOf":[{"properties":{"y":{}}},{"properties":{"x":{"type":"null"}}}]})", "null"),
+            R"({"x":null})");
+  EXPECT_EQ(argument("5", "7"), R"({"x":"7"})");
+  EXPECT_EQ(argument("null", "7"), R"({"x":"7"})");
 }
 
 TEST(ToolCalls, TextIsKeptToTheLetter) {
