@@ -37,7 +37,7 @@ std::shared_ptr<const Grammar> Grammars::of(const Request& request, const nlohma
       return Grammar::json_schema(trie(), constraint.schema);
     case Constraint::Kind::tool_call:
       if (!tools.is_array() || tools.empty()) fail(Fault::input, "a tool call is demanded, but there are no tools");
-      return Grammar::tool_call(trie(), tools.dump(), constraint.tool, request.parallel_tool_calls);
+      return Grammar::tool_call(trie(), tools.dump(), constraint.tool, request.parallel_tool_calls, form_);
   }
   CHECK(false);
 }

@@ -13,7 +13,8 @@ namespace flashmoe {
 
 class Grammars {
  public:
-  explicit Grammars(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  // `form`: how the model writes calls.
+  Grammars(const Tokenizer& tokenizer, CallForm form) : tokenizer_(tokenizer), form_(form) {}
 
   // Null where the answer may be anything. Throws Error{input} for a schema that cannot be enforced, and for a call
   // where there are no tools. Any thread.
@@ -23,6 +24,7 @@ class Grammars {
   std::shared_ptr<const TokenTrie> trie();
 
   const Tokenizer& tokenizer_;
+  const CallForm form_;
   std::once_flag made_;
   std::shared_ptr<const TokenTrie> trie_;
 };

@@ -46,12 +46,16 @@ void check_options(const Request& request) {
   }
 }
 
+CallForm call_form(const ChatTemplate* chat_template) {
+  return chat_template != nullptr && chat_template->has_json_calls() ? CallForm::json : CallForm::xml;
+}
+
 class EngineService final : public Service {
  public:
   EngineService(std::unique_ptr<Engine> engine, PartedEngine& parted, const ServiceOptions& options)
       : engine_(std::move(engine)),
         parts_(parted.parts()),
-        grammars_(*parts_.session.tokenizer),
+        grammars_(*parts_.session.tokenizer, call_form(parts_.chat_template)),
         scheduler_(std::make_shared<Scheduler>(parts_, options)),
         thread_([this] { scheduler_->run(); }) {}
   ~EngineService() override { end_answers(); }

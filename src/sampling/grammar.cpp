@@ -46,13 +46,13 @@ std::shared_ptr<const Grammar> Grammar::json_schema(std::shared_ptr<const TokenT
 }
 
 std::shared_ptr<const Grammar> Grammar::tool_call(std::shared_ptr<const TokenTrie> tokens, std::string_view tools_json,
-                                                  std::string_view name, bool several) {
+                                                  std::string_view name, bool several, CallForm form) {
   const SchemaJson tools = parse_schema(tools_json, "the list of tools");
   auto automaton = std::make_unique<Automaton>();
   const Node start = automaton->start(automaton->add_rule());
   JsonValues values(*automaton);
   const auto is_mark = [&](std::string_view text) { return tokens->added_token(text).has_value(); };
-  ToolCallSteps(*automaton, values, is_mark).add(tools, name, several, start);
+  ToolCallSteps(*automaton, values, is_mark, form).add(tools, name, several, start);
   return std::shared_ptr<const Grammar>(new Grammar(std::move(tokens), std::move(automaton)));
 }
 

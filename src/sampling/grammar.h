@@ -26,6 +26,11 @@ namespace flashmoe {
 
 class Automaton;
 
+enum class CallForm {
+  xml,   // <tool_call>\n<function=NAME>\n<parameter=KEY>\nVALUE\n</parameter>\n</function>\n</tool_call>
+  json,  // <tool_call>\n{"name": NAME, "arguments": {...}}\n</tool_call>
+};
+
 // Immutable; any number of threads may make states of one grammar. Making one takes milliseconds and is bounded: what
 // would need more than Automaton::kMaxNodes states is refused.
 class Grammar {
@@ -35,11 +40,10 @@ class Grammar {
   // JSON that `schema` validates. Throws Error{input} for a schema that is malformed or cannot be enforced, naming the
   // place and the keyword; docs/how-to/structured-output.md has all that can.
   static std::shared_ptr<const Grammar> json_schema(std::shared_ptr<const TokenTrie> tokens, std::string_view schema);
-  // A call of the tool `name`, or, where that is empty, of any: <tool_call>\n<function=NAME>\n<parameter=KEY>\nVALUE\n
-  // </parameter>\n</function>\n</tool_call>. tools_json: the request's list of definitions. `several`: further calls
-  // may follow. Throws Error{input} likewise.
+  // A call of the tool `name`, or, where that is empty, of any. tools_json: the request's list of definitions.
+  // `several`: further calls may follow. Throws Error{input} likewise.
   static std::shared_ptr<const Grammar> tool_call(std::shared_ptr<const TokenTrie> tokens, std::string_view tools_json,
-                                                  std::string_view name, bool several);
+                                                  std::string_view name, bool several, CallForm form = CallForm::xml);
   ~Grammar();
 
   const TokenTrie& tokens() const { return *tokens_; }

@@ -150,7 +150,7 @@ bool AnswerReader::read_call(bool last) {
   if (call_->failed() || (last && !call_->named())) {  // no call: then it is text
     emit(AnswerPiece::Kind::content, std::string(kCall) + call_->text());
   } else if (call_->closed()) {
-    ++n_whole_calls_;
+    n_whole_calls_ += call_->whole() ? 1 : 0;
   } else {
     return false;
   }

@@ -31,6 +31,9 @@ size_t CallReader::push(std::string_view text, std::string& arguments) {
       case At::opening:
         more = open();
         break;
+      case At::json:
+        more = json(arguments);
+        break;
       case At::between:
         more = between(arguments);
         break;
@@ -69,6 +72,11 @@ bool CallReader::take_name(std::string_view tag, std::string& name) {
 
 bool CallReader::open() {
   skip_space();
+  if (rest().starts_with('{')) {
+    json_.emplace();
+    at_ = At::json;
+    return true;
+  }
   bool undecided = false;
   if (!begins(kFunction, undecided)) {
     failed_ = !undecided;
@@ -76,6 +84,17 @@ bool CallReader::open() {
   }
   if (!take_name(kFunction, name_)) return false;
   at_ = At::between;
+  return true;
+}
+
+// A fault is one of the call's only behind its arguments' beginning: before, this is no call.
+bool CallReader::json(std::string& arguments) {
+  read_ += json_->take(rest(), arguments);
+  name_ = json_->name();
+  if (!json_->ended() && json_->fault().empty()) return false;
+  whole_ = json_->has_arguments();
+  failed_ = !named();
+  at_ = At::behind;
   return true;
 }
 

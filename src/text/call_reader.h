@@ -1,12 +1,14 @@
-// One tool call while it is being written: XML in, JSON arguments out, each as soon as it is certain.
+// One tool call while it is being written: either form in, JSON arguments out, each as soon as it is certain.
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "text/argument_schema.h"
+#include "text/json_call.h"
 
 namespace flashmoe {
 
@@ -21,13 +23,15 @@ class CallReader {
 
   bool named() const { return !name_.empty(); }
   const std::string& name() const { return name_; }
-  bool closed() const { return closed_; }            // </tool_call> was read, and the arguments are whole
+  bool closed() const { return closed_; }            // </tool_call> was read
+  bool whole() const { return closed_ && whole_; }   // and the arguments are a JSON object
   bool failed() const { return failed_; }            // this is no call; what was read is in text()
   const std::string& text() const { return text_; }  // all that was pushed, without <tool_call>
 
  private:
-  enum class At { opening, between, value, behind };
+  enum class At { opening, json, between, value, behind };
   bool open();
+  bool json(std::string& arguments);
   bool between(std::string& arguments);
   bool value(std::string& arguments);
   bool behind();
@@ -43,10 +47,11 @@ class CallReader {
   std::string text_;
   size_t read_ = 0;
   At at_ = At::opening;
+  std::optional<JsonCall> json_;
   ArgumentSchema schema_;             // of key_
   std::string name_, key_, pending_;  // pending_: a value that is not plain text, so far
   bool plain_ = false, value_begun_ = false, repeated_ = false;
-  bool closed_ = false, failed_ = false;
+  bool closed_ = false, whole_ = true, failed_ = false;
   std::vector<std::string> keys_;
 };
 

@@ -71,7 +71,9 @@ void add_marks(const Checkpoint& gguf, Json& defaults) {
 
 }  // namespace
 
-ChatTemplate::ChatTemplate(std::string_view source) : parsed_(std::make_unique<Parsed>()) {
+ChatTemplate::ChatTemplate(std::string_view source)
+    : parsed_(std::make_unique<Parsed>()),
+      has_json_calls_(source.find("<tool_call>") != source.npos && source.find("<function=") == source.npos) {
   parsed_->block = jinja::parse(source);
   parsed_->defaults["tools"] = nullptr;
   parsed_->defaults["documents"] = nullptr;

@@ -23,6 +23,9 @@ class ChatTemplate {
   explicit ChatTemplate(std::string_view source);
   ~ChatTemplate();
 
+  // It tells the model to write calls of tools as JSON objects, not as <function=NAME>.
+  bool has_json_calls() const { return has_json_calls_; }
+
   // Keys keep the order of the request: tool definitions are written into the prompt in it.
   // request: {"messages": [...], "tools": [...], "enable_thinking": bool, and whatever else the template reads}.
   // add_generation_prompt is true unless given. Throws Error{input} with the template's own message.
@@ -35,6 +38,7 @@ class ChatTemplate {
  private:
   struct Parsed;
   std::unique_ptr<Parsed> parsed_;
+  bool has_json_calls_;
 };
 
 }  // namespace flashmoe

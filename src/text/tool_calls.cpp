@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "text/argument_schema.h"
+#include "text/json_call.h"
 
 namespace flashmoe {
 
@@ -58,30 +59,64 @@ bool names_parameters(const Json* definition) {
   return parameters.is_object() && parameters.contains("properties");
 }
 
-// `rest` begins behind <tool_call>; on return, behind </tool_call>.
-ToolCall take_call(std::string_view& rest, const Json& tools, std::vector<std::string>& misfits) {
-  rest = trim_left(rest);
-  ToolCall call{take_opening(rest, kFunction), {}};
+const Json* definition_of(const ToolCall& call, const Json& tools, std::vector<std::string>& misfits) {
   const Json* definition = tool_definition(tools, call.name);
   if (tools.is_array() && definition == nullptr) misfits.push_back(fmt::format("no tool is named '{}'", call.name));
+  return definition;
+}
+
+void check_argument(const Json* definition, const ArgumentSchema& schema, const std::string& key, bool fits,
+                    std::vector<std::string>& misfits) {
+  if (names_parameters(definition) && !schema.is_defined()) {
+    misfits.push_back(fmt::format("'{}' has no parameter '{}'", (*definition)["name"].get<std::string>(), key));
+  }
+  if (!fits) misfits.push_back(fmt::format("the value of '{}' is not of type {}", key, schema.types()));
+}
+
+// {"name": ..., "arguments": {...}}
+ToolCall take_json_call(std::string_view& rest, const Json& tools, std::vector<std::string>& misfits) {
+  JsonCall json;
+  ToolCall call;
+  rest.remove_prefix(json.take(rest, call.arguments));
+  if (!json.fault().empty()) throw Malformed{json.fault()};
+  if (!json.ended()) throw Malformed{"the JSON object is not closed"};
+  call.name = json.name();
+  const Json* definition = definition_of(call, tools, misfits);
+  const Json arguments = Json::parse(call.arguments);
+  for (const auto& [key, value] : arguments.items()) {
+    const ArgumentSchema schema(definition, key);
+    check_argument(definition, schema, key, schema.has_type_of(value), misfits);
+  }
+  return call;
+}
+
+// <function=NAME><parameter=KEY>VALUE</parameter>...</function>
+ToolCall take_xml_call(std::string_view& rest, const Json& tools, std::vector<std::string>& misfits) {
+  ToolCall call{take_opening(rest, kFunction), {}};
+  const Json* definition = definition_of(call, tools, misfits);
   Json arguments = Json::object();
   for (rest = trim_left(rest); rest.starts_with(kParameter); rest = trim_left(rest)) {
     const std::string key = take_opening(rest, kParameter);
     const std::string text = take_value(rest, key);
     ArgumentSchema schema(definition, key);
-    if (names_parameters(definition) && !schema.is_defined()) {
-      misfits.push_back(fmt::format("'{}' has no parameter '{}'", call.name, key));
-    }
     if (arguments.contains(key)) throw Malformed{fmt::format("the parameter '{}' is given twice", key)};
     const auto value = schema.read(text);
-    if (!value) misfits.push_back(fmt::format("the value of '{}' is not of type {}", key, schema.types()));
+    check_argument(definition, schema, key, value.has_value(), misfits);
     arguments[key] = value.value_or(Json(text));
   }
   if (!rest.starts_with(kFunctionEnd)) throw Malformed{"expected </function>"};
-  rest = trim_left(rest.substr(kFunctionEnd.size()));
+  rest.remove_prefix(kFunctionEnd.size());
+  call.arguments = arguments.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return call;
+}
+
+// `rest` begins behind <tool_call>; on return, behind </tool_call>.
+ToolCall take_call(std::string_view& rest, const Json& tools, std::vector<std::string>& misfits) {
+  rest = trim_left(rest);
+  ToolCall call = rest.starts_with('{') ? take_json_call(rest, tools, misfits) : take_xml_call(rest, tools, misfits);
+  rest = trim_left(rest);
   if (!rest.starts_with(kClose)) throw Malformed{"expected </tool_call>"};
   rest.remove_prefix(kClose.size());
-  call.arguments = arguments.dump(-1, ' ', false, Json::error_handler_t::replace);
   return call;
 }
 

@@ -23,9 +23,10 @@ struct ToolCalls {
   bool valid() const { return faults.empty() && misfits.empty(); }
 };
 
-// Reads <tool_call><function=NAME><parameter=KEY>VALUE</parameter>...</function></tool_call> behind the last </think>.
-// tools: the request's definitions (null or a list). A value takes the type its parameter's schema admits; one that
-// does not fit it, or has none, stays text.
+// Reads <tool_call><function=NAME><parameter=KEY>VALUE</parameter>...</function></tool_call> and
+// <tool_call>{"name": NAME, "arguments": {...}}</tool_call> behind the last </think>.
+// tools: the request's definitions (null or a list). A value of the first form takes the type its parameter's schema
+// admits; one that does not fit it, or has none, stays text.
 ToolCalls parse_tool_calls(std::string_view text, const nlohmann::ordered_json& tools);
 
 }  // namespace flashmoe

@@ -36,8 +36,9 @@ bool may_be_text(const Shape& shape) {
 
 }  // namespace
 
-ToolCallSteps::ToolCallSteps(Automaton& automaton, JsonValues& values, FunctionRef<bool(std::string_view)> is_mark)
-    : a_(automaton), values_(values), is_mark_(is_mark) {}
+ToolCallSteps::ToolCallSteps(Automaton& automaton, JsonValues& values, FunctionRef<bool(std::string_view)> is_mark,
+                             CallForm form)
+    : a_(automaton), values_(values), is_mark_(is_mark), form_(form) {}
 
 void ToolCallSteps::mark(Node from, std::string_view text, Node to) {
   is_mark_(text) ? a_.add_mark(from, text, to) : values_.literal(from, text, to);
@@ -45,7 +46,7 @@ void ToolCallSteps::mark(Node from, std::string_view text, Node to) {
 
 void ToolCallSteps::add(const SchemaJson& tools, std::string_view name, bool several, Node from) {
   if (!tools.is_array() || tools.empty()) fail(Fault::input, "a call is demanded, but the request has no tools");
-  const Node opened = a_.add_node(), called = a_.add_node(), closing = a_.add_node(), end = a_.add_node();
+  const Node opened = a_.add_node(), closing = a_.add_node(), end = a_.add_node();
   mark(from, "<tool_call>", opened);
   bool found = false;
   for (const SchemaJson& tool : tools) {
@@ -56,13 +57,10 @@ void ToolCallSteps::add(const SchemaJson& tools, std::string_view name, bool sev
     const auto& tool_name = named->get_ref<const std::string&>();
     if (!name.empty() && tool_name != name) continue;
     require_name(tool_name, "the tool");
-    const Node in_function = a_.add_node();
-    values_.literal(opened, fmt::format("\n<function={}>\n", tool_name), in_function);
-    add_function(function, in_function, called);
+    add_tool(function, tool_name, opened, closing);
     found = true;
   }
   if (!found) fail(Fault::input, "a call of '{}' is demanded, but no tool has that name", name);
-  values_.literal(called, "</function>\n", closing);
   mark(closing, "</tool_call>", end);
   a_.set_end(end);
   if (!several) return;
@@ -71,20 +69,38 @@ void ToolCallSteps::add(const SchemaJson& tools, std::string_view name, bool sev
   mark(next, "<tool_call>", opened);
 }
 
-void ToolCallSteps::add_function(const SchemaJson& function, Node from, Node to) {
+void ToolCallSteps::add_tool(const SchemaJson& function, const std::string& name, Node from, Node to) {
+  const Node begun = a_.add_node(), over = a_.add_node();
+  const bool is_json = form_ == CallForm::json;
+  const std::string quoted = SchemaJson(name).dump();
+  values_.literal(
+      from, is_json ? fmt::format("\n{{\"name\": {}, \"arguments\": ", quoted) : fmt::format("\n<function={}>\n", name),
+      begun);
+  add_arguments(function, begun, over);
+  values_.literal(over, is_json ? "}\n" : "</function>\n", to);
+}
+
+void ToolCallSteps::add_arguments(const SchemaJson& function, Node from, Node to) {
   const std::string what = fmt::format("schema of tool {}", function["name"].get<std::string>());
   const SchemaJson* parameters = member(function, "parameters");
-  if (parameters == nullptr || parameters->is_null()) return a_.add_empty(from, to);
+  if (parameters == nullptr || parameters->is_null())
+    return values_.literal(from, form_ == CallForm::json ? "{}" : "", to);
   JsonSchema schema(a_, values_, *parameters, what);
   try {
     for (const Shape& shape : schema.shapes({parameters})) {
-      if (shape.allows(Shape::object) && !shape.choices) add_parameters(schema, shape, from, to);
+      if (shape.allows(Shape::object) && !shape.choices) add_shape(schema, shape, from, to);
     }
     schema.finish();
   } catch (const TooManyNodes&) {
     fail(Fault::input, "{} needs more than {} states: make its lengths, patterns or lists shorter", what,
          Automaton::kMaxNodes);
   }
+}
+
+void ToolCallSteps::add_shape(JsonSchema& schema, Shape shape, Node from, Node to) {
+  if (form_ == CallForm::xml) return add_parameters(schema, shape, from, to);
+  shape.types = Shape::object;
+  schema.add_value({std::move(shape)}, from, to);
 }
 
 void ToolCallSteps::add_parameters(JsonSchema& schema, const Shape& shape, Node from, Node to) {

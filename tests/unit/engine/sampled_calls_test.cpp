@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "support/temp_dir.h"
+#include "support/test_data.h"
+#include "text/chat_template.h"
 
 namespace flashmoe {
 namespace {
@@ -38,6 +40,22 @@ TEST(SampledCalls, KnowACallWhateverJsonMadeOfIt) {
   EXPECT_TRUE(restores(calls, message_of(R"({"x":1.0,"y":{"b":[1,2.5],"a":"z"}})")));
   EXPECT_TRUE(restores(calls, message_of(R"({"y":{"a":"\u007a","b":[1.0,25e-1]},"x":1})")));
   EXPECT_TRUE(restores(calls, message_of(R"({"x":1,"y":{"b":[1,2.5],"a":"z"}})", "call_1", "\nI look.\n")));
+}
+
+// A template that writes calls as JSON shows the words that were sampled, whatever their white space.
+TEST(SampledCalls, KeepTheWordsOfJsonCalls) {
+  const std::string spelled = "<tool_call>\n{\"name\":\"f\",\n \"arguments\":{\"x\": 1.0}}\n</tool_call>";
+  const ChatTemplate chat(read_test_data("jinja/hermes_tools.jinja"));
+  const Json request = chat_of(message_of(R"({"x":1})", "call_1", ""));
+  const auto shown = [&](const std::string& words) {
+    return "<|im_start|>user\nLook<|im_end|>\n<|im_start|>assistant\n" + words +
+           "<|im_end|>\n<|im_start|>user\n<tool_response>\n1\n</tool_response><|im_end|>\n<|im_start|>assistant\n";
+  };
+  SampledCalls calls;
+  EXPECT_EQ(chat.render(calls.restored(request)),
+            shown("<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>"));
+  calls.keep(message_of(R"({"x":1.0})", "call_1", ""), spelled);
+  EXPECT_EQ(chat.render(calls.restored(request)), shown(spelled));
 }
 
 TEST(SampledCalls, LeaveWhatWasChanged) {

@@ -158,5 +158,66 @@ TEST(ToolCallGrammarTest, RandomValuesOfCombinedSchemasAreReadAsTheSchemaHasThem
   }
 }
 
+std::shared_ptr<const Grammar> json_call(std::string_view name = "", bool several = false,
+                                         const std::string& tools = kTools) {
+  return Grammar::tool_call(byte_tokens(), tools, name, several, CallForm::json);
+}
+std::string json_written(const std::string& name, const std::string& arguments) {
+  return "<tool_call>\n{\"name\": \"" + name + "\", \"arguments\": " + arguments + "}\n</tool_call>";
+}
+
+TEST(ToolCallGrammarTest, JsonCallsObeyTheToolsSchema) {
+  const auto grammar = json_call();
+  for (const char* arguments : {R"({"city": "Paris"})", R"({"city":"","days":14,"unit":"F"})",
+                                R"({"city": "</tool_call> {", "where": {"lat": 1.5}})"}) {
+    EXPECT_TRUE(accepts(grammar, json_written("get_weather", arguments))) << arguments;
+  }
+  for (const char* arguments : {"{}", R"({"days": 3})", R"({"city": "x", "days": 15})", R"({"city": 5})", "[]",
+                                R"({"city": "x", "more": 1})", R"({"city": "x", "city": "x"})", "null"}) {
+    EXPECT_FALSE(accepts(grammar, json_written("get_weather", arguments))) << arguments;
+  }
+  EXPECT_TRUE(accepts(grammar, json_written("stop", "{}")));
+  EXPECT_FALSE(accepts(grammar, json_written("stop", R"({"x":1})")));
+  EXPECT_FALSE(accepts(grammar, json_written("nowhere", "{}")));
+  EXPECT_FALSE(accepts(grammar, written("stop", "")));
+  EXPECT_FALSE(accepts(call(), json_written("stop", "{}")));
+}
+
+TEST(ToolCallGrammarTest, JsonCallsOfOneToolOrAnyOnceOrMore) {
+  const std::string two = json_written("stop", "{}") + "\n" + json_written("now", "{}");
+  EXPECT_TRUE(accepts(json_call("", true), two));
+  EXPECT_FALSE(accepts(json_call("", false), two));
+  EXPECT_TRUE(accepts(json_call("now"), json_written("now", "{}")));
+  EXPECT_FALSE(accepts(json_call("now"), json_written("stop", "{}")));
+  EXPECT_TRUE(accepts(json_call("", false, R"([{"name":"a\"b"}])"), json_written("a\\\"b", "{}")));
+  const std::string text_or_list =
+      R"([{"name":"f","parameters":{"properties":{"x":{"anyOf":[{"type":"string"},{"type":"array"}]}}}}])";
+  EXPECT_TRUE(accepts(json_call("f", false, text_or_list), json_written("f", R"({"x": ["a"]})")));
+  EXPECT_TRUE(accepts(json_call("f", false, text_or_list), json_written("f", R"({"x": "a"})")));
+  expect_error([] { json_call("other"); }, Fault::input, {"'other'", "no tool has that name"});
+  expect_error([] { json_call("", false, R"([{"name":"a","parameters":{"type":"string"}}])"); }, Fault::input,
+               {"no answer can meet the schema"});
+}
+
+TEST(ToolCallGrammarTest, RandomJsonCallsAreReadAsValid) {
+  Random random(4);
+  const auto tools = Json::parse(kTools);
+  const auto grammar = Grammar::tool_call(tokens_of(*spark_tokenizer()), kTools, "", true, CallForm::json);
+  size_t n_calls = 0;
+  for (int i = 0; i < 100; ++i) {
+    const std::string text = random_answer(grammar, random, random.between(0, 200));
+    const ToolCalls read = parse_tool_calls(text, tools);
+    ASSERT_TRUE(read.well_formed() && !read.calls.empty()) << text.substr(0, 1000);
+    n_calls += read.calls.size();
+    for (const ToolCall& call : read.calls) {
+      const Json* parameters = call.name == "get_weather" ? &tools[0]["function"]["parameters"] : nullptr;
+      std::string why;
+      if (parameters == nullptr) continue;
+      EXPECT_TRUE(validates(*parameters, Json::parse(call.arguments), *parameters, why)) << why << call.arguments;
+    }
+  }
+  EXPECT_GT(n_calls, 100u);
+}
+
 }  // namespace
 }  // namespace flashmoe

@@ -148,7 +148,7 @@ TEST(ToolCalls, MalformedCallsAreReported) {
   EXPECT_EQ(arguments(parameter("i", "1") + parameter("i", "2")), "call 1: the parameter 'i' is given twice");
   EXPECT_EQ(arguments("<parameter=s>\nabc"), "call 1: the parameter 's' is not closed");
   const auto fault = [](const std::string& text) { return parse_tool_calls(text, kTools).faults.at(0); };
-  EXPECT_EQ(fault("<tool_call>\n{\"name\": \"f\"}\n</tool_call>"), "call 1: expected <function=NAME>");
+  EXPECT_EQ(fault("<tool_call>\nf(1)\n</tool_call>"), "call 1: expected <function=NAME>");
   EXPECT_EQ(fault("<tool_call>\n<function=f>\n</function>"), "call 1: expected </tool_call>");
   EXPECT_EQ(fault("<tool_call>"), "call 1: expected <function=NAME>");
   EXPECT_EQ(fault(call("f", "") + " and more"), "text stands behind a call");
