@@ -4,7 +4,7 @@ import re
 import time
 import unittest
 
-from flashmoe_cli import PATIENCE, Case
+from flashmoe_cli import MODEL, PATIENCE, SOURCE_DIR, Case
 from flashmoe_server import Server
 
 SCHEMA = {"type": "object", "properties": {"x": {"type": "number"}, "at": {"type": "object", "properties": {
@@ -117,6 +117,16 @@ class Anthropic:
         return usage["input_tokens"] + cached, cached, usage["output_tokens"]
 
 
+def with_json_calls(path):
+    """The built-in model with a template that has calls as JSON objects, at `path`."""
+    model, key = MODEL.read_bytes(), b"tokenizer.chat_template"
+    at = model.index(key) + len(key) + 4  # behind the value's type
+    n = int.from_bytes(model[at:at + 8], "little")
+    template = (SOURCE_DIR / "tests/data/jinja/hermes_tools.jinja").read_bytes().rstrip()
+    path.write_bytes(model[:at + 8] + template + b"{#" + b" " * (n - len(template) - 4) + b"#}" + model[at + 8 + n:])
+    return path
+
+
 class SampledCalls(Case):
     def serve(self, *arguments):
         server = Server("--threads", 2, *arguments)
@@ -167,6 +177,18 @@ class SampledCalls(Case):
 
     def test_messages(self):
         self.through(Anthropic())
+
+    def test_json_calls(self):
+        model, api = with_json_calls(self.folder / "json.gguf"), OpenAiChat()
+        for seed in range(2):
+            server = self.serve("-m", model)
+            body = {**api.begin(seed), "temperature": 1}
+            message = self.ask(server, api, body)["choices"][0]["message"]
+            call = message["tool_calls"][0]["function"]
+            self.assertEqual((call["name"], message["content"] or ""), ("move", ""))
+            self.assertEqual(list(json.loads(call["arguments"])), ["x", "at"])
+            following, said = self.first(server, api, seed, stream=seed % 2 == 1)
+            self.assert_known(server, api, following, said)
 
     def test_a_restart_knows_them(self):
         sessions, api = self.folder / "sessions", OpenAiChat()
