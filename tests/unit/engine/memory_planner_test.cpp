@@ -241,14 +241,22 @@ TEST_F(MemoryPlannerTest, ThePromptLeavesRoomForAnAnswerIfThereIsToBeOne) {
 
 TEST_F(MemoryPlannerTest, TheFloorHoldsThePromptAndATokenOfTheAnswer) {
   prompt_tokens_ = 50000;
-  for (options_.ram_bytes = 2 * kGiB;; options_.ram_bytes += kMiB) {
+  const auto context_with = [this](uint64_t ram_bytes) -> int64_t {  // 0: the floor is higher
+    options_.ram_bytes = ram_bytes;
     try {
-      EXPECT_EQ(plan(24 * kGiB).context_tokens, 50001);
-      return;
+      return plan(24 * kGiB).context_tokens;
     } catch (const Error& error) {
-      ASSERT_EQ(error.fault(), Fault::memory_floor);
+      EXPECT_EQ(error.fault(), Fault::memory_floor);
+      return 0;
     }
+  };
+  uint64_t too_little = 2 * kGiB, enough = 24 * kGiB;
+  ASSERT_EQ(context_with(too_little), 0);
+  while (enough - too_little > kMiB) {
+    const uint64_t between = too_little + (enough - too_little) / 2;
+    (context_with(between) == 0 ? too_little : enough) = between;
   }
+  EXPECT_EQ(context_with(enough), 50001);
 }
 
 TEST_F(MemoryPlannerTest, KeysAndValuesOfALongContextAreInt8WhereHeadsAllowIt) {

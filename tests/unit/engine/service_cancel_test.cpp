@@ -31,7 +31,7 @@ TEST_F(ServiceTest, ACancelledPromptIsNotReadToItsEnd) {
   const auto read_long_prompt = [&] {
     const auto service = start();
     Request request;
-    request.ids.assign(4000, 100);
+    request.ids.assign(2000, 100);
     request.generate.max_tokens = 1;
     read_all(*service->submit(request));
     return service->stats().prefill_s;
@@ -39,7 +39,7 @@ TEST_F(ServiceTest, ACancelledPromptIsNotReadToItsEnd) {
   const auto cancelled_in_time = [&](double whole_s) {  // the step may end before this thread gets to run
     const auto service = start();
     Request request;
-    request.ids.assign(4000, 100);
+    request.ids.assign(2000, 100);
     const auto dropped = service->submit(request);
     while (true) {
       const auto event = dropped->next(kPatience);
