@@ -5,13 +5,14 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "flashmoe/json_extent.h"
 #include "sampling/grammar/pattern.h"
 
 namespace flashmoe {
 namespace {
 
 constexpr size_t kMaxBytes = size_t{1} << 20;
-constexpr int kMaxNesting = 128;
+constexpr size_t kMaxNesting = 128;
 constexpr int kMaxReferences = 200;        // $ref and combinations inside each other, without a value between
 constexpr size_t kMaxAlternatives = 2000;  // of one value
 constexpr size_t kMaxWork = 50'000'000;    // comparisons; a second or so
@@ -39,11 +40,11 @@ bool find_place(const SchemaJson& json, const SchemaJson& wanted, std::string& p
 
 SchemaJson parse_schema(std::string_view text, std::string_view what) {
   if (text.size() > kMaxBytes) fail(Fault::input, "{} is longer than {} bytes", what, kMaxBytes);
+  if (json_extent(text).n_levels > kMaxNesting) {
+    fail(Fault::input, "{} is nested more than {} deep", what, kMaxNesting);
+  }
   try {
-    return SchemaJson::parse(text, [&](int depth, SchemaJson::parse_event_t, SchemaJson&) {
-      if (depth > kMaxNesting) fail(Fault::input, "{} is nested more than {} deep", what, kMaxNesting);
-      return true;
-    });
+    return SchemaJson::parse(text);  // with a callback it looks through a whole list at the end of each object in it
   } catch (const nlohmann::json::exception& error) {
     std::string reason = error.what();
     std::replace(reason.begin(), reason.end(), '\n', ' ');
