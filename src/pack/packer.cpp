@@ -90,7 +90,7 @@ class Packer {
 };
 
 bool Packer::same_work(const Manifest& begun) const {
-  if (begun.source != manifest_.source || begun.settings != manifest_.settings) return false;
+  if (!is_same_source(begun.source, manifest_.source) || begun.settings != manifest_.settings) return false;
   if (begun.layers.size() != manifest_.layers.size() || begun.n_experts != manifest_.n_experts) return false;
   for (size_t i = 0; i < begun.layers.size(); ++i) {
     if (begun.layers[i].matrices != manifest_.layers[i].matrices) return false;
@@ -360,6 +360,7 @@ PackReport Packer::run() {
     done_bytes_ += manifest_.layers[i].stride() * static_cast<uint64_t>(manifest_.n_experts);
     remember();
   }
+  manifest_.source = without_times(manifest_.source);
   remember();
   std::error_code error;
   fs::rename(path(kUnfinishedManifestName), path(kManifestName), error);
