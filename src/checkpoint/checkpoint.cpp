@@ -133,6 +133,13 @@ const TensorInfo* Checkpoint::find(std::string_view name) const {
   return found == tensors().end() ? nullptr : &found->second;
 }
 
+const UnsupportedTensor* Checkpoint::find_unsupported(std::string_view name) const {
+  const auto& all = unsupported_tensors();
+  const auto found = std::lower_bound(all.begin(), all.end(), name,
+                                      [](const UnsupportedTensor& t, std::string_view n) { return t.name < n; });
+  return found == all.end() || found->name != name ? nullptr : &*found;
+}
+
 uint64_t Checkpoint::file_bytes() const {
   uint64_t bytes = 0;
   for (const std::shared_ptr<File>& file : files()) bytes += file->size();

@@ -73,6 +73,7 @@ class Checkpoint {
   virtual const std::map<std::string, TensorInfo, std::less<>>& tensors() const = 0;
   virtual const std::vector<UnsupportedTensor>& unsupported_tensors() const = 0;  // sorted by name
   const TensorInfo* find(std::string_view name) const;
+  const UnsupportedTensor* find_unsupported(std::string_view name) const;
 
   // gguf: the metadata. Others: empty.
   virtual const std::map<std::string, MetaValue, std::less<>>& metadata() const = 0;

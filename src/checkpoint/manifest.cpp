@@ -214,6 +214,7 @@ uint64_t PackedLayer::record_bytes() const { return matrices[0].bytes() + matric
 uint64_t PackedLayer::stride() const { return round_up(record_bytes(), kRecordAlignment); }
 
 std::string Manifest::bank_name(size_t layer) const { return fmt::format("experts-{:02}.bank", layer); }
+uint64_t Manifest::bank_bytes(size_t layer) const { return layers[layer].stride() * static_cast<uint64_t>(n_experts); }
 
 std::string Manifest::to_json() const {
   Json json = {{"format", "flashmoe-pack"}, {"version", kManifestVersion}};

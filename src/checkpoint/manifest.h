@@ -64,6 +64,7 @@ struct Manifest {
   nlohmann::ordered_json source, settings;  // for people, and for going on with what was begun
 
   std::string bank_name(size_t layer) const;  // "experts-07.bank"
+  uint64_t bank_bytes(size_t layer) const;    // of the whole file
   std::string to_json() const;
   // Throws Error{input} for anything that does not fit together, Error{unsupported} for a later version.
   static Manifest parse(const File& file);

@@ -62,17 +62,10 @@ std::vector<std::string> merged(const std::vector<std::string>& complaints) {
 
 }  // namespace
 
-const UnsupportedTensor* Binder::find_unsupported(std::string_view name) const {
-  const auto& all = checkpoint_.unsupported_tensors();  // sorted by name
-  const auto found = std::lower_bound(all.begin(), all.end(), name,
-                                      [](const UnsupportedTensor& t, std::string_view n) { return t.name < n; });
-  return found == all.end() || found->name != name ? nullptr : &*found;
-}
-
 const TensorInfo* Binder::require(const std::string& name, std::initializer_list<int64_t> shape) {
   const TensorInfo* tensor = checkpoint_.find(name);
   if (tensor == nullptr) {
-    const UnsupportedTensor* found = find_unsupported(name);
+    const UnsupportedTensor* found = checkpoint_.find_unsupported(name);
     if (found == nullptr) {
       complaints_.push_back(fmt::format("{} is missing", name));
     } else {

@@ -26,8 +26,8 @@ enum class Transform {
 };
 
 // What a matrix is for. `products`: it may be rearranged in memory (kernels/kernels.h). `as_stored`: rows are taken out
-// of it as well. `picks`: a router, multiplied with f32, whose values must be finite, since an expert that scores NaN is
-// not told from one that is not wanted. `rows`: rows are taken out and nothing else, so that it may stay in its file
+// of it as well. `picks`: a router, multiplied with f32, whose values must be finite, since an expert that scores NaN
+// is not told from one that is not wanted. `rows`: rows are taken out and nothing else, so that it may stay in its file
 // (file_rows.h).
 enum class MatrixUse { products, as_stored, picks, rows };
 
@@ -64,7 +64,7 @@ class Binder {
   Dialect dialect() const { return checkpoint_.dialect(); }
   // Whether the file has it, in whatever format.
   bool has(std::string_view name) const {
-    return checkpoint_.find(name) != nullptr || find_unsupported(name) != nullptr;
+    return checkpoint_.find(name) != nullptr || checkpoint_.find_unsupported(name) != nullptr;
   }
   // Tensors that are known and not needed: everything that starts with `prefix` is part of a `what`.
   void ignore(std::string_view prefix, const char* what);
@@ -99,7 +99,6 @@ class Binder {
 
  private:
   const TensorInfo* require(const std::string& name, std::initializer_list<int64_t> shape);
-  const UnsupportedTensor* find_unsupported(std::string_view name) const;
   const char* why_ignored(std::string_view name) const;  // null: it is not
   // Calls take(name, bytes) for each tensor that nothing asked for.
   void each_left(const std::function<void(const std::string&, uint64_t)>& take) const;

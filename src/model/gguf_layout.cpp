@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "model/dimensions.h"
 
@@ -19,10 +17,8 @@ void read_model(const Checkpoint& checkpoint, const Fields& f, ModelConfig& c) {
   c.d_model = f.integer("embedding_length", 1, kMaxDim);
   c.context_tokens = f.integer("context_length", 1, kMaxContext);
   c.norm_eps = static_cast<float>(f.real("attention.layer_norm_rms_epsilon", 0, 1));
-  const auto& unsupported = checkpoint.unsupported_tensors();
-  c.tied_embeddings = checkpoint.find("output.weight") == nullptr &&
-                      std::none_of(unsupported.begin(), unsupported.end(),
-                                   [](const UnsupportedTensor& tensor) { return tensor.name == "output.weight"; });
+  c.tied_embeddings =
+      checkpoint.find("output.weight") == nullptr && checkpoint.find_unsupported("output.weight") == nullptr;
   const TensorInfo* embedding = checkpoint.find("token_embd.weight");
   if (embedding == nullptr || embedding->shape.size() != 2) {
     // The binder reports the missing tensor with all others.

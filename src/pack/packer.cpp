@@ -150,8 +150,8 @@ uint64_t Packer::chunk_bytes() const {
 
 uint64_t Packer::bytes_left() const {
   uint64_t bytes = manifest_.trunk_bytes > 0 ? 0 : trunk_.bytes;
-  for (const PackedLayer& layer : manifest_.layers) {
-    if (layer.checksums.empty()) bytes += layer.stride() * static_cast<uint64_t>(manifest_.n_experts);
+  for (size_t i = 0; i < manifest_.layers.size(); ++i) {
+    if (manifest_.layers[i].checksums.empty()) bytes += manifest_.bank_bytes(i);
   }
   return bytes;
 }
@@ -170,7 +170,7 @@ uint64_t Packer::room_needed(const std::string& place) const {
   uint64_t written = manifest_.trunk_bytes > 0 ? 0 : trunk_.bytes, most = written;
   for (size_t i = 0; i < packed.size(); ++i) {
     if (packed[i]) continue;
-    written += manifest_.layers[i].stride() * static_cast<uint64_t>(manifest_.n_experts);
+    written += manifest_.bank_bytes(i);
     const uint64_t freed = shards_->freed_bytes(true, packed);
     most = std::max(most, written - std::min(written, freed));
     packed[i] = true;
@@ -242,7 +242,7 @@ bool Packer::is_whole(size_t layer, const std::function<void(uint64_t)>& on_byte
   std::error_code error;
   const PackedLayer& packed = manifest_.layers[layer];
   const std::string bank = path(manifest_.bank_name(layer));
-  const uint64_t bytes = packed.stride() * static_cast<uint64_t>(manifest_.n_experts);
+  const uint64_t bytes = manifest_.bank_bytes(layer);
   if (fs::file_size(bank, error) != bytes || error) return false;
   const auto file = open_file(bank);
   if (shards_) file->drop_page_cache();
@@ -300,7 +300,7 @@ void Packer::pack_trunk() {
 void Packer::pack_layer(size_t layer) {
   PackedLayer& packed = manifest_.layers[layer];
   const int n_experts = static_cast<int>(manifest_.n_experts);
-  DurableFile file(path(manifest_.bank_name(layer)), packed.stride() * static_cast<uint64_t>(n_experts));
+  DurableFile file(path(manifest_.bank_name(layer)), manifest_.bank_bytes(layer));
   int expert = 0;
   const auto make = [&] {
     Chunk chunk;
@@ -357,7 +357,7 @@ PackReport Packer::run() {
   for (size_t i = 0; i < manifest_.layers.size(); ++i) {
     if (!manifest_.layers[i].checksums.empty()) continue;
     pack_layer(i);
-    done_bytes_ += manifest_.layers[i].stride() * static_cast<uint64_t>(manifest_.n_experts);
+    done_bytes_ += manifest_.bank_bytes(i);
     remember();
   }
   manifest_.source = without_times(manifest_.source);

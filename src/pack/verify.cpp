@@ -76,7 +76,7 @@ uint64_t verify_pack(const PackOptions& options) {
   for (size_t i = 0; i < manifest.layers.size(); ++i) {
     const auto bank = open_file((folder / manifest.bank_name(i)).string());
     bank->drop_page_cache();
-    const uint64_t bytes = manifest.layers[i].stride() * static_cast<uint64_t>(manifest.n_experts);
+    const uint64_t bytes = manifest.bank_bytes(i);
     if (bank->size() != bytes) {
       fail(Fault::io, "{}: has {} bytes, manifest.json says {}; pack anew", bank->path(), bank->size(), bytes);
     }

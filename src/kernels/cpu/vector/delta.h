@@ -36,7 +36,8 @@ inline void delta_gates(float* alpha, float* beta, const float* dt_bias, const f
   });
 }
 
-// Columns whose sums are live at once: with 32 registers of 16 lanes whole rows of 128, which lie one after the other.
+// Vectors of columns whose sums are live at once: with 32 registers of 16 lanes rows of 128 as a whole, one after the
+// other.
 inline constexpr int kStepWidth = kLanes == 16 ? 8 : 4;
 
 // One token reads S once for S^T k and S^T q together, then writes it once while the columns are still near:
