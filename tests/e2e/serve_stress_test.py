@@ -82,11 +82,22 @@ class StressCase(Case):
             self.assertIn("Retry-After", headers)
             time.sleep(0.1)
 
-    def queued(self):
-        """Bytes that each of the server's connections holds for its reader in the kernel."""
+    def queues(self, end):
+        """(bytes not sent yet, bytes not read yet) that the kernel holds at this end of each connection: 1 the server's, 2 its clients'."""
         with open("/proc/net/tcp", encoding="ascii") as lines:
             fields = [line.split() for line in lines][1:]
-        return [int(line[4].split(":")[0], 16) for line in fields if int(line[1].split(":")[1], 16) == self.server.port and line[3] == "01"]
+        return [tuple(int(n, 16) for n in line[4].split(":"))
+                for line in fields if int(line[end].split(":")[1], 16) == self.server.port and line[3] == "01"]
+
+    def queued(self):
+        return [unsent for unsent, _ in self.queues(end=1)]
+
+    def until_read(self):
+        """Waits until the server has taken all that its clients have sent."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and (any(unsent for unsent, _ in self.queues(end=2)) or
+                                               any(unread for _, unread in self.queues(end=1))):
+            time.sleep(0.01)
 
     def assert_serves(self):
         start = time.monotonic()
@@ -157,6 +168,7 @@ class Stress(StressCase):
         clients = [self.server.connect() for _ in range(9)]
         for client in clients:
             client.sendall(head + bytes((16 << 20) - 100_000))  # of 128 MiB, so the last one has no room
+            self.until_read()  # two that grow at once would both be refused
         answers = []
         deadline = time.monotonic() + PATIENCE
         while not answers and time.monotonic() < deadline:
