@@ -1,7 +1,7 @@
 # make demo and make test are the two to know; make help lists the others.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test build packages install lint format clean
+.PHONY: help demo test test-sanitized build packages install lint format clean
 
 PROMPT = Explain quantum computing.
 PREFIX = /usr/local
@@ -10,7 +10,8 @@ export FLASHMOE_PROMPT := $(value PROMPT)
 
 help:
 	@echo "make demo [PROMPT=\"...\"]   build a release, ask the built-in model, show the statistics"
-	@echo "make test                  build and run the whole suite, sanitizers and house checks included"
+	@echo "make test                  build and run the whole suite, house checks included"
+	@echo "make test-sanitized        the parts that handle bytes and threads once more, under ASan, UBSan and TSan"
 	@echo "make build                 build the release: build/release/bin/flashmoe"
 	@echo "make install [PREFIX=DIR]  install the binary and the built-in model; default /usr/local"
 	@echo "make lint                  clang-tidy over the sources"
@@ -28,7 +29,10 @@ demo: build
 	@build/release/bin/flashmoe run --prompt="$$FLASHMOE_PROMPT"
 
 test: packages
-	@tools/run_tests
+	@tools/run_tests release
+
+test-sanitized: packages
+	@tools/run_tests sanitized
 
 install: build
 	@cmake --install build/release --prefix "$(PREFIX)" >/dev/null
