@@ -16,6 +16,7 @@
 namespace flashmoe {
 namespace {
 
+// What tools/make_quant_fixtures.py and, for scales kept apart, tools/make_mlx_fixtures.py wrote.
 std::vector<std::byte> read_fixture(const std::string& name) {
   std::ifstream file(std::string(FLASHMOE_TEST_DATA) + "/quant/" + name + ".bin", std::ios::binary);
   std::vector<char> chars((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());

@@ -1,4 +1,4 @@
-// The template interpreter against python3-jinja2's renders (tests/data/jinja, made by tools/check_jinja.py).
+// The template interpreter against python3-jinja2's renders (tests/data/jinja, made by tools/make_jinja_fixtures.py).
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>

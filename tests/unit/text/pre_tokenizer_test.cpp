@@ -1,3 +1,4 @@
+// Pieces as the reference tokenizer library splits them (tools/make_tokenizer_fixtures.py).
 #include "text/pre_tokenizer.h"
 
 #include <gtest/gtest.h>

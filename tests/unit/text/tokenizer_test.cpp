@@ -1,4 +1,4 @@
-// Equality with the reference tokenizer library, through both containers.
+// Equality with the reference tokenizer library, through both containers (tools/make_tokenizer_fixtures.py).
 #include "text/tokenizer.h"
 
 #include <gtest/gtest.h>

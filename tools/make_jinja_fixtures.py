@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Renders templates with python3-jinja2 into tests/data/jinja, where the unit tests compare flashmoe's interpreter.
 
-    check_jinja.py [--conversations FILE.jsonl] [--seed N] [--expressions N]
+    make_jinja_fixtures.py [--conversations FILE.jsonl] [--seed N] [--expressions N]
 
 The environment is the one chat templates are written for: immutable sandbox, trim_blocks, lstrip_blocks, loop controls,
 tojson without HTML escapes, raise_exception. Requests for the chat templates come from FILE (one JSON object a line);
