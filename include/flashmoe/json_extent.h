@@ -21,7 +21,7 @@ struct JsonExtent {
   std::optional<std::string> excess() const;
 };
 
-// Right for valid JSON; any text has some.
+// Exact for valid JSON; for other text a count without meaning, never an error.
 JsonExtent json_extent(std::string_view json);
 
 }  // namespace flashmoe
