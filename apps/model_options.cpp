@@ -96,6 +96,14 @@ void add_model_options(CLI::App& cli, EngineOptions& options) {
   add_reading_options(cli, options);
 }
 
+CLI::Option* add_chat_template(CLI::App& cli, EngineOptions& options) {
+  return cli
+      .add_option("--chat-template", options.chat_template_path,
+                  "A Jinja file to write prompts with; default: the model's own template")
+      ->option_text("FILE")
+      ->check(not_empty);
+}
+
 void make_model_optional(CLI::App& cli, const std::string& instead) {
   CLI::Option* model = cli.get_option("--model")->description(about_model(instead));
   const auto about_a_model = [](const CLI::Option* option) {

@@ -15,6 +15,9 @@ void add_model_path(CLI::App& cli, std::string& path);
 // -m, memory, threads, kernels, input and output.
 void add_model_options(CLI::App& cli, EngineOptions& options);
 
+// --chat-template, where chats are read.
+CLI::Option* add_chat_template(CLI::App& cli, EngineOptions& options);
+
 // For a subcommand that works without a model as well, `instead` of one: what only a model can honour needs -m.
 void make_model_optional(CLI::App& cli, const std::string& instead);
 

@@ -61,7 +61,8 @@ void add_prompt_options(CLI::App& cli, RunOptions& run) {
   cli.add_flag("--raw", run.raw, "No chat template: continue the text; marks such as <|im_end|> in it count")
       ->excludes(system)
       ->excludes(chat)
-      ->excludes("--no-think");
+      ->excludes("--no-think")
+      ->excludes(add_chat_template(cli, run.engine));
 }
 
 void add_report_options(CLI::App& cli, RunOptions& run) {

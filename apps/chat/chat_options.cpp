@@ -61,6 +61,7 @@ void add_chat_options(CLI::App& cli, ChatOptions& chat) {
   cli.add_option("--connect", chat.url, "Chat with a running flashmoe serve, such as http://127.0.0.1:8080")
       ->option_text("URL")
       ->check(expect("a URL"));
+  add_chat_template(cli, chat.engine)->excludes("--connect");
   cli.add_option("--api-key", chat.api_key, "The server's key; default: what FLASHMOE_API_KEY says")
       ->option_text("KEY")
       ->needs("--connect");

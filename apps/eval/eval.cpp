@@ -39,6 +39,7 @@ void check(const EvalOptions& options) {
   const bool answers = options.kind == EvalKind::tools;
   require(answers || options.max_tokens == 0, "--max-tokens bounds answers, and only eval tools has any");
   require(text || !options.marks_as_text, "--marks-as-text is about the text of --text");
+  require(!text || options.engine.chat_template_path.empty(), "--chat-template is about conversations and cases");
   require(!text || options.engine.context_tokens != 1, "--ctx 1: of a window the second half is scored; 2 at least");
   switch (options.kind) {
     case EvalKind::perplexity:
@@ -113,6 +114,7 @@ Command add_eval(CLI::App& cli) {
   add_file(*options, "--state", chosen->state_file, "Keep what is known so far here; the same command goes on from it")
       ->check(not_standard_output);
   options->add_flag("--json", chosen->json, "Print the result as JSON");
+  add_chat_template(*options, chosen->engine);
   add_model_options(*options, chosen->engine);
   options->footer(kFooter);
   return {options, [chosen] { return evaluate(*chosen); }};

@@ -65,6 +65,9 @@ void EvalRun::identify_models() {
   }
   const EngineOptions& engine = options_.engine;
   identity_["exact"] = engine.exact;
+  if (const std::string& path = engine.chat_template_path; !path.empty()) {
+    identity_["chat_template"] = fingerprint(read_text(path));
+  }
   identity_["kv"] = static_cast<int>(engine.kv);
   identity_["kernels"] = static_cast<int>(engine.kernels);
 }

@@ -23,6 +23,12 @@ void add_scores(EvalRun& run, const char* key, int64_t n, double nats) {
   sums["nats"] = sums["nats"].get<double>() + nats;
 }
 
+// Turns that could not be scored are part of the result: figures over other turns cannot be compared.
+void add_left_out(EvalRun& run, int64_t n) {
+  auto& sum = run.found()["turns_left_out"];
+  sum = n + (sum.is_null() ? 0 : sum.get<int64_t>());
+}
+
 // Throws Error{input} that names the file where it left nothing to score.
 nlohmann::ordered_json summary(const nlohmann::json& sums, const std::string& file, const char* reason) {
   const auto tokens = sums.is_null() ? 0 : sums["tokens"].get<int64_t>();
@@ -60,36 +66,53 @@ void score_text(const EvalOptions& options, EvalRun& run, Engine& engine, const 
   });
 }
 
+// Of the ids that the prompt and the history with its answer both begin with, so many; nothing where the template
+// writes the past otherwise than it asks for an answer. Reasoning that the prompt opens and the history lacks is no
+// difference.
+std::optional<size_t> known_ids(const Engine& engine, nlohmann::ordered_json request, std::span<const int32_t> ids) {
+  for (const bool as_it_is : {true, false}) {
+    if (!as_it_is) request["enable_thinking"] = false;
+    const std::vector<int32_t> prompt = engine.chat_prompt(request.dump());
+    const auto [end, _] = std::mismatch(prompt.begin(), prompt.end(), ids.begin(), ids.end());
+    const std::string more = engine.detokenize(std::span(end, prompt.end()));
+    const bool only_opens = more.empty() || (!as_it_is && more.starts_with("<think>"));
+    const auto n = static_cast<size_t>(end - prompt.begin());
+    if (only_opens && n < ids.size()) return n;
+  }
+  return {};
+}
+
 // Each turn of the assistant, after all that was said before it.
 void score_turns(EvalRun& run, Engine& engine, const nlohmann::ordered_json& conversation) {
-  int64_t n = 0;
+  int64_t n = 0, n_left_out = 0;
   double nats = 0;
   std::unique_ptr<Session> session;
   std::vector<int32_t> seen;
   nlohmann::ordered_json request = conversation;
   request["messages"] = nlohmann::ordered_json::array();
   for (const auto& message : conversation.at("messages")) {
-    const bool own = message.at("role") == "assistant" && !request["messages"].empty();
-    std::vector<int32_t> prompt;
-    if (own) prompt = engine.chat_prompt(request.dump());
+    const nlohmann::ordered_json before = request;
     request["messages"].push_back(message);
-    if (!own) continue;
+    if (message.at("role") != "assistant" || before["messages"].empty()) continue;
     nlohmann::ordered_json whole = request;
     whole["add_generation_prompt"] = false;
     const std::vector<int32_t> ids = engine.chat_prompt(whole.dump());
-    // A template that writes the past otherwise than it asks for an answer leaves nothing to compare with.
-    if (ids.size() <= prompt.size() || !std::equal(prompt.begin(), prompt.end(), ids.begin())) continue;
-    if (static_cast<int64_t>(ids.size()) > engine.context_tokens()) continue;
-    if (session == nullptr || seen.size() >= prompt.size() || !std::equal(seen.begin(), seen.end(), prompt.begin())) {
+    const std::optional<size_t> n_known = known_ids(engine, before, ids);
+    if (!n_known || static_cast<int64_t>(ids.size()) > engine.context_tokens()) {
+      ++n_left_out;
+      continue;
+    }
+    if (session == nullptr || seen.size() >= *n_known || !std::equal(seen.begin(), seen.end(), ids.begin())) {
       session.reset();  // one lives at a time
       session = engine.new_session();
       seen.clear();
     }
-    nats += score(*session, ids, seen.size(), prompt.size());
-    n += static_cast<int64_t>(ids.size() - prompt.size());
+    nats += score(*session, ids, seen.size(), *n_known);
+    n += static_cast<int64_t>(ids.size() - *n_known);
     seen.assign(ids.begin(), ids.end() - 1);  // the last id was predicted, not fed
   }
   add_scores(run, "turns", n, nats);
+  add_left_out(run, n_left_out);
 }
 
 }  // namespace
@@ -126,8 +149,19 @@ nlohmann::ordered_json evaluate_perplexity(const EvalOptions& given) {
     score_text(options, run, *engine, text);
   }
   nlohmann::ordered_json result = {{"model", model}, {"exact", options.engine.exact}};
-  result[turns ? "assistant_turns" : "text"] =
-      summary(run.found()[turns ? "turns" : "text"], file, turns ? "no turn of the assistant" : "it is too short");
+  if (!turns) {
+    result["text"] = summary(run.found()["text"], file, "it is too short");
+    return result;
+  }
+  const auto n_left_out = run.found().value("turns_left_out", int64_t{0});
+  const std::string reason = n_left_out == 0
+                                 ? "no turn of the assistant"
+                                 : fmt::format(
+                                       "{} turns of the assistant, each longer than the context or written by the chat "
+                                       "template otherwise than it asks for it",
+                                       n_left_out);
+  result["assistant_turns"] = summary(run.found()["turns"], file, reason.c_str());
+  result["assistant_turns"]["turns_left_out"] = n_left_out;
   return result;
 }
 

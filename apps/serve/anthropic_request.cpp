@@ -108,6 +108,7 @@ void read_tool_choice(const RequestFields& fields, ChatPrompt& prompt, Request& 
 // Thinking is off unless asked for, as this API has it.
 void read_thinking(const RequestFields& fields, ChatPrompt& prompt, Request& request) {
   prompt.think(false);
+  read_template_arguments(fields, prompt);
   const auto config = fields.object("output_config");
   const auto effort = config ? config->word("effort", {"low", "medium", "high", "xhigh", "max"}) : std::nullopt;
   const auto thinking = fields.object("thinking");

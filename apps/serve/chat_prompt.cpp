@@ -93,8 +93,18 @@ void ChatPrompt::write_to(Request& request) const {
 void apply_effort(const std::string& effort, ChatPrompt& prompt, Request& request) {
   const bool off = effort == "none" || effort == "minimal";
   prompt.think(!off);
+  if (!off) prompt.set_extra({{"reasoning_effort", effort}});
   if (effort == "low") request.max_thinking_tokens = kLowEffort;
   if (effort == "medium") request.max_thinking_tokens = kMediumEffort;
+}
+
+void read_template_arguments(const RequestFields& fields, ChatPrompt& prompt) {
+  const auto arguments = fields.object("chat_template_kwargs");
+  if (!arguments) return;
+  for (const char* own : {"messages", "tools"}) {
+    if (arguments->has(own)) bad_request(arguments->at(own), "is a field of the request itself");
+  }
+  prompt.set_extra(arguments->json());
 }
 
 std::string content_text(const Json& content, const std::string& where) {

@@ -28,7 +28,7 @@ class ChatPrompt {
   void choose_tool(ToolChoice choice, const std::string& name, const char* field);
 
   void think(bool on) { extra_["enable_thinking"] = on; }
-  // More for the template, as "chat_template_kwargs" brings it.
+  // More for the template.
   void set_extra(const Json& extra) { extra_.update(extra); }
 
   bool empty() const { return messages_.empty(); }
@@ -46,6 +46,9 @@ class ChatPrompt {
 
 // "none", "minimal": no thinking; "low", "medium": at most so many tokens; "high" and above: as many as it likes.
 void apply_effort(const std::string& effort, ChatPrompt& prompt, Request& request);
+
+// "chat_template_kwargs": names and values that the template reads beside the messages.
+void read_template_arguments(const RequestFields& fields, ChatPrompt& prompt);
 
 // Text of a "content": a string, or parts of which each is text. Throws ApiError 400 for images, audio and files.
 std::string content_text(const Json& content, const std::string& where);

@@ -70,12 +70,7 @@ Constraint read_response_format(const RequestFields& fields) {
 }
 
 void read_thinking(const RequestFields& fields, ChatPrompt& prompt, Request& request) {
-  if (const auto extra = fields.object("chat_template_kwargs")) {
-    for (const char* own : {"messages", "tools"}) {
-      if (extra->has(own)) bad_request(extra->at(own), "is a field of the request itself");
-    }
-    prompt.set_extra(extra->json());
-  }
+  read_template_arguments(fields, prompt);
   if (const auto on = fields.boolean("enable_thinking")) prompt.think(*on);
   if (const auto effort =
           fields.word("reasoning_effort", {"none", "minimal", "low", "medium", "high", "xhigh", "max"})) {

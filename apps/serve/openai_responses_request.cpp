@@ -138,6 +138,7 @@ ResponsesRequest read_responses_request(std::string_view body) {
   read_tools(fields, prompt);
   request.constraint = read_format(fields);
   read_tool_choice(fields, prompt);
+  read_template_arguments(fields, prompt);
   if (const auto reasoning = fields.object("reasoning")) {
     if (const auto effort = reasoning->word("effort", {"none", "minimal", "low", "medium", "high", "xhigh", "max"})) {
       apply_effort(*effort, prompt, request);

@@ -167,6 +167,7 @@ Command add_serve(CLI::App& cli) {
   CLI::App* options = cli.add_subcommand("serve", "Serve a model over HTTP, as OpenAI and Anthropic do");
   add_network_options(*options, *serve);
   add_service_options(*options, serve->service);
+  add_chat_template(*options, serve->engine);
   add_trace_options(*options, serve->engine.trace);
   add_model_options(*options, serve->engine);
   options->footer(kFooter);

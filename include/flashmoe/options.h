@@ -35,6 +35,7 @@ struct TraceOptions {
 
 struct EngineOptions {
   std::string model_path;            // a GGUF file (any part of a split), or a folder of safetensors
+  std::string chat_template_path;    // of a Jinja file in place of the model's own; empty: its own
   uint64_t ram_bytes = 0;            // total for the process; 0: what the cgroup and the machine have free
   std::string ram_source = "--ram";  // who says so, in the plan's table
   int n_threads = 0;                 // 0: the CPUs this process may use

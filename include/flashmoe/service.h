@@ -144,7 +144,7 @@ class Service {
   // Throws Error{input} for a request that cannot be answered (bad JSON, an empty prompt, a schema that cannot be
   // enforced, and ContextExceeded), Error{usage} for options out of range, Error{busy} when the queue is full.
   virtual std::unique_ptr<Answer> submit(const Request& request) = 0;
-  // Tokens of the prompt that submit would read. Throws like submit, but never Error{busy}.
+  // Tokens of the prompt that submit would read. Throws like submit, but neither ContextExceeded nor Error{busy}.
   virtual int64_t count_tokens(const Request& request) const = 0;
   virtual ServiceStats stats() const = 0;
   // What went wrong without ending an answer, since the last call, one line each: files of sessions that were skipped.

@@ -116,7 +116,7 @@ CheckpointEngine::CheckpointEngine(const EngineOptions& options)
       probe_(model_, options_),
       report_(report_on(model_)),
       tokenizer_(Tokenizer::load(*model_.checkpoint)),
-      chat_template_(ChatTemplate::load(*model_.checkpoint)) {
+      chat_template_(ChatTemplate::load(*model_.checkpoint, options.chat_template_path)) {
   report_.has_tokenizer = tokenizer_ != nullptr;
   report_.has_chat_template = chat_template_ != nullptr;
   if (tokenizer_ != nullptr && tokenizer_->size() > report_.vocab_size) {
@@ -282,6 +282,9 @@ void CheckpointEngine::collect_notes() {
     const auto n = report_.unused_tensors.size();
     notes_.push_back(fmt::format("{} tensor{} in the file {} not used (first: {}); see flashmoe inspect", n,
                                  n == 1 ? "" : "s", n == 1 ? "is" : "are", printable(report_.unused_tensors.front())));
+  }
+  if (chat_template_ != nullptr && !chat_template_->fault().empty()) {
+    notes_.push_back(chat_template_->fault() + ": plain text can be continued; --chat-template FILE brings another");
   }
   if (options_.n_threads > usable_cpus()) {
     notes_.push_back(fmt::format("--threads {} is more than the {} CPUs this process may use, which is slow",

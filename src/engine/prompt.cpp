@@ -58,7 +58,7 @@ Prompt read_prompt(const Request& request, const EngineParts& parts) {
     if (const auto tools = prompt.chat.find("tools"); tools != prompt.chat.end()) prompt.tools = *tools;
     prompt.opening = opening_of(prompt.ids, *tokenizer);
   } else if (!request.text.empty()) {
-    prompt.ids = tokenizer->encode(request.text, Marks::as_text);
+    prompt.ids = tokenizer->encode(request.text, Marks::parse);
   } else {
     prompt.ids = request.ids;
   }
@@ -72,12 +72,12 @@ Prompt read_prompt(const Request& request, const EngineParts& parts) {
   return prompt;
 }
 
-void check_room(const Prompt& prompt, int64_t n_more, const EngineParts& parts) {
+void check_room(const Prompt& prompt, const EngineParts& parts) {
   const auto n = static_cast<int64_t>(prompt.ids.size());
-  if (n + n_more <= parts.session.context_tokens) return;
-  throw ContextExceeded(Fault::input,
-                        fmt::format("the prompt has {} tokens{}, but the context holds {}", n,
-                                    n_more > 0 ? " and an answer needs one more" : "", parts.session.context_tokens));
+  if (n < parts.session.context_tokens) return;
+  throw ContextExceeded(
+      Fault::input, fmt::format("the prompt has {} tokens and an answer needs one more, but the context holds {}", n,
+                                parts.session.context_tokens));
 }
 
 }  // namespace flashmoe

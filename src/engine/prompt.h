@@ -25,7 +25,7 @@ std::vector<int32_t> chat_ids(const nlohmann::ordered_json& chat, const EnginePa
 // Throws Error{input} for bad JSON, whatever the template raises, and an empty prompt; Error{unsupported} without
 // tokenizer or template where one is needed. Any thread.
 Prompt read_prompt(const Request& request, const EngineParts& parts);
-// Throws ContextExceeded where the context does not hold the prompt and n_more tokens of an answer, 0 or 1.
-void check_room(const Prompt& prompt, int64_t n_more, const EngineParts& parts);
+// Throws ContextExceeded where the context does not hold the prompt and one token of an answer.
+void check_room(const Prompt& prompt, const EngineParts& parts);
 
 }  // namespace flashmoe

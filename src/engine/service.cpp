@@ -68,15 +68,13 @@ class EngineService final : public Service {
     check_options(request);
     auto channel = std::make_shared<AnswerChannel>();
     Prompt prompt = read_prompt(request, parts_);
-    check_room(prompt, 1, parts_);
+    check_room(prompt, parts_);
     auto grammar = grammars_.of(request, prompt.tools);
     scheduler_->add(std::make_unique<RunningAnswer>(request, std::move(prompt), std::move(grammar), parts_, channel));
     return std::make_unique<ServedAnswer>(std::move(channel), scheduler_);
   }
   int64_t count_tokens(const Request& request) const override {
-    const Prompt prompt = read_prompt(request, parts_);
-    check_room(prompt, 0, parts_);
-    return static_cast<int64_t>(prompt.ids.size());
+    return static_cast<int64_t>(read_prompt(request, parts_).ids.size());
   }
   ServiceStats stats() const override { return scheduler_->stats(); }
   std::vector<std::string> take_notes() override { return scheduler_->take_notes(); }

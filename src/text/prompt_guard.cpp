@@ -80,6 +80,21 @@ std::string PromptGuard::unshield(std::string_view text) {
   return out;
 }
 
+// Where templates look for a tool's result that a client sends as the user's words: its marks stay what they are.
+std::string PromptGuard::shield_user(std::string_view text) const {
+  constexpr std::string_view kBegin = "<tool_response>", kEnd = "</tool_response>", kSpace = " \t\r\n\v\f";
+  const size_t first = text.find_first_not_of(kSpace);
+  const std::string_view trimmed =
+      first == text.npos ? "" : text.substr(first, text.find_last_not_of(kSpace) + 1 - first);
+  if (trimmed.size() < kBegin.size() + kEnd.size() || !trimmed.starts_with(kBegin) || !trimmed.ends_with(kEnd)) {
+    return shield(text);
+  }
+  const std::string_view inner = trimmed.substr(kBegin.size(), trimmed.size() - kBegin.size() - kEnd.size());
+  std::string out(text.substr(0, first + kBegin.size()));
+  out.append(shield(inner)).append(text.substr(first + trimmed.size() - kEnd.size()));
+  return out;
+}
+
 std::string PromptGuard::kept(std::string_view text, bool trusted) const {
   return trusted ? escaped(text) : shield(text);
 }
@@ -98,17 +113,21 @@ bool PromptGuard::walk(Json& node, Place place, bool trusted) const {
   bool changed = false;
   if (node.is_string()) {
     auto& text = node.get_ref<std::string&>();
-    std::string guarded = kept(text, trusted);
+    std::string guarded = place == Place::user_text ? shield_user(text) : kept(text, trusted);
     changed = guarded != text;
     if (changed) text = std::move(guarded);
   } else if (node.is_array()) {
     const Place inner = place == Place::parts ? Place::part : Place::elsewhere;
     for (auto& item : node) changed |= walk(item, inner, trusted);
   } else if (node.is_object()) {
-    const std::string_view selector = place == Place::message ? "role" : place == Place::part ? "type" : "";
+    const bool is_message = place == Place::message || place == Place::user_message;
+    const std::string_view selector = is_message ? "role" : place == Place::part ? "type" : "";
     auto& members = node.get_ref<Json::object_t&>();
     for (auto& [name, value] : members) {
-      const Place inner = place == Place::message && name == "content" ? Place::parts : Place::elsewhere;
+      const bool is_content = is_message && name == "content";
+      const Place inner = !is_content                                         ? Place::elsewhere
+                          : place == Place::user_message && value.is_string() ? Place::user_text
+                                                                              : Place::parts;
       const bool selects = !selector.empty() && name == selector && value.is_string();
       changed |= walk(value, inner, trusted || selects);
     }
@@ -124,8 +143,9 @@ bool PromptGuard::shield(Json& request) const {
     if (key == "messages" && value.is_array()) {
       for (auto& message : value) {
         const auto role = message.is_object() ? message.find("role") : message.end();
-        const bool trusted = message.is_object() && role != message.end() && *role == "assistant";
-        changed |= walk(message, Place::message, trusted);
+        const bool has_role = message.is_object() && role != message.end();
+        changed |= walk(message, has_role && *role == "user" ? Place::user_message : Place::message,
+                        has_role && *role == "assistant");
       }
     } else {
       changed |= walk(value, Place::elsewhere, key != "tools" && key != "documents" && key != "messages");

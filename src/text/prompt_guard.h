@@ -36,7 +36,9 @@ class PromptGuard {
   size_t mark_at(std::string_view text) const;    // length of the longest mark that `text` begins with, or 0
   bool begins_mark(std::string_view text) const;  // a mark begins here, or `text` is the beginning of one
 
-  enum class Place { message, parts, part, elsewhere };  // parts: the list in a message's "content"
+  // parts: the list in a message's "content"
+  enum class Place { message, user_message, user_text, parts, part, elsewhere };
+  std::string shield_user(std::string_view text) const;
   std::string kept(std::string_view text, bool trusted) const;
   bool walk(nlohmann::ordered_json& node, Place place, bool trusted) const;  // whether it changed something
   bool rename(nlohmann::ordered_json::object_t& members, bool trusted) const;

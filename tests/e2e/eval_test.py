@@ -59,6 +59,26 @@ class EvalTest(Case):
             return json.loads(self.assert_done(run).out)["assistant_turns"]
         self.assertEqual(score('{"x": 1}'), score({"x": 1}))
 
+    def test_turns_of_templates_that_think(self):
+        """Their history lacks the reasoning that a prompt opens, and what comes behind it is scored."""
+        for opening, past in (("<think>\n", ""), ("{{ '<think>\n' if enable_thinking is undefined else '<think>\n\n</think>\n\n' }}",
+                                                  "{{ '<think>\n\n</think>\n\n' if loop.last }}")):
+            template = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}" + past +
+                        "{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+                        "{% if add_generation_prompt %}<|im_start|>assistant\n" + opening + "{{ '' }}{% endif %}")
+            path = self.folder / "chat.jinja"
+            path.write_text(template)
+            request = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello there."}]}
+            run = flashmoe("eval", "ppl", "--chat-template", path, "--conversations", "-", "--json", stdin=json.dumps(request).encode())
+            got = json.loads(self.assert_done(run).out)["assistant_turns"]
+            self.assertEqual(got["turns_left_out"], 0)
+            self.assertGreaterEqual(got["tokens"], 3)
+            self.assertLessEqual(got["tokens"], 6)
+        path.write_text("{{ messages|length if add_generation_prompt else 'x' }}")
+        run = flashmoe("eval", "ppl", "--chat-template", path, "--conversations", "-", stdin=json.dumps(request).encode())
+        self.assertEqual(run.code, 1)
+        self.assertIn("nothing to score: 1 turns of the assistant, each longer", run.err)
+
     def test_requests_come_through_a_pipe(self):
         requests = CONVERSATIONS.read_bytes().splitlines()[0]
         run = flashmoe("eval", "ppl", "--conversations", "-", "--json", stdin=requests)

@@ -176,6 +176,8 @@ class Chat(Served):
         body = {"messages": [{"role": "user", "content": "word " * 20_000}], "max_tokens": 5}
         self.assertEqual(self.server.post("/v1/chat/completions", {**body, "stream": True})[1]["error"]["code"], "context_length_exceeded")
         self.assertEqual(self.server.post("/v1/messages", body)[0], 400)
+        status, counted = self.server.post("/v1/messages/count_tokens", body)  # which is what tells by how much
+        self.assertEqual((status, counted["input_tokens"] > 20_000), (200, True))
 
     def test_bad_requests(self):
         for body, *parts in (("{", "not valid JSON"), ("[]", "object"), ({}, "messages"), ({"messages": []}, "messages"),

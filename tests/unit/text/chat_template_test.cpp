@@ -7,6 +7,7 @@
 #include "fake_checkpoint.h"
 #include "fake_tokenizer.h"
 #include "flashmoe/error.h"
+#include "support/temp_dir.h"
 #include "support/test_data.h"
 
 namespace flashmoe {
@@ -60,13 +61,54 @@ TEST(ChatTemplate, NamesEveryTemplateMayReadAreDefined) {
   EXPECT_EQ(chat.render(request), "TrueTrueFalseTrue");
 }
 
+// Those of models that always think write <think> whatever the request says.
+TEST(ChatTemplate, ThinkingIsClosedWhereItIsTurnedOff) {
+  Json request = kHello;
+  const auto rendered = [&](const char* source) { return ChatTemplate(source).render(request); };
+  EXPECT_EQ(rendered("<a>\n<think>{{ '\n' }}"), "<a>\n<think>\n");
+  request["enable_thinking"] = true;
+  EXPECT_EQ(rendered("<a>\n<think>{{ '\n' }}"), "<a>\n<think>\n");
+  request["enable_thinking"] = false;
+  EXPECT_EQ(rendered("<a>\n<think>{{ '\n' }}"), "<a>\n<think>\n\n</think>\n\n");
+  EXPECT_EQ(rendered("<a>\n<think>"), "<a>\n<think>\n\n</think>\n\n");
+  EXPECT_EQ(rendered("<think>\n\n</think>{{ '\n\n' }}"), "<think>\n\n</think>\n\n");
+  EXPECT_EQ(rendered("<a>{{ '\n' }}"), "<a>\n");
+}
+
+TEST(ChatTemplate, SystemMessagesInTheMiddleAreTheUsersWhereTheyAreRefused) {
+  const Json request =
+      Json::parse(R"({"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"},
+    {"role": "system", "content": "c"}, {"role": "developer", "content": "d"}]})");
+  EXPECT_EQ(ChatTemplate("{% for m in messages %}{{ m.role[0] + m.content }}{% endfor %}").render(request), "saubscdd");
+  const ChatTemplate strict(
+      "{% for m in messages %}{% if m.role != 'user' and not loop.first %}"
+      "{{ raise_exception('first!') }}{% endif %}{{ m.role[0] + m.content }}{% endfor %}");
+  EXPECT_EQ(strict.render(request), "saubucud");
+  Json refused = request;
+  refused["messages"][3]["role"] = "tool";
+  expect_error([&] { (void)strict.render(refused); }, "chat template, line 1: first!");
+}
+
+TEST(ChatTemplate, WhatDoesNotParseIsToldWhenItIsWanted) {
+  FakeCheckpoint model(Dialect::gguf);
+  model.meta["tokenizer.chat_template"] = std::string("{% x %}");
+  const auto chat = ChatTemplate::load(model);
+  EXPECT_EQ(chat->fault(), "chat template, line 1: the tag 'x' is not known here or not supported");
+  expect_error([&] { (void)chat->render(kHello); }, chat->fault().c_str());
+  const TempDir folder;
+  write_bytes(folder.path() + "/better.jinja", "better");
+  EXPECT_EQ(ChatTemplate::load(model, folder.path() + "/better.jinja")->render(kHello), "better");
+  EXPECT_THROW(ChatTemplate::load(model, folder.path()), Error);
+}
+
 TEST(ChatTemplate, ToolsKeepTheOrderOfTheirKeys) {
   const Json request = Json::parse(R"({"messages": [], "tools": [{"z": 1, "a": {"y": 2, "b": 1.0}}]})");
   EXPECT_EQ(ChatTemplate("{{ tools[0] | tojson }}").render(request), R"({"z": 1, "a": {"y": 2, "b": 1.0}})");
 }
 
 TEST(ChatTemplate, ErrorsAreOneLine) {
-  expect_error([] { ChatTemplate("a\n{% if %}"); }, "chat template, line 2: expected an expression, found '%}'");
+  expect_error([] { ChatTemplate("a\n{% if %}").render(kHello); },
+               "chat template, line 2: expected an expression, found '%}'");
   expect_error([] { ChatTemplate("{{ raise_exception('No\nuser.') }}").render(kHello); },
                "chat template, line 1: No user.");
   expect_error([] { ChatTemplate("x").render(Json::array()); }, "a chat request is a JSON object with \"messages\"");
