@@ -54,10 +54,11 @@ TEST_F(ServiceTest, ACancelledPromptIsNotReadToItsEnd) {
     EXPECT_EQ(read_all(*service->submit(chat("Hello!", 4))).done.usage.answer_tokens, 4);
     return service->stats().prefill_s < 0.5 * whole_s;
   };
-  const double whole_s = read_long_prompt();
-  int tries = 1;
-  while (tries < 10 && !cancelled_in_time(whole_s)) ++tries;
-  EXPECT_LT(tries, 10);
+  // Beside other programs, one of the two may be slowed down alone.
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  bool in_time = false;
+  while (!in_time && std::chrono::steady_clock::now() < deadline) in_time = cancelled_in_time(read_long_prompt());
+  EXPECT_TRUE(in_time);
 }
 
 // At whatever moment they are cancelled, while they wait, are read or are decoded.
