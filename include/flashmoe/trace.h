@@ -33,14 +33,14 @@ struct TraceQuestion {
 struct TraceSummary {
   std::string path, model, version, format, cpu, kernels, io_mode;
   int n_layers = 0, n_experts = 0, n_used = 0, n_threads = 0;
-  uint64_t n_steps = 0, n_tokens = 0, n_decoded = 0;  // tokens: rows of all steps
-  uint64_t n_sequences = 0;                           // that the rows belong to
-  bool full = false;                                  // the size limit was reached before the run ended
-  uint64_t expert_bytes = 0;                          // of one slot; 0: not known
-  uint64_t cache_bytes = 0, ram_bytes = 0;            // 0: not known
-  double cache_share = 0;                             // of all experts
-  double least_cache_share = 0;                       // that one layer of a token needs
-  std::optional<CacheStats> recorded;                 // hits and misses of the steps in the trace
+  uint64_t n_tokens = 0, n_decoded = 0;     // tokens: rows of all steps
+  uint64_t n_sequences = 0;                 // that the rows belong to
+  bool full = false;                        // the size limit was reached before the run ended
+  uint64_t expert_bytes = 0;                // of one slot; 0: not known
+  uint64_t cache_bytes = 0, ram_bytes = 0;  // 0: not known
+  double cache_share = 0;                   // of all experts
+  double least_cache_share = 0;             // that one layer of a token needs
+  std::optional<CacheStats> recorded;       // hits and misses of the steps in the trace
   std::optional<CacheStats> recorded_decode;
   double disk_gb_per_s = 0;  // while reads were under way; 0: nothing was read
   double tok_per_s = 0;      // of decode; 0: no times
@@ -117,14 +117,12 @@ struct TracePeriod {
   double hit_rate = 0;
   double bytes_per_token = 0;  // missed
   double gb_per_s = 0;         // missed bytes over all of the time
-  double ms_per_token = 0;
 };
 struct TraceTimeline {
   std::vector<TracePeriod> periods;                   // equal numbers of decoded tokens, at most n_periods
   std::array<double, kStageCount> decode_stage_s{};   // of a decoded token, by stage
   std::array<double, kStageCount> prefill_stage_s{};  // of a prompt's token
   std::vector<double> latency_ms;                     // of each decoded token, sorted
-  uint64_t n_prefilled = 0;
 };
 TraceTimeline draw_trace(const TraceQuestion& question, int n_periods);
 

@@ -180,7 +180,6 @@ TraceSummary summarise(const TraceQuestion& question, const TracePasses& passes,
   s.n_experts = h.n_experts;
   s.n_used = h.n_used;
   s.n_threads = h.n_threads;
-  s.n_steps = passes.end().n_steps;
   s.n_tokens = passes.end().n_rows;
   s.n_decoded = passes.end().n_decoded;
   s.n_sequences = timing.n_sequences;

@@ -38,8 +38,7 @@ struct Sums {
     return {.n_tokens = n_tokens,
             .hit_rate = hits + misses > 0 ? hits / (hits + misses) : 0,
             .bytes_per_token = bytes / n,
-            .gb_per_s = seconds > 0 ? bytes / seconds * 1e-9 : 0,
-            .ms_per_token = 1e3 * seconds / n};
+            .gb_per_s = seconds > 0 ? bytes / seconds * 1e-9 : 0};
   }
 };
 
@@ -60,7 +59,7 @@ TraceTimeline draw_trace(const TraceQuestion& question, int n_periods) {
   const uint64_t tokens_each = std::max<uint64_t>(1, (passes.end().n_decoded + n_most - 1) / n_most);
   TraceTimeline t;
   Sums sums;
-  uint64_t n_decoded = 0;
+  uint64_t n_decoded = 0, n_prefilled = 0;
   const auto end_period = [&] {
     if (sums.n_tokens > 0) t.periods.push_back(sums.period());
     sums = {};
@@ -68,7 +67,7 @@ TraceTimeline draw_trace(const TraceQuestion& question, int n_periods) {
   passes.pass([&](const TraceStep& step, const TraceStep* next) {
     add_stages(step, step.decode ? t.decode_stage_s : t.prefill_stage_s);
     if (!step.decode) {
-      t.n_prefilled += static_cast<uint64_t>(step.n_rows);
+      n_prefilled += static_cast<uint64_t>(step.n_rows);
       return;
     }
     const double step_s = kSecond * static_cast<double>(decode_ns(step, next));
@@ -79,7 +78,7 @@ TraceTimeline draw_trace(const TraceQuestion& question, int n_periods) {
   });
   end_period();
   for (double& s : t.decode_stage_s) s /= static_cast<double>(std::max<uint64_t>(1, n_decoded));
-  for (double& s : t.prefill_stage_s) s /= static_cast<double>(std::max<uint64_t>(1, t.n_prefilled));
+  for (double& s : t.prefill_stage_s) s /= static_cast<double>(std::max<uint64_t>(1, n_prefilled));
   std::sort(t.latency_ms.begin(), t.latency_ms.end());
   return t;
 }

@@ -19,10 +19,4 @@ void Budget::release(Allotted what, uint64_t bytes) {
   CHECK(before >= bytes);
 }
 
-uint64_t Budget::total_allotted() const {
-  uint64_t sum = 0;
-  for (const auto& bytes : allotted_) sum += bytes.load();
-  return sum;
-}
-
 }  // namespace flashmoe

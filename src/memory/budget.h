@@ -32,7 +32,6 @@ class Budget {
   void release(Allotted what, uint64_t bytes);
   uint64_t allotted(Allotted what) const { return allotted_[index(what)]; }
   uint64_t used(Allotted what) const { return used_[index(what)]; }
-  uint64_t total_allotted() const;
 
  private:
   static size_t index(Allotted what) { return static_cast<size_t>(what); }

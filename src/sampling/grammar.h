@@ -3,12 +3,11 @@
 //   auto tokens = std::make_shared<const TokenTrie>(table);           // once for a tokenizer
 //   auto grammar = Grammar::json_schema(tokens, schema);              // once for a request
 //   GrammarState state(grammar);                                      // once for an answer
-//   while (!state.must_end()) {
+//   do {
 //     state.mask(logits);
 //     const int32_t id = sampler.sample(logits);
 //     state.accept(id);
-//     if (state.finished()) break;                                    // it was an end token
-//   }
+//   } while (!state.finished());                                      // until it was an end token
 //
 // From every state some token is allowed: an answer is always an end away from being in the language, if only it is
 // given the tokens to get there.
@@ -73,7 +72,6 @@ class GrammarState {
   void accept(int32_t id);
 
   bool may_end() const;   // the answer so far is in the language; end tokens are allowed
-  bool must_end() const;  // and nothing else is
   bool finished() const;  // an end token was accepted
 
  private:

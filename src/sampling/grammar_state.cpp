@@ -51,7 +51,6 @@ class GrammarState::Impl {
   }
 
   bool may_end() const { return machine_->may_end(position_); }
-  bool must_end() const { return may_end() && !machine_->may_go_on(position_); }
   bool finished() const { return finished_; }
 
  private:
@@ -201,7 +200,6 @@ void GrammarState::mask(std::span<float> logits) { impl_->mask(logits); }
 bool GrammarState::allows(int32_t id) { return impl_->allows(id); }
 void GrammarState::accept(int32_t id) { impl_->accept(id); }
 bool GrammarState::may_end() const { return impl_->may_end(); }
-bool GrammarState::must_end() const { return impl_->must_end(); }
 bool GrammarState::finished() const { return impl_->finished(); }
 
 }  // namespace flashmoe

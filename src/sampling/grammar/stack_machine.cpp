@@ -55,11 +55,10 @@ int32_t StackMachine::intern_state(std::vector<Node> nodes) {
   if (nodes.empty()) return kNothing;
   const auto [found, is_new] = state_ids_.try_emplace(std::move(nodes), static_cast<int32_t>(states_.size()));
   if (!is_new) return found->second;
-  State state{&found->first, 0, false, false, nullptr};
+  State state{&found->first, 0, false, nullptr};
   for (const Node node : found->first) {
     state.tallest = std::max(state.tallest, automaton_.height(node));
     state.end = state.end || automaton_.is_end(node);
-    state.goes_on = state.goes_on || automaton_.first_step(node) >= 0;
   }
   states_.push_back(std::move(state));
   n_bytes_ += 128 + found->first.size() * sizeof(Node);

@@ -33,7 +33,6 @@ class StackMachine {
   bool next_mark(Position& position, int32_t mark);
 
   bool may_end(Position position) const { return position.stack == 0 && state(position).end; }
-  bool may_go_on(Position position) const { return state(position).goes_on; }
   // The sorted nodes, none of which has only empty steps.
   const std::vector<Node>& nodes(Position position) const { return *state(position).nodes; }
   // The same position but for its state, which is that of one node.
@@ -50,7 +49,7 @@ class StackMachine {
   struct State {
     const std::vector<Node>* nodes;
     int tallest;  // of their heights
-    bool end, goes_on;
+    bool end;
     std::unique_ptr<std::array<int32_t, 256>> row;  // kUnknown, kDead, or an index and a Move
   };
   using Call = std::pair<int32_t, Node>;  // rule, and the node behind it

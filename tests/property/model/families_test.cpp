@@ -4,9 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/session_store.h"
 #include "flashmoe/error.h"
 #include "model/delta_state.h"
-#include "model/snapshot.h"
 #include "support/golden.h"
 #include "support/loaded_model.h"
 #include "support/temp_dir.h"
@@ -117,12 +117,15 @@ TEST(FamiliesProperty, AModelWithoutDeltaNetPaysNothingForIt) {
     const auto logits = model.forward().logits(1, 1);
     return std::vector<float>(logits.begin(), logits.end());
   };
+  model.forward().set_blocks(DeltaBlocks({ids[9]}));
+  SessionStore store(model.forward().blocks(), model.budget(), nullptr);
   const auto sequence = model.new_sequence();
   model.forward().step(std::span(ids).first(10), *sequence);
-  const Snapshot snapshot(*sequence, model.budget());
+  store.keep(std::span(ids).first(10), *sequence);
   const auto straight = continued(*sequence);
-  snapshot.restore(*sequence);
-  EXPECT_EQ(continued(*sequence), straight);
+  const auto resumed = model.new_sequence();
+  ASSERT_EQ(store.resume(ids, *resumed), 10);
+  EXPECT_EQ(continued(*resumed), straight);
 }
 
 TEST(FamiliesProperty, SettingsThatAreNotComputedAreRefusedByName) {

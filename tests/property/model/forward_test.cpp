@@ -2,9 +2,9 @@
 // many threads compute, or how a prompt is cut into chunks.
 #include <gtest/gtest.h>
 
+#include "engine/session_store.h"
 #include "experts/streamed.h"
 #include "flashmoe/error.h"
-#include "model/snapshot.h"
 #include "support/disturbed_read_queue.h"
 #include "support/golden.h"
 #include "support/loaded_model.h"
@@ -299,14 +299,16 @@ TEST_F(ForwardProperty, BlocksThatEndWithTurnsDoNotDependOnSteps) {
   EXPECT_TRUE(bytes_of(*parts) == bytes_of(*whole));
 }
 
-TEST_F(ForwardProperty, DecodingAfterASnapshotEqualsDecodingWithout) {
+TEST_F(ForwardProperty, AResumedSequenceGoesOnLikeTheOneThatWasKept) {
   LoadOptions options = fast();
   options.kv = KvFormat::q8;
   LoadedModel model(path_, options);
   const auto ids = std::span<const int32_t>(ids_);
+  model.forward().set_blocks(DeltaBlocks({ids_[69]}));  // one ends inside a tile of keys
+  SessionStore store(model.forward().blocks(), model.budget(), nullptr);
   const auto sequence = model.new_sequence();
   model.forward().step(ids.first(70), *sequence);
-  const Snapshot snapshot(*sequence, model.budget());
+  store.keep(ids.first(70), *sequence);
   const auto continue_with = [&](Sequence& s) {
     std::vector<float> all;
     for (size_t i = 70; i < 80; ++i) {
@@ -318,11 +320,11 @@ TEST_F(ForwardProperty, DecodingAfterASnapshotEqualsDecodingWithout) {
   };
   const auto straight = continue_with(*sequence);
   model.forward().step(ids.subspan(90, 60), *sequence);  // somewhere else entirely
-  snapshot.restore(*sequence);
-  EXPECT_TRUE(same_bits(continue_with(*sequence), straight)) << "rewound";
-  const auto other = model.new_sequence();
-  snapshot.restore(*other);
-  EXPECT_TRUE(same_bits(continue_with(*other), straight)) << "forked";
+  for (const char* which : {"first", "second"}) {
+    const auto other = model.new_sequence();
+    ASSERT_EQ(store.resume(ids, *other), 70) << which;
+    EXPECT_TRUE(same_bits(continue_with(*other), straight)) << which;
+  }
 }
 
 TEST_F(ForwardProperty, ContainersOfTheSameModelAgree) {

@@ -200,7 +200,6 @@ TEST_F(TraceTest, TellsHowTheRunWent) {
   const TraceTimeline timeline = draw_trace({.path = options_.trace.path}, 10);
   EXPECT_EQ(timeline.periods.size(), 10u);
   EXPECT_EQ(timeline.latency_ms.size(), static_cast<size_t>(kAnswer));
-  EXPECT_EQ(timeline.n_prefilled, static_cast<uint64_t>(kPrompt));
 }
 
 TEST_F(TraceTest, AnswersTheSameWithAndWithout) {

@@ -13,7 +13,8 @@ TEST(Budget, ClaimsUpToTheAllotmentAndNoFurther) {
   EXPECT_FALSE(budget.claim(Allotted::trunk, 1));
   budget.allot(Allotted::trunk, 100);
   budget.allot(Allotted::workspace, 7);
-  EXPECT_EQ(budget.total_allotted(), 107u);
+  EXPECT_EQ(budget.allotted(Allotted::trunk), 100u);
+  EXPECT_EQ(budget.allotted(Allotted::workspace), 7u);
   EXPECT_TRUE(budget.claim(Allotted::trunk, 60));
   EXPECT_FALSE(budget.claim(Allotted::trunk, 41));
   EXPECT_EQ(budget.used(Allotted::trunk), 60u);
