@@ -71,6 +71,7 @@ struct TraceSize {
   bool full = false;      // the size limit was reached before the run ended
 };
 
+// One thread at a time may use an engine and its session.
 class Engine {
  public:
   // Reads headers only. Throws Error (input, unsupported, io).
@@ -100,8 +101,9 @@ class Engine {
   virtual double sample_ram() = 0;
 
   // What the plan for such a sequence will give in tokens a second, from measuring the machine like measure_roofs, and
-  // this model's matrices. `hit_rate` of the expert cache in decode; below 0: what benchmarks of
-  // this model had, or what is usual for its size.
+  // this model's matrices. `hit_rate` of the expert cache in decode; below 0: what benchmarks of this model had, or
+  // what is usual for its size. Throws Error like load; usage also for a hit_rate where all experts have a place in
+  // memory.
   virtual Forecast forecast(int64_t prompt_tokens, int64_t answer_tokens, double hit_rate = -1) const = 0;
 
   virtual const ModelReport& report() const = 0;
@@ -109,7 +111,8 @@ class Engine {
   virtual const MemoryPlan& memory_plan() const = 0;
   virtual double load_seconds() const = 0;
   virtual int64_t context_tokens() const = 0;
-  // Warnings worth telling, one line each: tensors that nothing uses.
+  // Warnings worth telling, one line each: tensors that nothing uses, more threads than CPUs; after load also a record
+  // of the experts' use that was of no use.
   virtual const std::vector<std::string>& notes() const = 0;
 
   // Text -> ids. With `parse_marks`, added tokens such as <|im_end|> in the text become their ids; else they are text.
@@ -128,7 +131,8 @@ class Engine {
   virtual void start_calibration() = 0;
   virtual std::vector<ColumnImportance> importance() const = 0;  // by name; empty before start_calibration
 
-  // One conversation. Loads if that has not been done. The engine must outlive it; one session lives at a time.
+  // One conversation. Loads if that has not been done. The engine must outlive it. Throws Error like load, and usage
+  // while another session lives.
   virtual std::unique_ptr<Session> new_session() = 0;
 
   // Completes the routing trace that was asked for, if one was; nothing is recorded after that. The destructor does the

@@ -8,7 +8,8 @@
 namespace flashmoe {
 
 struct Allotment {
-  std::string name;          // trunk, kv_cache, delta_state, workspace, expert_cache, read_buffers, program
+  // trunk, kv_cache, delta_state, workspace, expert_cache, read_buffers, program; of a service also sessions
+  std::string name;
   uint64_t bytes = 0;        // given
   uint64_t floor_bytes = 0;  // least that works
 };

@@ -15,7 +15,9 @@ enum class ExpertsChoice { automatic, resident, streamed };
 enum class ReadAheadChoice { automatic, on, off };
 // When the checksums of a packed folder's experts are compared: at the first read of each, at every read, or never.
 enum class VerifyChoice { first, always, never };
-enum class KvChoice { automatic, f16, q8, f32 };  // automatic: f16, and f32 with exact
+// automatic: f32 with exact; else q8 where more than 16,384 tokens are asked for (the context, or a prompt and its
+// answer) and the model's heads allow it; else f16.
+enum class KvChoice { automatic, f16, q8, f32 };
 
 // A rate-limited report while something takes long. `done` and `total` are bytes when loading, tokens in prefill.
 struct Progress {

@@ -21,8 +21,10 @@ struct Generation {
   StopReason reason = StopReason::end_of_turn;
 };
 
-// After any Error but usage and input (a failed read, an interruption) the sequence is lost: only n_tokens and stats
-// may be called, everything else throws Error{usage}. The caller's thread computes, and needs 1 MiB of stack.
+// A step that fails or is interrupted half-way loses the sequence, and so does an exception that ends an answer after
+// its first token: from then on only n_tokens and stats may be called, everything else throws Error{usage}. What
+// refuses a call before that (usage; input, of a prompt) leaves it as it was. One thread at a time: the caller's
+// computes, and needs 1 MiB of stack.
 class Session {
  public:
   virtual ~Session() = default;
@@ -32,15 +34,19 @@ class Session {
   virtual void prefill(std::span<const int32_t> ids) = 0;
 
   // Samples until the model stops. `on_text` gets each piece as it is final (never half a character) and returns
-  // false to stop. Needs a prefill first.
+  // false to stop, after which the session goes on as after max_tokens; where keep_going stops a step instead, what was
+  // generated is returned, but the sequence is lost. Throws Error: usage without a prompt, after the model has ended
+  // its turn, or for sampling options out of range; unsupported without a tokenizer; input when no logit is a number;
+  // io; interrupted while what is left of the prompt is read.
   virtual Generation generate(const GenerateOptions& options,
                               const std::function<bool(std::string_view)>& on_text = {}) = 0;
 
   // Appends the n likeliest tokens one after the other, whatever they are, and makes no text of them: for measuring.
-  // Works without a tokenizer. Needs a prefill first, and room in the context. Each token counts as decoded.
+  // Works without a tokenizer. Each token counts as decoded. Throws Error: usage without a prefill or logits just
+  // before, or another decode; input when n tokens do not fit the context; io; interrupted.
   virtual std::vector<int32_t> decode(int64_t n) = 0;
 
-  // Appends the ids and hands out the logits [vocab_size] that follow each of them, in order.
+  // Appends the ids and hands out the logits [vocab_size] that follow each of them, in order. Throws like prefill.
   virtual void logits(std::span<const int32_t> ids,
                       const std::function<void(int64_t row, std::span<const float> logits)>& on_row) = 0;
 

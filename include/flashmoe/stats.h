@@ -7,7 +7,7 @@
 
 namespace flashmoe {
 
-// The way of one token (docs/one-token.md), in its order. kNormMix and kNormRoute are both printed as "norm".
+// The way of one token (docs/one-token.md), in its order. norm_mix and norm_route are both printed as "norm".
 enum class Stage { tokenise, embed, norm_mix, mix, norm_route, route, fetch, experts, logits };
 inline constexpr int kStageCount = 9;
 inline constexpr std::array<const char*, kStageCount> kStageNames = {"tokenise", "embed", "norm",    "mix",   "norm",

@@ -78,13 +78,16 @@ struct TraceAnalysis {
   double hit_rate = 0;       // of decode, simulated with it
   double disk_gb_per_s = 0;  // 0: not known, and so is `faster`
 };
-// Whether a trace itself tells what a question can add.
+
+// Whether a trace itself tells what a question can add. Throws Error: io, input (no trace, or a damaged one),
+// unsupported (of a newer version), interrupted; and so do the functions below.
 struct TraceTells {
   bool expert_bytes = false, compute = false;
 };
 TraceTells trace_tells(const TraceQuestion& question);
 
-// `cache_share` and `disk_gb_per_s` below 0 are those of the recorded run; without one, a fifth of the experts.
+// `cache_share` and `disk_gb_per_s` below 0 are those of the recorded run; without one, a fifth of the experts. Throws
+// also Error{usage} for a cache that cannot be.
 TraceAnalysis analyse_trace(const TraceQuestion& question, double cache_share = -1, double disk_gb_per_s = -1);
 
 // A setting that was not recorded.
@@ -108,7 +111,7 @@ struct WhatIfResult {
   std::optional<double> tok_per_s;    // of decode
 };
 
-// Replays the trace with each setting, all in one pass. Throws Error{usage} for settings that cannot be.
+// Replays the trace with each setting, all in one pass. Throws also Error{usage} for settings that cannot be.
 std::vector<WhatIfResult> simulate_trace(const TraceQuestion& question, std::span<const WhatIf> settings);
 
 // What is needed to draw a run.

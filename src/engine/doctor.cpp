@@ -16,7 +16,7 @@
 #include "io/file.h"
 #include "io/read_queue.h"
 #include "kernels/kernels.h"
-#include "memory/budget.h"
+#include "memory/memory_limit.h"
 
 namespace flashmoe {
 namespace {

@@ -26,6 +26,7 @@
 #include "engine/streaming_options.h"
 #include "engine/trace_recorder.h"
 #include "experts/use_record.h"
+#include "memory/memory_limit.h"
 #include "model/file_rows.h"
 #include "model/trunk.h"
 

@@ -18,7 +18,7 @@ void prefill(Forward& forward, Sequence& sequence, std::span<const int32_t> ids,
 
 // Samples from `logits` [vocab_size], feeds the token, and so on until something ends it. The last token of the result
 // is not fed when the answer was cut off by max_tokens, a stop text or on_text. Throws Error{io}; an interrupted step
-// ends the answer.
+// ends the answer, and leaves the sequence half-way.
 Generation generate(Forward& forward, Sequence& sequence, const Tokenizer& tokenizer, std::span<const float> logits,
                     std::span<const int32_t> prompt, const GenerateOptions& options,
                     const std::function<bool(std::string_view)>& on_text, const std::function<void()>& on_token);

@@ -9,6 +9,7 @@
 #include "engine/forecast.h"
 #include "engine/model_speeds.h"
 #include "engine/roof_probe.h"
+#include "memory/memory_limit.h"
 
 namespace flashmoe {
 namespace {

@@ -5,6 +5,7 @@
 #include "flashmoe/memory_plan.h"
 #include "flashmoe/options.h"
 #include "memory/budget.h"
+#include "memory/memory_limit.h"
 #include "model/binder.h"
 #include "model/config.h"
 #include "model/kv_cache.h"

@@ -19,6 +19,7 @@
 #include "engine/roof_probe.h"
 #include "engine/streaming_options.h"
 #include "flashmoe/bench.h"
+#include "memory/memory_limit.h"
 #include "model/matmul.h"
 #include "model/stages/combine.h"
 #include "model/stages/routed_experts.h"

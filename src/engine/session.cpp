@@ -54,7 +54,8 @@ class SequenceSession final : public Session {
   Stats stats_;
   std::vector<int32_t> history_;    // every token so far; the sequence may lag one behind
   std::vector<float> next_logits_;  // [vocab_size] after the last token; empty when it was not fed yet
-  bool lost_ = false;               // a step failed half-way
+  bool lost_ = false;               // the sequence is not what the history says
+  bool interrupted_ = false;        // a step was, half-way
   Progress feeding_;                // of what feed() feeds; total 0 when it does not
   uint64_t feed_start_ns_ = 0;
   std::optional<uint64_t> prefill_start_ns_;  // until the first token
@@ -87,7 +88,10 @@ void SequenceSession::check_usable() const {
 }
 
 void SequenceSession::before_layer(int layer) {
-  if (parts_.keep_going && !parts_.keep_going()) fail(Fault::interrupted, "interrupted");
+  if (parts_.keep_going && !parts_.keep_going()) {
+    interrupted_ = true;
+    fail(Fault::interrupted, "interrupted");
+  }
   if (feeding_.total == 0 || !parts_.on_progress) return;
   Progress now = feeding_;  // a chunk in progress counts by the layers it has passed
   const uint64_t chunk = std::min(now.total - now.done, static_cast<uint64_t>(parts_.prefill_chunk));
@@ -144,15 +148,15 @@ Generation SequenceSession::generate(const GenerateOptions& options,
   const int64_t fed_before = sequence_.n_tokens();
   bool first = true;
   const auto on_token = [&] {
+    lost_ = true;  // unless all goes well
     if (!first) return;
     first = false;
     if (prefill_start_ns_) stats_.ttft_s = seconds_since(*prefill_start_ns_);
     prefill_start_ns_.reset();
   };
-  lost_ = true;
   const Generation result = flashmoe::generate(parts_.forward, sequence_, *parts_.tokenizer, next_logits_, history_,
                                                options, on_text, on_token);
-  lost_ = result.reason == StopReason::interrupted;
+  lost_ = interrupted_;
   history_.insert(history_.end(), result.ids.begin(), result.ids.end());
   next_logits_.clear();
   stats_.decode.tokens += result.ids.size();

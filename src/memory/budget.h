@@ -1,10 +1,10 @@
-// How much memory the process may use, and who got which part of it.
+// Who got which part of the memory that the process may use.
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
-#include <string>
 
 namespace flashmoe {
 
@@ -12,16 +12,6 @@ enum class Allotted { trunk, kv_cache, delta_state, workspace, expert_cache, rea
 inline constexpr int kAllottedCount = 8;
 inline constexpr std::array<const char*, kAllottedCount> kAllottedNames = {
     "trunk", "kv_cache", "delta_state", "workspace", "expert_cache", "read_buffers", "program", "sessions"};
-
-// Bytes the process may use in all, and who says so.
-struct MemoryLimit {
-  uint64_t bytes = 0;
-  std::string source;  // "cgroup /sys/fs/cgroup/memory/x", "available memory"
-};
-
-// The smallest of: cgroup v1 and v2 limits over all ancestors (less what other processes of that cgroup hold), and the
-// memory the machine has available. `root` replaces "/" in tests (proc/self/cgroup, sys/fs/cgroup, proc/meminfo).
-MemoryLimit detect_memory_limit(const std::string& root = "/");
 
 // Named allotments that Buffers draw from. Thread-safe.
 class Budget {

@@ -1,12 +1,11 @@
-// Which bytes may this process use? The tightest of what the cgroups, the machine and its resource limits say.
+#include "memory/memory_limit.h"
+
 #include <algorithm>
 #include <optional>
-#include <string>
 
 #include "base/bytes.h"
 #include "base/cgroup.h"
 #include "base/kernel_text.h"
-#include "memory/budget.h"
 #include "memory/cgroup_files.h"
 
 namespace flashmoe {

@@ -107,6 +107,40 @@ TEST_F(SessionTest, GoesOnWhereMaxTokensStoppedIt) {
   EXPECT_EQ(session->generate(six).ids, parts);
 }
 
+TEST_F(SessionTest, GoesOnWhereOnTextStoppedIt) {
+  const auto engine = open();
+  GenerateOptions six;
+  six.max_tokens = 6;
+  std::vector<int32_t> parts, whole;
+  {
+    const auto session = engine->new_session();
+    session->prefill(ids_);
+    whole = session->generate(six).ids;
+  }
+  const auto session = engine->new_session();
+  session->prefill(ids_);
+  const Generation first = session->generate(six, [](std::string_view) { return false; });
+  ASSERT_EQ(first.reason, StopReason::interrupted);
+  ASSERT_LT(first.ids.size(), 6U);
+  parts = first.ids;
+  six.max_tokens -= static_cast<int>(parts.size());
+  const auto rest = session->generate(six).ids;
+  parts.insert(parts.end(), rest.begin(), rest.end());
+  EXPECT_EQ(parts, whole);
+}
+
+TEST_F(SessionTest, OptionsThatAreRefusedLeaveItAsItWas) {
+  const auto engine = open();
+  const auto session = engine->new_session();
+  session->prefill(ids_);
+  GenerateOptions options;
+  options.sampling.top_p = 2;
+  EXPECT_EQ(fault_of([&] { session->generate(options); }), Fault::usage);
+  options.sampling.top_p = 1;
+  options.max_tokens = 1;
+  EXPECT_NO_THROW(session->generate(options));
+}
+
 TEST_F(SessionTest, TheSameSeedGivesTheSameText) {
   const auto engine = open();
   const auto sample = [&](uint64_t seed) {
@@ -156,6 +190,8 @@ TEST_F(SessionTest, AnInterruptedAnswerIsKept) {
   EXPECT_EQ(answer.reason, StopReason::interrupted);
   EXPECT_EQ(answer.ids.size(), 6U);
   EXPECT_GT(session->stats().decode.tokens, 0U);
+  layers_left_ = 1 << 30;
+  EXPECT_EQ(fault_of([&] { session->generate(options); }), Fault::usage) << "a step ended half-way";
 }
 
 TEST_F(SessionTest, LogitsEqualThoseOfPrefill) {

@@ -1,3 +1,5 @@
+#include "memory/memory_limit.h"
+
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -6,7 +8,6 @@
 #include <string>
 
 #include "base/bytes.h"
-#include "memory/budget.h"
 
 namespace flashmoe {
 namespace {
