@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 #include "large_trace.h"
-#include "support/routing_trace.h"
+#include "support/recorded_traces.h"
 
 namespace flashmoe::test {
 namespace {
@@ -67,11 +67,12 @@ void print_cost(const Model& m) {
 int run(bool search) {
   std::vector<Model> models = {{"kimi_linear_300.jsonl", 256, {}}, {"olmoe_299.jsonl", 64, {}}};
   for (Model& m : models) {
-    m.trace = load_trace(trace_path(m.file));
-    if (m.trace.empty()) {
-      std::fprintf(stderr, "%s is absent\n", trace_path(m.file).c_str());
+    const auto path = trace_path(m.file);
+    if (!path) {
+      std::fprintf(stderr, "%s is absent\n", m.file);
       return 1;
     }
+    m.trace = load_trace(*path);
   }
   if (!search) {
     print(measure(models, {}));

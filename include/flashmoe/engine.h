@@ -112,7 +112,7 @@ class Engine {
   virtual double load_seconds() const = 0;
   virtual int64_t context_tokens() const = 0;
   // Warnings worth telling, one line each: tensors that nothing uses, more threads than CPUs; after load also a record
-  // of the experts' use that was of no use.
+  // of the experts' use that could not be taken.
   virtual const std::vector<std::string>& notes() const = 0;
 
   // Text -> ids. With `parse_marks`, added tokens such as <|im_end|> in the text become their ids; else they are text.

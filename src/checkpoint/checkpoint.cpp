@@ -6,9 +6,13 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "checkpoint/contents.h"
+#include "checkpoint/folder_listing.h"
 #include "checkpoint/gguf.h"
-#include "checkpoint/pack.h"
+#include "checkpoint/lookalikes.h"
+#include "checkpoint/packed_folder.h"
+#include "checkpoint/part_name.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/shown_name.h"
 
 namespace flashmoe {
 namespace {

@@ -1,17 +1,13 @@
 #include "checkpoint/contents.h"
 
 #include <algorithm>
-#include <charconv>
-#include <filesystem>
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "checkpoint/shown_name.h"
 
 namespace flashmoe {
 namespace {
-
-constexpr size_t kMaxShown = 80;
-constexpr size_t kPartDigits = 5;
 
 void check_bounds(const File& file, const std::vector<ListedTensor>& listed) {
   uint64_t end = 0;
@@ -109,69 +105,6 @@ void add_file(CheckpointContents& contents, std::shared_ptr<File> file, std::vec
          first < index ? ", first in " : "", first < index ? contents.files[first]->path() : std::string());
   }
   contents.files.push_back(std::move(file));
-}
-
-std::string printable(std::string_view name) {
-  std::string text;
-  for (const char c : name) {
-    if (text.size() >= kMaxShown) {
-      text += "...";
-      break;
-    }
-    if (c < ' ' || c > '~') {
-      fmt::format_to(std::back_inserter(text), "\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      text += c;
-    }
-  }
-  return text;
-}
-
-std::string in_quotes(std::string_view name) { return "'" + printable(name) + "'"; }
-
-std::string list_some(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 4;
-  std::string text;
-  for (size_t i = 0; i < std::min(kShown, names.size()); ++i) {
-    text += i == 0 ? in_quotes(names[i]) : ", " + in_quotes(names[i]);
-  }
-  if (names.size() > kShown) text += fmt::format(" and {} more", names.size() - kShown);
-  return text;
-}
-
-std::vector<std::string> list_folder(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  std::filesystem::directory_iterator entry(folder, error);
-  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-    names.push_back(entry->path().filename().string());
-  }
-  if (error) fail(Fault::io, "{}: cannot list the folder: {}", folder, error.message());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-std::string PartName::name_of(uint64_t part_number) const {
-  return fmt::format("{}-{:05}-of-{:05}{}", prefix, part_number, count, extension);
-}
-
-std::optional<PartName> parse_part_name(std::string_view file_name) {
-  constexpr std::string_view kOf = "-of-";
-  const size_t of = file_name.rfind(kOf);
-  if (of == std::string_view::npos || of < kPartDigits + 1 || file_name[of - kPartDigits - 1] != '-') return {};
-  const std::string_view after = file_name.substr(of + kOf.size());
-  if (after.size() <= kPartDigits || after[kPartDigits] != '.') return {};
-  PartName part;
-  const auto number = [](std::string_view digits, uint64_t& value) {
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    return error == std::errc() && end == digits.data() + digits.size();
-  };
-  if (!number(file_name.substr(of - kPartDigits, kPartDigits), part.number)) return {};
-  if (!number(after.substr(0, kPartDigits), part.count)) return {};
-  if (part.number < 1 || part.number > part.count) return {};
-  part.prefix = file_name.substr(0, of - kPartDigits - 1);
-  part.extension = after.substr(kPartDigits);
-  return part;
 }
 
 }  // namespace flashmoe

@@ -52,32 +52,4 @@ uint64_t packed_bytes(const File& file, const ListedTensor& tensor, Packing pack
 // Appends a file and its tensors. Throws Error{input} when one lies past the end, two overlap or a name came before.
 void add_file(CheckpointContents& contents, std::shared_ptr<File> file, std::vector<ListedTensor> listed);
 
-// A name out of a file, fit for a one-line message: at most 80 characters, all of them printable.
-std::string printable(std::string_view name);
-// The same between quotes.
-std::string in_quotes(std::string_view name);
-
-// "a, b, c and 4 more".
-std::string list_some(const std::vector<std::string>& names);
-
-// Throws Error when the file is something that people often have in place of weights: a git-lfs pointer, a web page,
-// an empty file, a zip archive. `head`: its first bytes.
-void refuse_lookalikes(const File& file, std::string_view head);
-// The first bytes of a file, at most 64.
-std::string read_head(const File& file);
-
-// Sorted names in a folder; throws Error{io} when it cannot be listed.
-std::vector<std::string> list_folder(const std::string& folder);
-
-// "model-00002-of-00007.gguf" taken apart.
-struct PartName {
-  std::string prefix;     // "model"
-  uint64_t number = 0;    // 2
-  uint64_t count = 0;     // 7
-  std::string extension;  // ".gguf"
-
-  std::string name_of(uint64_t part_number) const;
-};
-std::optional<PartName> parse_part_name(std::string_view file_name);
-
 }  // namespace flashmoe

@@ -3,6 +3,9 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "checkpoint/lookalikes.h"
+#include "checkpoint/part_name.h"
+#include "checkpoint/shown_name.h"
 
 namespace flashmoe {
 namespace {

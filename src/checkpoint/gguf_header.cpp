@@ -4,8 +4,10 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "checkpoint/contents.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/header_reader.h"
+#include "checkpoint/shown_name.h"
 
 namespace flashmoe {
 namespace {

@@ -1,7 +1,8 @@
+#include "checkpoint/lookalikes.h"
+
 #include <algorithm>
 
 #include "base/error.h"
-#include "checkpoint/contents.h"
 
 namespace flashmoe {
 namespace {

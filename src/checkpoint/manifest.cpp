@@ -6,8 +6,8 @@
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/error.h"
-#include "checkpoint/contents.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/shown_name.h"
 
 namespace flashmoe {
 namespace {

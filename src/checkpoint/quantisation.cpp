@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "checkpoint/shown_name.h"
 
 namespace flashmoe {
 namespace {

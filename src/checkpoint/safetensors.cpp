@@ -7,7 +7,11 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "checkpoint/folder_listing.h"
+#include "checkpoint/lookalikes.h"
+#include "checkpoint/part_name.h"
 #include "checkpoint/quantisation.h"
+#include "checkpoint/shown_name.h"
 
 namespace flashmoe {
 namespace {

@@ -3,8 +3,11 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "checkpoint/contents.h"
 #include "checkpoint/header_reader.h"
+#include "checkpoint/lookalikes.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/shown_name.h"
 
 namespace flashmoe {
 namespace {

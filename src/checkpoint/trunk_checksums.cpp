@@ -7,7 +7,8 @@
 #include "checkpoint/contents.h"
 #include "checkpoint/file_checksum.h"
 #include "checkpoint/gguf.h"
-#include "checkpoint/pack.h"
+#include "checkpoint/packed_folder.h"
+#include "checkpoint/shown_name.h"
 
 namespace flashmoe {
 namespace {

@@ -7,8 +7,10 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "engine/bench_record.h"
+#include "engine/cache_folder.h"
 #include "engine/engine_parts.h"
-#include "engine/hit_rates.h"
+#include "engine/model_report.h"
 #include "engine/peak_memory.h"
 #include "engine/roof_looks.h"
 #include "flashmoe/session.h"
@@ -161,7 +163,7 @@ void check(const BenchOptions& bench) {
   }
 }
 
-// Of decode, as HitRatePoint has it.
+// Of decode, as BenchPoint has it.
 double waited_share(const BenchResult& r) {
   const double read_s = r.roofs.disk_gb_per_s > 0 ? r.decode.bytes_missed / (r.roofs.disk_gb_per_s * 1e9) : 0;
   return read_s > 0 ? r.decode.disk_wait_s / read_s : 0;
@@ -169,7 +171,7 @@ double waited_share(const BenchResult& r) {
 
 struct Measured {
   std::vector<Repetition> repetitions;
-  std::vector<HitRatePoint> others;  // caches of other sizes
+  std::vector<BenchPoint> others;  // caches of other sizes
 };
 
 Measured measure(const EngineOptions& options, const BenchOptions& bench, BenchResult& result) {
@@ -203,9 +205,9 @@ Measured measure(const EngineOptions& options, const BenchOptions& bench, BenchR
 }
 
 // For forecasts.
-void remember(const BenchOptions& bench, const BenchResult& result, std::span<const HitRatePoint> others) {
+void remember(const BenchOptions& bench, const BenchResult& result, std::span<const BenchPoint> others) {
   const auto compute_s = [](const BenchPhase& phase) { return 1 / phase.tok_per_s - phase.disk_wait_s; };
-  HitRates rates(user_cache_folder(), result.model.files, result.model.file_bytes);
+  BenchRecord rates(user_cache_folder(), result.model.files, result.model.file_bytes);
   rates.remember({.share = result.plan.cached_share(),
                   .hit_rate = result.decode.hit_rate,
                   .compute_s = compute_s(result.decode),

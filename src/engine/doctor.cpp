@@ -13,6 +13,7 @@
 #include "engine/roof_probe.h"
 #include "flashmoe/engine.h"
 #include "flashmoe/machine.h"
+#include "io/direct_alignment.h"
 #include "io/file.h"
 #include "io/read_queue.h"
 #include "kernels/kernels.h"

@@ -9,19 +9,21 @@
 #include "base/check.h"
 #include "base/cpu_features.h"
 #include "base/error.h"
-#include "checkpoint/contents.h"
+#include "checkpoint/shown_name.h"
+#include "engine/bench_record.h"
+#include "engine/bound_model.h"
+#include "engine/cache_folder.h"
 #include "engine/calibration.h"
 #include "engine/chat_request.h"
 #include "engine/compute_choice.h"
 #include "engine/engine_parts.h"
 #include "engine/forecast.h"
-#include "engine/hit_rates.h"
 #include "engine/load_progress.h"
 #include "engine/machine_probe.h"
 #include "engine/memory_planner.h"
+#include "engine/model_report.h"
 #include "engine/peak_memory.h"
 #include "engine/reading.h"
-#include "engine/report.h"
 #include "engine/roof_probe.h"
 #include "engine/streaming_options.h"
 #include "engine/trace_recorder.h"
@@ -193,7 +195,7 @@ Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens
   f.prefill_chunk = placement.prefill_chunk;
   f.speeds = probe_.speeds(reading, placement, prefill_rows, position);
   f.cache_share = f.plan.cached_share();
-  const HitRates seen(user_cache_folder(), report_.files, report_.file_bytes);
+  const BenchRecord seen(user_cache_folder(), report_.files, report_.file_bytes);
   const std::string machine =
       machine_of(choose_threads(options_.n_threads), choose_kernels(options_.kernels).name, options_.exact);
   if (!f.plan.experts_resident) {

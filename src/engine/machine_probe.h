@@ -3,9 +3,9 @@
 
 #include <memory>
 
+#include "engine/bound_model.h"
 #include "engine/memory_planner.h"
 #include "engine/reading.h"
-#include "engine/report.h"
 #include "experts/disk_roof.h"
 #include "flashmoe/forecast.h"
 #include "flashmoe/options.h"

@@ -1,8 +1,8 @@
 // How long a model's own matrices take on this machine, without its weights in memory.
 #pragma once
 
+#include "engine/bound_model.h"
 #include "engine/matmul_probe.h"
-#include "engine/report.h"
 #include "flashmoe/forecast.h"
 
 namespace flashmoe {

@@ -44,9 +44,9 @@ void PickLog::hidden(int index, std::span<const float>) {
   if (!full_) steps_.push_back(block_);
 }
 
-std::vector<HitRatePoint> PickLog::hit_rates(std::span<const double> shares,
-                                             const std::function<bool()>& keep_going) const {
-  std::vector<HitRatePoint> points;
+std::vector<BenchPoint> PickLog::hit_rates(std::span<const double> shares,
+                                           const std::function<bool()>& keep_going) const {
+  std::vector<BenchPoint> points;
   for (const double share : shares) {
     if (share < least_share_of(header_)) continue;
     const CacheStats decode = replay(share, keep_going);

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/hit_rates.h"
+#include "engine/bench_record.h"
 #include "experts/routing_trace.h"
 #include "model/batch.h"
 #include "model/step.h"
@@ -30,8 +30,7 @@ class PickLog final : public Observer {
   void count_from_here() { n_warming_ = steps_.size(); }
   // Of decoding since then, in caches that were full at the start, with nothing read ahead. Shares of all experts that
   // are less than the engine runs with are left out; so are all, while nothing was decoded. Throws Error{interrupted}.
-  std::vector<HitRatePoint> hit_rates(std::span<const double> shares,
-                                      const std::function<bool()>& keep_going = {}) const;
+  std::vector<BenchPoint> hit_rates(std::span<const double> shares, const std::function<bool()>& keep_going = {}) const;
 
  private:
   void fill_up();

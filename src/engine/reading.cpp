@@ -7,8 +7,9 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "engine/hit_rates.h"
+#include "engine/cache_folder.h"
 #include "experts/slot_layout.h"
+#include "io/direct_alignment.h"
 #include "io/disk_record.h"
 #include "io/mirror.h"
 #include "io/page_cache.h"

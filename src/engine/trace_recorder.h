@@ -5,8 +5,9 @@
 #include <memory>
 #include <string>
 
-#include "engine/report.h"
+#include "engine/bound_model.h"
 #include "experts/trace_writer.h"
+#include "flashmoe/engine.h"
 #include "flashmoe/memory_plan.h"
 #include "flashmoe/options.h"
 #include "model/forward.h"

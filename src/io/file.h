@@ -30,7 +30,4 @@ class File {
 // Throws Error{io} with the reason: missing, a folder, no permission.
 std::shared_ptr<File> open_file(const std::string& path);
 
-// Runs one real O_DIRECT transfer: the alignment (512 or 4096) it works with, or 0 where it does not.
-uint32_t probe_direct_alignment(const File& file);
-
 }  // namespace flashmoe

@@ -1,9 +1,14 @@
 #include "pack/destination.h"
 
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <filesystem>
+#include <system_error>
 
 #include "base/error.h"
-#include "checkpoint/pack.h"
+#include "checkpoint/manifest.h"
 #include "pack/source_shards.h"
 
 namespace flashmoe {
@@ -25,6 +30,18 @@ void refuse_packed(const std::string& folder) {
   if (!is_packed(folder)) return;
   forget_source(folder);
   fail(Fault::usage, "{}: is packed already; check it with --verify, or give another folder", folder);
+}
+
+uint64_t free_bytes(const std::string& folder) {
+  struct statvfs status = {};
+  if (::statvfs(folder.c_str(), &status) != 0) {
+    fail(Fault::io, "{}: cannot tell its free space: {}", folder, std::generic_category().message(errno));
+  }
+  return static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
+}
+
+int why_not_writable(const std::string& folder) {
+  return ::access((folder + "/.").c_str(), W_OK | X_OK) == 0 ? 0 : errno;
 }
 
 }  // namespace flashmoe

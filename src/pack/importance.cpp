@@ -11,6 +11,7 @@
 #include "checkpoint/contents.h"
 #include "checkpoint/file_checksum.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/shown_name.h"
 
 namespace flashmoe {
 

@@ -3,7 +3,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
-#include "checkpoint/contents.h"
+#include "checkpoint/shown_name.h"
 
 namespace flashmoe {
 namespace {

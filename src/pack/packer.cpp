@@ -6,22 +6,23 @@
 #include <filesystem>
 
 #include "base/bytes.h"
-#include "base/checksum.h"
 #include "base/clock.h"
 #include "base/cpu_features.h"
 #include "base/error.h"
-#include "checkpoint/contents.h"
-#include "checkpoint/pack.h"
+#include "checkpoint/folder_listing.h"
+#include "checkpoint/shown_name.h"
 #include "checkpoint/trunk_checksums.h"
 #include "flashmoe/pack.h"
 #include "pack/destination.h"
+#include "pack/durable_file.h"
+#include "pack/folder_lock.h"
 #include "pack/leftovers.h"
+#include "pack/pack_identity.h"
 #include "pack/pipeline.h"
 #include "pack/plan_lines.h"
 #include "pack/source_shards.h"
 #include "pack/trunk_layout.h"
 #include "pack/verify.h"
-#include "pack/work.h"
 
 namespace flashmoe {
 namespace {

@@ -11,8 +11,8 @@
 
 #include "base/thread_pool.h"
 #include "checkpoint/checkpoint.h"
+#include "pack/durable_file.h"
 #include "pack/importance.h"
-#include "pack/output.h"
 #include "pack/source.h"
 
 namespace flashmoe {

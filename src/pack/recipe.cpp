@@ -7,9 +7,9 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "checkpoint/contents.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/shown_name.h"
 #include "quant/encode.h"
 
 namespace flashmoe {

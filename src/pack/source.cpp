@@ -5,8 +5,8 @@
 
 #include "base/check.h"
 #include "base/error.h"
-#include "checkpoint/contents.h"
-#include "checkpoint/pack.h"
+#include "checkpoint/manifest.h"
+#include "checkpoint/shown_name.h"
 #include "pack/names.h"
 #include "quant/encode.h"
 #include "text/chat_template.h"

@@ -12,7 +12,7 @@
 #include "model/binder.h"
 #include "model/family.h"
 #include "pack/draft_head.h"
-#include "pack/gguf_writer.h"
+#include "pack/gguf_layout.h"
 #include "pack/importance.h"
 #include "pack/recipe.h"
 

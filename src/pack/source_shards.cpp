@@ -11,9 +11,10 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "checkpoint/contents.h"
+#include "checkpoint/folder_listing.h"
 #include "checkpoint/safetensors.h"
-#include "pack/output.h"
+#include "checkpoint/shown_name.h"
+#include "pack/durable_file.h"
 
 namespace flashmoe {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
-#include "checkpoint/pack.h"
+#include "checkpoint/packed_folder.h"
 
 namespace flashmoe {
 

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "checkpoint/trunk_checksums.h"
 #include "flashmoe/pack.h"
-#include "pack/work.h"
+#include "pack/pack_identity.h"
 
 namespace flashmoe {
 namespace {

@@ -12,6 +12,7 @@
 #include <optional>
 #include <thread>
 
+#include "engine/bound_model.h"
 #include "engine/scheduler.h"
 #include "flashmoe/error.h"
 #include "io/read_queue.h"

@@ -6,6 +6,7 @@
 
 #include "checkpoint/contents.h"
 #include "checkpoint/gguf.h"
+#include "checkpoint/lookalikes.h"
 #include "checkpoint/safetensors.h"
 #include "flashmoe/error.h"
 #include "support/small_files.h"

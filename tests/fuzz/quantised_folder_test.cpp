@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/contents.h"
 #include "checkpoint/quantisation.h"
 #include "checkpoint/safetensors.h"
 #include "flashmoe/error.h"

@@ -6,7 +6,8 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
-#include "engine/hit_rates.h"
+#include "engine/bench_record.h"
+#include "engine/cache_folder.h"
 #include "experts/use_record.h"
 #include "flashmoe/error.h"
 #include "flashmoe/pack.h"
@@ -77,22 +78,22 @@ TEST(RecordMutation, TrialsOfDrives) {
   });
 }
 
-TEST(RecordMutation, HitRates) {
+TEST(RecordMutation, BenchRecord) {
   const TempDir dir;
   const std::vector<std::string> files = {dir.write("model.gguf", "abc")};
-  HitRates first(dir.path(), files, 3);
+  BenchRecord first(dir.path(), files, 3);
   for (const double share : {0.1, 0.3, 0.7}) {
     ASSERT_TRUE(first.remember({.share = share, .hit_rate = 0.5, .compute_s = 0.1, .machine = "2, avx2"}));
   }
   const std::string path = model_record_path(dir.path(), files, 3) + ".hit_rates.json";
   expect_harmless(path, 83, true, [&] {
-    HitRates rates(dir.path(), files, 3);
+    BenchRecord rates(dir.path(), files, 3);
     for (const double share : {0.0, 0.2, 0.5, 1.0}) {
       const double expected = expected_hit_rate(rates.points(), share);
       CHECK(expected >= 0 && expected <= 1);
     }
     const bool knows = rates.know_hits();
-    const HitRatePoint* computed = rates.nearest("2, avx2", 0.5, &HitRatePoint::compute_s);
+    const BenchPoint* computed = rates.nearest("2, avx2", 0.5, &BenchPoint::compute_s);
     CHECK(computed == nullptr || computed->compute_s > 0);
     CHECK(rates.remember({.share = 0.5, .hit_rate = 0.5, .machine = "x"}));  // what was read can be written
     return knows;

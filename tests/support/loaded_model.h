@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/report.h"
+#include "engine/bound_model.h"
 #include "experts/streamed.h"
 #include "model/forward.h"
 #include "model/trunk.h"

@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/bound_model.h"
+#include "engine/model_report.h"
 #include "engine/session_store.h"
 #include "flashmoe/error.h"
 #include "model/delta_state.h"

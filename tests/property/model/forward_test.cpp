@@ -2,6 +2,7 @@
 // many threads compute, or how a prompt is cut into chunks.
 #include <gtest/gtest.h>
 
+#include "engine/bound_model.h"
 #include "engine/session_store.h"
 #include "experts/streamed.h"
 #include "flashmoe/error.h"

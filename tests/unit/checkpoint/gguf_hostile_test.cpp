@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/contents.h"
 #include "checkpoint/gguf.h"
 #include "support/expect_error.h"
 #include "support/small_files.h"

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/contents.h"
+#include "checkpoint/part_name.h"
 #include "support/expect_error.h"
 #include "support/shared_data.h"
 #include "support/small_files.h"

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/contents.h"
 #include "checkpoint/safetensors.h"
 #include "support/expect_error.h"
 #include "support/small_files.h"

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
-#include "engine/report.h"
+#include "engine/bound_model.h"
 #include "flashmoe/error.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "base/bytes.h"
-#include "engine/report.h"
+#include "engine/bound_model.h"
 #include "kernels/kernels.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"

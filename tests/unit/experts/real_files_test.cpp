@@ -10,6 +10,7 @@
 
 #include "experts/streamed.h"
 #include "flashmoe/error.h"
+#include "io/direct_alignment.h"
 #include "support/allocation_count.h"
 #include "support/fake_experts.h"
 

@@ -1,10 +1,9 @@
 // Routing traces of real models through the cache, without reading anything: does the policy keep what it promises?
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <string>
 
-#include "support/routing_trace.h"
+#include "support/recorded_traces.h"
 
 namespace flashmoe {
 namespace {
@@ -29,8 +28,8 @@ class TraceReplay : public testing::TestWithParam<Case> {};
 TEST_P(TraceReplay, HitsAsOftenAsTheSimulation) {
   const Case& c = GetParam();
   const auto path = trace_path(c.file);
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
-  const RoutingTrace trace = load_trace(path);
+  if (!path) GTEST_SKIP() << "the trace is absent";
+  const RoutingTrace trace = load_trace(*path);
   ASSERT_GE(trace.size(), 299u);
   const int n_slots = n_slots_of(trace, c.n_experts, c.share_percent), n_used = static_cast<int>(trace[0][0].size());
   const double measured = hit_percent(trace, c.n_experts, n_slots + n_used, {});
@@ -43,8 +42,8 @@ TEST_P(TraceReplay, HitsAsOftenAsTheSimulation) {
 // From the floor on every slot counts: less than a token's working set is not nothing.
 TEST(TraceReplayBelowAWorkingSet, HasNoCliff) {
   const auto path = trace_path("olmoe_299.jsonl");
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
-  const RoutingTrace trace = load_trace(path);  // 16 layers, 8 picks: 128 experts a token
+  if (!path) GTEST_SKIP() << "the trace is absent";
+  const RoutingTrace trace = load_trace(*path);  // 16 layers, 8 picks: 128 experts a token
   double before = hit_percent(trace, 64, 8, {});
   for (int n_slots = 16; n_slots <= 160; n_slots += 8) {
     const double hits = hit_percent(trace, 64, n_slots, {});

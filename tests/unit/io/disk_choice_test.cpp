@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "flashmoe/error.h"
+#include "io/direct_alignment.h"
 #include "io/disk_record.h"
 #include "support/temp_dir.h"
 

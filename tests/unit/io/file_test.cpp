@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "io/direct_alignment.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "engine/report.h"
+#include "engine/bound_model.h"
 #include "flashmoe/error.h"
 #include "support/gguf_writer.h"
 #include "support/temp_dir.h"

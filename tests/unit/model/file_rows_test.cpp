@@ -7,7 +7,8 @@
 #include <iostream>
 #include <numeric>
 
-#include "engine/report.h"
+#include "engine/bound_model.h"
+#include "io/direct_alignment.h"
 #include "model/trunk.h"
 #include "support/disturbed_read_queue.h"
 #include "support/expect_error.h"

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/bound_model.h"
 #include "support/expect_error.h"
 #include "support/kernel_cases.h"
 #include "support/loaded_model.h"

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "flashmoe/pack.h"
-#include "pack/output.h"
+#include "pack/durable_file.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"

@@ -1,4 +1,4 @@
-#include "engine/report.h"
+#include "engine/model_report.h"
 
 #include <algorithm>
 #include <map>
@@ -38,16 +38,6 @@ uint64_t trunk_bytes_per_token(const BoundModel& model) {
 }
 
 }  // namespace
-
-BoundModel bind_model(const std::string& path) {
-  BoundModel model;
-  model.checkpoint = Checkpoint::open(path);
-  model.family = make_family(*model.checkpoint);
-  model.binder = std::make_unique<Binder>(*model.checkpoint);
-  model.family->bind(*model.binder, model.experts);
-  model.binder->throw_if_incomplete();
-  return model;
-}
 
 ModelReport report_on(const BoundModel& model) {
   const Checkpoint& checkpoint = *model.checkpoint;

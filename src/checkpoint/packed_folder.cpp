@@ -1,4 +1,4 @@
-#include "checkpoint/pack.h"
+#include "checkpoint/packed_folder.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "checkpoint/contents.h"
 #include "checkpoint/gguf.h"
+#include "checkpoint/shown_name.h"
 #include "checkpoint/trunk_checksums.h"
 
 namespace flashmoe {

@@ -1,20 +1,17 @@
-#include "support/routing_trace.h"
+#include "support/recorded_traces.h"
 
-#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "experts/cache.h"
+#include "support/shared_data.h"
 
 namespace flashmoe::test {
 
-std::filesystem::path trace_path(const std::string& name) {
-  const char* shared = std::getenv("FLASHMOE_SHARED");
-  return std::filesystem::path(shared != nullptr ? shared : FLASHMOE_SOURCE_DIR "/../shared") / "traces" / name;
-}
+std::optional<std::string> trace_path(const std::string& name) { return shared_path("traces/" + name); }
 
-RoutingTrace load_trace(const std::filesystem::path& path) {
+RoutingTrace load_trace(const std::string& path) {
   RoutingTrace trace;
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {

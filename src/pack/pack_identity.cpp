@@ -1,4 +1,4 @@
-#include "pack/work.h"
+#include "pack/pack_identity.h"
 
 #include <sys/stat.h>
 

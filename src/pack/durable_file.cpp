@@ -1,8 +1,6 @@
-#include "pack/output.h"
+#include "pack/durable_file.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -91,14 +89,6 @@ void DurableFile::commit() {
   sync_folder(std::filesystem::path(path_).parent_path().string(), Sync::if_possible);
 }
 
-FolderLock::FolderLock(const std::string& folder) : fd_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-  if (fd_ >= 0 && ::flock(fd_, LOCK_EX | LOCK_NB) == 0) return;
-  if (fd_ >= 0) ::close(fd_);
-  fail(Fault::io, "{}: cannot be taken: is another flashmoe pack at work there?", folder);
-}
-
-FolderLock::~FolderLock() { ::close(fd_); }
-
 void write_durably(const std::string& path, const std::string& text) {
   DurableFile file(path, 0);
   file.write(0, std::as_bytes(std::span(text)));
@@ -111,18 +101,6 @@ void sync_folder(const std::string& folder, Sync how) {
   const int error = sync(folder.empty() ? "." : folder.c_str(), O_DIRECTORY);
   const bool is_unknown = error == EINVAL || error == ENOSYS || error == EOPNOTSUPP;
   if (how == Sync::surely || !is_unknown) complain_unless_synced(folder, error);
-}
-
-uint64_t free_bytes(const std::string& folder) {
-  struct statvfs status = {};
-  if (::statvfs(folder.c_str(), &status) != 0) {
-    fail(Fault::io, "{}: cannot tell its free space: {}", folder, std::generic_category().message(errno));
-  }
-  return static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
-}
-
-int why_not_writable(const std::string& folder) {
-  return ::access((folder + "/.").c_str(), W_OK | X_OK) == 0 ? 0 : errno;
 }
 
 }  // namespace flashmoe

@@ -1,22 +1,23 @@
-#include "engine/hit_rates.h"
+#include "engine/bench_record.h"
 
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <fstream>
 
+#include "engine/cache_folder.h"
 #include "engine/forecast.h"
 #include "support/temp_dir.h"
 
 namespace flashmoe {
 namespace {
 
-HitRatePoint point(double share, double hit_rate) { return {.share = share, .hit_rate = hit_rate, .machine = {}}; }
+BenchPoint point(double share, double hit_rate) { return {.share = share, .hit_rate = hit_rate, .machine = {}}; }
 
 TEST(ExpectedHitRate, GoesThroughWhatWasSeen) {
   EXPECT_EQ(expected_hit_rate({}, 0.3), usual_hit_rate(0.3));
-  const std::vector<HitRatePoint> seen = {point(0.6, 0.98), point(0.13, 0.52), point(0.37, 0.88)};
-  for (const HitRatePoint& point : seen) EXPECT_NEAR(expected_hit_rate(seen, point.share), point.hit_rate, 1e-9);
+  const std::vector<BenchPoint> seen = {point(0.6, 0.98), point(0.13, 0.52), point(0.37, 0.88)};
+  for (const BenchPoint& point : seen) EXPECT_NEAR(expected_hit_rate(seen, point.share), point.hit_rate, 1e-9);
   EXPECT_EQ(expected_hit_rate(seen, 0), 0);
   EXPECT_EQ(expected_hit_rate(seen, 1), 1);
   for (double share = 0; share < 0.99; share += 0.01) {
@@ -25,21 +26,21 @@ TEST(ExpectedHitRate, GoesThroughWhatWasSeen) {
 }
 
 TEST(ExpectedHitRate, OnePointBendsTheWholeCurve) {
-  const std::vector<HitRatePoint> better = {point(0.3, 0.9)};
+  const std::vector<BenchPoint> better = {point(0.3, 0.9)};
   for (const double share : {0.1, 0.2, 0.5, 0.8}) {
     EXPECT_GT(expected_hit_rate(better, share), usual_hit_rate(share));
     EXPECT_LT(expected_hit_rate(better, share), 1);
   }
-  const std::vector<HitRatePoint> perfect = {point(0.3, 1.0)}, useless = {point(0.3, 0.0)};
+  const std::vector<BenchPoint> perfect = {point(0.3, 1.0)}, useless = {point(0.3, 0.0)};
   EXPECT_GT(expected_hit_rate(perfect, 0.3), 0.99);
   EXPECT_LT(expected_hit_rate(useless, 0.3), 0.2);
 }
 
 // Of a model of one file of five bytes.
-class HitRatesTest : public testing::Test {
+class BenchRecordTest : public testing::Test {
  protected:
-  HitRatesTest() { std::ofstream(files_.front()) << "model"; }
-  HitRates rates() const { return {folder_, files_, 5}; }
+  BenchRecordTest() { std::ofstream(files_.front()) << "model"; }
+  BenchRecord rates() const { return {folder_, files_, 5}; }
 
   const TempDir dir_;
   const std::string folder_ = dir_ / "cache/flashmoe";
@@ -47,19 +48,19 @@ class HitRatesTest : public testing::Test {
   const std::string two_ = machine_of(2, "avx2", false), four_ = machine_of(4, "avx2", false);
 };
 
-TEST_F(HitRatesTest, AreThereTheNextTime) {
+TEST_F(BenchRecordTest, AreThereTheNextTime) {
   EXPECT_TRUE(rates().points().empty());
   EXPECT_TRUE(rates().remember(point(0.2, 0.5)));
   EXPECT_TRUE(rates().remember(point(0.4, 0.7)));
   EXPECT_TRUE(rates().remember(point(0.205, 0.6)));  // instead of the first
-  const HitRates seen = rates();
+  const BenchRecord seen = rates();
   ASSERT_EQ(seen.points().size(), 2u);
   EXPECT_EQ(seen.points()[1].hit_rate, 0.6);
-  EXPECT_TRUE(HitRates(folder_, files_, 6).points().empty());  // another model
+  EXPECT_TRUE(BenchRecord(folder_, files_, 6).points().empty());  // another model
 }
 
-TEST_F(HitRatesTest, NumbersThatNoMachineHasAreNotTaken) {
-  HitRatePoint sane = point(0.2, 0.5);
+TEST_F(BenchRecordTest, NumbersThatNoMachineHasAreNotTaken) {
+  BenchPoint sane = point(0.2, 0.5);
   sane.machine = two_;
   sane.compute_s = 0.05;
   sane.waited_share = 0.5;
@@ -73,7 +74,7 @@ TEST_F(HitRatesTest, NumbersThatNoMachineHasAreNotTaken) {
       bytes.replace(at, entry.size(), entry.substr(0, entry.find(':') + 1) + wrong);
       write_bytes(path, bytes);
       ASSERT_EQ(rates().points().size(), 1u) << bytes;
-      const HitRatePoint seen = rates().points().front();
+      const BenchPoint seen = rates().points().front();
       EXPECT_EQ(seen.hit_rate, 0.5);
       EXPECT_LE(seen.waited_share, 0.5) << wrong;
       EXPECT_TRUE(seen.compute_s == 0 || seen.compute_s == 0.05) << wrong;
@@ -81,14 +82,14 @@ TEST_F(HitRatesTest, NumbersThatNoMachineHasAreNotTaken) {
   }
 }
 
-TEST_F(HitRatesTest, TheNearestShareWithTheSameThreadsAndKernelsTells) {
+TEST_F(BenchRecordTest, TheNearestShareWithTheSameThreadsAndKernelsTells) {
   const auto waited = [this](const std::string& machine, double share) {
-    const HitRates seen = rates();
-    const HitRatePoint* point = seen.nearest(machine, share, &HitRatePoint::waited_share);
+    const BenchRecord seen = rates();
+    const BenchPoint* point = seen.nearest(machine, share, &BenchPoint::waited_share);
     return point == nullptr ? 0 : point->waited_share;
   };
   EXPECT_EQ(waited(two_, 0.2), 0);
-  HitRates seen = rates();
+  BenchRecord seen = rates();
   seen.remember({.share = 0.2, .hit_rate = 0.5, .compute_s = 0.07, .waited_share = 0.5, .machine = two_});
   seen.remember({.share = 0.6, .hit_rate = 0.9, .compute_s = 0.06, .waited_share = 0.75, .machine = two_});
   seen.remember({.share = 0.3, .hit_rate = 0.6, .compute_s = 0.03, .waited_share = 0.25, .machine = four_});
@@ -99,18 +100,18 @@ TEST_F(HitRatesTest, TheNearestShareWithTheSameThreadsAndKernelsTells) {
   EXPECT_EQ(waited(machine_of(2, "avx2", true), 0.3), 0);
 }
 
-TEST_F(HitRatesTest, OfTwoThatAreAsNearTheLaterTells) {
-  HitRates seen = rates();
+TEST_F(BenchRecordTest, OfTwoThatAreAsNearTheLaterTells) {
+  BenchRecord seen = rates();
   seen.remember({.share = 0.5, .hit_rate = 0.5, .compute_s = 0.07, .machine = two_});
   seen.remember({.share = 0.25, .hit_rate = 0.5, .compute_s = 0.06, .machine = two_});
-  EXPECT_EQ(rates().nearest(two_, 0.375, &HitRatePoint::compute_s)->compute_s, 0.06);
+  EXPECT_EQ(rates().nearest(two_, 0.375, &BenchPoint::compute_s)->compute_s, 0.06);
 }
 
-TEST_F(HitRatesTest, OfAllExpertsInMemoryTellTimesAndNoHits) {
+TEST_F(BenchRecordTest, OfAllExpertsInMemoryTellTimesAndNoHits) {
   rates().remember({.share = 1, .hit_rate = 1, .compute_s = 0.07, .prefill_compute_s = 0.002, .machine = two_});
-  const HitRates seen = rates();
-  EXPECT_EQ(seen.nearest(two_, 0.2, &HitRatePoint::compute_s)->compute_s, 0.07);
-  EXPECT_EQ(seen.nearest(two_, 0.2, &HitRatePoint::prefill_compute_s)->prefill_compute_s, 0.002);
+  const BenchRecord seen = rates();
+  EXPECT_EQ(seen.nearest(two_, 0.2, &BenchPoint::compute_s)->compute_s, 0.07);
+  EXPECT_EQ(seen.nearest(two_, 0.2, &BenchPoint::prefill_compute_s)->prefill_compute_s, 0.002);
   EXPECT_FALSE(seen.know_hits());
   EXPECT_EQ(expected_hit_rate(seen.points(), 0.2), usual_hit_rate(0.2));
   rates().remember(point(0.2, 0.9));
@@ -118,8 +119,8 @@ TEST_F(HitRatesTest, OfAllExpertsInMemoryTellTimesAndNoHits) {
   EXPECT_NEAR(expected_hit_rate(rates().points(), 0.2), 0.9, 1e-9);
 }
 
-TEST_F(HitRatesTest, WhatARunHadStaysWhereOthersAreReplayed) {
-  HitRates seen = rates();
+TEST_F(BenchRecordTest, WhatARunHadStaysWhereOthersAreReplayed) {
+  BenchRecord seen = rates();
   EXPECT_TRUE(seen.remember_others(std::vector{point(0.2, 0.4), point(0.5, 0.8)}));
   seen.remember({.share = 0.201, .hit_rate = 0.6, .compute_s = 0.07, .machine = two_});
   EXPECT_TRUE(seen.remember_others(std::vector{point(0.2, 0.5), point(0.5, 0.85)}));
@@ -127,7 +128,7 @@ TEST_F(HitRatesTest, WhatARunHadStaysWhereOthersAreReplayed) {
   ASSERT_EQ(points.size(), 2u);
   EXPECT_NEAR(expected_hit_rate(points, 0.201), 0.6, 1e-9);
   EXPECT_NEAR(expected_hit_rate(points, 0.5), 0.85, 1e-9);
-  EXPECT_EQ(rates().nearest("", 0.5, &HitRatePoint::compute_s), nullptr) << "nothing ran with that size";
+  EXPECT_EQ(rates().nearest("", 0.5, &BenchPoint::compute_s), nullptr) << "nothing ran with that size";
   ForecastModel model;
   rates().tell(two_, 0.5, model);
   EXPECT_EQ(model.compute_s, 0.07);
@@ -135,12 +136,12 @@ TEST_F(HitRatesTest, WhatARunHadStaysWhereOthersAreReplayed) {
   EXPECT_EQ(model.waited_share, 0);
 }
 
-TEST_F(HitRatesTest, AreNotThereWhereTheyCannotBe) {
-  EXPECT_FALSE(HitRates("", {"m.gguf"}, 5).remember(point(0.2, 0.5)));
-  EXPECT_FALSE(HitRates("/proc/nowhere", {"m.gguf"}, 5).remember(point(0.2, 0.5)));
+TEST_F(BenchRecordTest, AreNotThereWhereTheyCannotBe) {
+  EXPECT_FALSE(BenchRecord("", {"m.gguf"}, 5).remember(point(0.2, 0.5)));
+  EXPECT_FALSE(BenchRecord("/proc/nowhere", {"m.gguf"}, 5).remember(point(0.2, 0.5)));
 }
 
-TEST_F(HitRatesTest, NonsenseInTheFileCountsAsNothing) {
+TEST_F(BenchRecordTest, NonsenseInTheFileCountsAsNothing) {
   rates().remember(point(0.2, 0.5));
   std::string path;
   for (const auto& entry : std::filesystem::directory_iterator(folder_)) {

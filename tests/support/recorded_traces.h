@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,9 +12,9 @@ namespace flashmoe::test {
 
 using RoutingTrace = std::vector<std::vector<std::vector<int32_t>>>;  // [tokens][layers][picks]
 
-// In the shared folder: $FLASHMOE_SHARED, or beside the sources.
-std::filesystem::path trace_path(const std::string& name);
-RoutingTrace load_trace(const std::filesystem::path& path);
+// Where a trace of that name is; nothing: it is not there (support/shared_data.h).
+std::optional<std::string> trace_path(const std::string& name);
+RoutingTrace load_trace(const std::string& path);
 
 // Slots for a share of all experts, rounded up.
 int n_slots_of(const RoutingTrace& trace, int n_experts, int share_percent);

@@ -1,3 +1,5 @@
+#include "io/direct_alignment.h"
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -5,8 +7,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-
-#include "io/file.h"
 
 namespace flashmoe {
 namespace {

@@ -1,22 +1,19 @@
-#include "engine/hit_rates.h"
+#include "engine/bench_record.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
 #include "base/small_file.h"
+#include "engine/cache_folder.h"
 #include "engine/forecast.h"
 #include "flashmoe/version.h"
 
 namespace flashmoe {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr size_t kMostBytes = 64 * kKiB;  // of a file; a hundred points, one for each percent, have a fifth of that
 constexpr double kSameShare = 0.01;
@@ -27,10 +24,10 @@ constexpr double kMostWaited = 100;                         // waiting by readin
 
 double misses(double hit_rate) { return std::clamp(1 - hit_rate, kLeastMisses, 1.0); }
 
-bool is_same_share(const HitRatePoint& a, const HitRatePoint& b) { return std::abs(a.share - b.share) < kSameShare; }
+bool is_same_share(const BenchPoint& a, const BenchPoint& b) { return std::abs(a.share - b.share) < kSameShare; }
 
 // misses = usual misses to this power.
-double exponent_of(const HitRatePoint& point) {
+double exponent_of(const BenchPoint& point) {
   const double usual = std::min(misses(usual_hit_rate(point.share)), 1 - kLeastMisses);
   return std::clamp(std::log(misses(point.hit_rate)) / std::log(usual), kLeastExponent, kMostExponent);
 }
@@ -44,10 +41,10 @@ double number_in(const nlohmann::json& entry, const char* key, double least, dou
 
 }  // namespace
 
-double expected_hit_rate(std::span<const HitRatePoint> seen, double share) {
+double expected_hit_rate(std::span<const BenchPoint> seen, double share) {
   if (seen.empty() || share <= 0 || share >= 1) return usual_hit_rate(share);
-  const HitRatePoint *below = nullptr, *above = nullptr;
-  for (const HitRatePoint& point : seen) {
+  const BenchPoint *below = nullptr, *above = nullptr;
+  for (const BenchPoint& point : seen) {
     if (point.share >= 1) continue;
     if (point.share <= share && (below == nullptr || point.share > below->share)) below = &point;
     if (point.share >= share && (above == nullptr || point.share < above->share)) above = &point;
@@ -64,21 +61,7 @@ std::string machine_of(int n_threads, const std::string& kernels, bool exact) {
   return fmt::format("{}, {}{}, flashmoe {}", n_threads, kernels, exact ? ", exact" : "", kVersion);
 }
 
-std::string user_cache_folder() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  if (cache != nullptr && *cache == '/') return std::string(cache) + "/flashmoe";
-  const char* home = std::getenv("HOME");
-  return home != nullptr && *home == '/' ? std::string(home) + "/.cache/flashmoe" : "";
-}
-
-std::string model_record_path(const std::string& folder, const std::vector<std::string>& files, uint64_t file_bytes) {
-  std::error_code error;
-  const fs::path first = files.front();
-  const uint64_t first_bytes = fs::file_size(first, error);
-  return fmt::format("{}/{}-{}-{}", folder, first.filename().string(), error ? 0 : first_bytes, file_bytes);
-}
-
-HitRates::HitRates(const std::string& folder, const std::vector<std::string>& files, uint64_t file_bytes) {
+BenchRecord::BenchRecord(const std::string& folder, const std::vector<std::string>& files, uint64_t file_bytes) {
   if (folder.empty() || files.empty()) return;
   path_ = model_record_path(folder, files, file_bytes) + ".hit_rates.json";
   const auto json = nlohmann::json::parse(read_small_file(path_, kMostBytes).value_or(""), nullptr, false);
@@ -87,7 +70,7 @@ HitRates::HitRates(const std::string& folder, const std::vector<std::string>& fi
     if (!entry.is_object()) continue;
     const auto share = entry.find("share"), rate = entry.find("hit_rate");
     if (share == entry.end() || rate == entry.end() || !share->is_number() || !rate->is_number()) continue;
-    HitRatePoint point{.share = share->get<double>(), .hit_rate = rate->get<double>()};
+    BenchPoint point{.share = share->get<double>(), .hit_rate = rate->get<double>()};
     const auto machine = entry.find("machine");
     point.compute_s = number_in(entry, "compute_s", kLeastSeconds, kMostSeconds);
     if (point.compute_s > 0 && machine != entry.end() && machine->is_string()) {
@@ -99,51 +82,51 @@ HitRates::HitRates(const std::string& folder, const std::vector<std::string>& fi
   }
 }
 
-bool HitRates::know_hits() const {
-  return std::any_of(points_.begin(), points_.end(), [](const HitRatePoint& point) { return point.share < 1; });
+bool BenchRecord::know_hits() const {
+  return std::any_of(points_.begin(), points_.end(), [](const BenchPoint& point) { return point.share < 1; });
 }
 
-const HitRatePoint* HitRates::nearest(const std::string& machine, double share, double HitRatePoint::*known) const {
-  const HitRatePoint* found = nullptr;
-  for (const HitRatePoint& point : points_) {
+const BenchPoint* BenchRecord::nearest(const std::string& machine, double share, double BenchPoint::*known) const {
+  const BenchPoint* found = nullptr;
+  for (const BenchPoint& point : points_) {
     if (point.machine != machine || point.*known <= 0) continue;
     if (found == nullptr || std::abs(point.share - share) <= std::abs(found->share - share)) found = &point;
   }
   return found;
 }
 
-void HitRates::tell(const std::string& machine, double share, ForecastModel& model) const {
-  if (const HitRatePoint* point = nearest(machine, share, &HitRatePoint::compute_s)) {
+void BenchRecord::tell(const std::string& machine, double share, ForecastModel& model) const {
+  if (const BenchPoint* point = nearest(machine, share, &BenchPoint::compute_s)) {
     model.compute_s = point->compute_s;
     model.computed_hit_rate = point->hit_rate;
   }
-  if (const HitRatePoint* point = nearest(machine, share, &HitRatePoint::prefill_compute_s)) {
+  if (const BenchPoint* point = nearest(machine, share, &BenchPoint::prefill_compute_s)) {
     model.prefill_compute_s = point->prefill_compute_s;
   }
-  if (const HitRatePoint* point = nearest(machine, share, &HitRatePoint::waited_share)) {
+  if (const BenchPoint* point = nearest(machine, share, &BenchPoint::waited_share)) {
     model.waited_share = point->waited_share;
   }
 }
 
-bool HitRates::remember(const HitRatePoint& point) {
-  std::erase_if(points_, [&](const HitRatePoint& p) { return is_same_share(p, point); });
+bool BenchRecord::remember(const BenchPoint& point) {
+  std::erase_if(points_, [&](const BenchPoint& p) { return is_same_share(p, point); });
   points_.push_back(point);
   return write();
 }
 
-bool HitRates::remember_others(std::span<const HitRatePoint> points) {
-  for (const HitRatePoint& point : points) {
-    std::erase_if(points_, [&](const HitRatePoint& p) { return p.compute_s == 0 && is_same_share(p, point); });
-    const auto same = [&](const HitRatePoint& p) { return is_same_share(p, point); };
+bool BenchRecord::remember_others(std::span<const BenchPoint> points) {
+  for (const BenchPoint& point : points) {
+    std::erase_if(points_, [&](const BenchPoint& p) { return p.compute_s == 0 && is_same_share(p, point); });
+    const auto same = [&](const BenchPoint& p) { return is_same_share(p, point); };
     if (std::none_of(points_.begin(), points_.end(), same)) points_.push_back(point);
   }
   return write();
 }
 
-bool HitRates::write() const {
+bool BenchRecord::write() const {
   if (path_.empty()) return false;
   auto json = nlohmann::json::array();
-  for (const HitRatePoint& p : points_) {
+  for (const BenchPoint& p : points_) {
     json.push_back({{"share", p.share},
                     {"hit_rate", p.hit_rate},
                     {"compute_s", p.compute_s},

@@ -25,26 +25,10 @@ class DurableFile {
   int64_t arrived_ = 0;  // bytes up to here have been waited for
 };
 
-// Keeps other packers out of a folder while it lives.
-class FolderLock {
- public:
-  explicit FolderLock(const std::string& folder);
-  ~FolderLock();
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int fd_;
-};
-
 void write_durably(const std::string& path, const std::string& text);
 // What the file holds, and its size, outlast a power cut from here on; of the folder, which names it has. Throw
 // Error{io}. A file system that knows no such thing for folders is passed over, unless it has to be sure.
 void sync_file(const std::string& path);
 enum class Sync { if_possible, surely };
 void sync_folder(const std::string& folder, Sync how);
-uint64_t free_bytes(const std::string& folder);
-// The errno with which a file could not be made in it; 0: it could.
-int why_not_writable(const std::string& folder);
-
 }  // namespace flashmoe

@@ -1,4 +1,4 @@
-#include "pack/gguf_writer.h"
+#include "pack/gguf_layout.h"
 
 #include <algorithm>
 #include <cstring>
