@@ -3,8 +3,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
-#include <vector>
 
 #include "flashmoe/engine.h"
 #include "flashmoe/stats.h"
@@ -51,15 +49,5 @@ struct BenchResult {
 // decode. Nothing else may be loaded.
 // Throws Error: usage (the context is too small), and whatever Engine and Session throw.
 BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench);
-
-// Bytes of memory that decoding a token at `position` touches: trunk, picked experts, keys and values, and the
-// delta-net state, which is read and written.
-uint64_t decode_bytes_per_token(const ModelReport& model, const MemoryPlan& plan, double position);
-
-struct Spread {
-  double median = 0;
-  double spread = 0;  // (largest - smallest) / median
-};
-Spread spread_of(std::vector<double> values);
 
 }  // namespace flashmoe

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "flashmoe/error.h"
 #include "flashmoe/forecast.h"
 #include "flashmoe/options.h"
 
@@ -34,13 +33,5 @@ struct Examination {
 // system and disk. Measures for some seconds, and loads the model. What fails is a finding, not an exception, but for
 // Error{interrupted}.
 Examination examine(const EngineOptions& options);
-
-// The parts that read from the system's files, below `root` instead of "/" in tests.
-Finding check_huge_pages(const std::string& root);
-Finding check_swap(const std::string& root);
-// Partial downloads in the folder of a model, or nothing.
-std::optional<Finding> check_downloads(const std::string& model_path);
-// An Error as a finding: what comes after the last "; " is the mend, else what usually mends such a fault.
-Finding finding_of(const std::string& what, const Error& error);
 
 }  // namespace flashmoe

@@ -11,7 +11,6 @@
 #include "flashmoe/forecast.h"
 #include "flashmoe/memory_plan.h"
 #include "flashmoe/options.h"
-#include "flashmoe/roofs.h"
 
 namespace flashmoe {
 
@@ -92,24 +91,15 @@ class Engine {
   // What load would do with the memory, without loading. Throws Error like load.
   virtual MemoryPlan plan(int64_t prompt_tokens = 0, int64_t answer_tokens = 0) const = 0;
 
-  // Measures the machine with this model's threads, kernels and files; some seconds. RAM is measured before load only,
-  // in memory of its own, at most a quarter of the limit. Throws Error: io, interrupted.
-  virtual Roofs measure_roofs(const RoofsWanted& wanted = {}) const = 0;
-
-  // After load, between two tokens: GB/s at which this engine's threads read a part of the trunk that the token did not
-  // end with, for some 2 ms, each time another. 0: the trunk is too small to tell.
-  virtual double sample_ram() = 0;
-
-  // What the plan for such a sequence will give in tokens a second, from measuring the machine like measure_roofs, and
-  // this model's matrices. `hit_rate` of the expert cache in decode; below 0: what benchmarks of this model had, or
-  // what is usual for its size. Throws Error like load; usage also for a hit_rate where all experts have a place in
-  // memory.
+  // What the plan for such a sequence will give in tokens a second, from measuring the machine with this model's
+  // threads, kernels, files and matrices for some seconds. `hit_rate` of the expert cache in decode; below 0: what
+  // benchmarks of this model had, or what is usual for its size. Throws Error like load; usage also for a hit_rate
+  // where all experts have a place in memory.
   virtual Forecast forecast(int64_t prompt_tokens, int64_t answer_tokens, double hit_rate = -1) const = 0;
 
   virtual const ModelReport& report() const = 0;
   // After load:
   virtual const MemoryPlan& memory_plan() const = 0;
-  virtual double load_seconds() const = 0;
   virtual int64_t context_tokens() const = 0;
   // Warnings worth telling, one line each: tensors that nothing uses, more threads than CPUs; after load also a record
   // of the experts' use that could not be taken.

@@ -48,7 +48,6 @@ struct EngineOptions {
   IoChoice io = IoChoice::automatic;
   std::vector<std::string> mirrors;  // folders with copies of the model's files, on other drives
   ExpertsChoice experts = ExpertsChoice::automatic;
-  bool fill_first = false;  // resident experts are read before load() returns, not when they are first picked
   ReadAheadChoice read_ahead = ReadAheadChoice::automatic;
   bool learn = true;  // which experts are used is kept in the user's cache folder, so that the next start is warm
   VerifyChoice verify_reads = VerifyChoice::first;

@@ -14,9 +14,4 @@ struct Roofs {
   std::string io_mode;       // how the disk was read: "io_uring, direct 512, depth 64"
 };
 
-struct RoofsWanted {
-  bool ram = true, disk = true, int8 = true;
-  double disk_seconds = 2;  // at most
-};
-
 }  // namespace flashmoe

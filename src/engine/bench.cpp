@@ -13,6 +13,7 @@
 #include "engine/model_report.h"
 #include "engine/peak_memory.h"
 #include "engine/roof_looks.h"
+#include "engine/spread.h"
 #include "flashmoe/session.h"
 
 namespace flashmoe {
@@ -65,7 +66,7 @@ class DecodeProgress {
 
 // With a look at the memory after each piece: where two processors of a virtual machine are placed on their host
 // decides how fast they read together, and that changes every few seconds. GB/s; 0: not seen.
-double decode_and_look(Engine& engine, Session& session, int64_t n, DecodeProgress& progress) {
+double decode_and_look(PartedEngine& engine, Session& session, int64_t n, DecodeProgress& progress) {
   RoofMean ram;
   double tok_per_s = 0;  // so far
   for (int64_t done = 0; done < n;) {
@@ -82,7 +83,7 @@ double decode_and_look(Engine& engine, Session& session, int64_t n, DecodeProgre
   return ram.mean();
 }
 
-Repetition repeat(Engine& engine, const BenchOptions& bench, uint64_t number, DecodeProgress& progress) {
+Repetition repeat(PartedEngine& engine, const BenchOptions& bench, uint64_t number, DecodeProgress& progress) {
   Repetition result;
   const auto session = engine.new_session();
   const Stats before = session->stats();
@@ -100,8 +101,11 @@ double hit_rate(const CacheStats& from, const CacheStats& to) {
   return hits + misses == 0 ? 1.0 : static_cast<double>(hits) / static_cast<double>(hits + misses);
 }
 
+enum class Phase { prefill, decode };
+
 // Folds the repetitions into one phase; the first one is the warm-up.
-BenchPhase summarise(const std::vector<Repetition>& all, int64_t tokens, bool decode) {
+BenchPhase summarise(const std::vector<Repetition>& all, int64_t tokens, Phase which) {
+  const bool decode = which == Phase::decode;
   BenchPhase phase;
   phase.tokens = tokens;
   std::vector<double> speeds;
@@ -131,17 +135,12 @@ BenchPhase summarise(const std::vector<Repetition>& all, int64_t tokens, bool de
   return phase;
 }
 
-// The median over the measured repetitions.
-template <typename Of>
-double median_of(const std::vector<Repetition>& all, Of of) {
-  std::vector<double> values;
-  for (size_t i = 1; i < all.size(); ++i) values.push_back(of(all[i]));
-  return spread_of(values).median;
-}
+// All but the warm-up.
+std::span<const Repetition> measured_of(const std::vector<Repetition>& all) { return std::span(all).subspan(1); }
 
 Roofs typical_roofs(const std::vector<Repetition>& all) {
   std::vector<Roofs> measured;
-  for (size_t i = 1; i < all.size(); ++i) measured.push_back(all[i].roofs);
+  for (const Repetition& r : measured_of(all)) measured.push_back(r.roofs);
   return median_of(measured);
 }
 
@@ -176,11 +175,11 @@ struct Measured {
 
 Measured measure(const EngineOptions& options, const BenchOptions& bench, BenchResult& result) {
   EngineOptions whole = options;
-  whole.fill_first = true;
   whole.learn = false;  // random tokens are nobody's habit
   DecodeProgress progress(options.on_progress);
   if (options.on_progress) whole.on_progress = std::ref(progress);
-  const auto engine = Engine::open(whole);
+  const auto engine = open_parted(whole);
+  engine->fill_while_loading();
   check_context(bench, options.context_tokens > 0 ? options.context_tokens : engine->report().context_tokens);
   result.plan = engine->plan(bench.prompt_tokens, bench.gen_tokens);
   const RoofsWanted wanted{.disk = !result.plan.experts_resident, .disk_seconds = kDiskSeconds};
@@ -191,7 +190,7 @@ Measured measure(const EngineOptions& options, const BenchOptions& bench, BenchR
   result.plan = engine->memory_plan();
   result.model = engine->report();
   result.load_s = engine->load_seconds();
-  PickLog* picks = bench.remember ? &dynamic_cast<PartedEngine&>(*engine).log_picks() : nullptr;
+  PickLog* picks = bench.remember ? &engine->log_picks() : nullptr;
   Measured measured;
   std::vector<Repetition>& all = measured.repetitions;
   for (int i = 0; i <= bench.n_repetitions; ++i) {
@@ -227,8 +226,8 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
   for (const Repetition& r : all)
     result.stats.peak_bytes = std::max(result.stats.peak_bytes, r.after_decode.peak_bytes);
   result.roofs = typical_roofs(all);
-  result.prefill = summarise(all, bench.prompt_tokens, false);
-  result.decode = summarise(all, bench.gen_tokens, true);
+  result.prefill = summarise(all, bench.prompt_tokens, Phase::prefill);
+  result.decode = summarise(all, bench.gen_tokens, Phase::decode);
   std::vector<double> first_tokens;
   for (const Repetition& r : all) first_tokens.push_back(r.after_decode.ttft_s);
   result.first_token_warm_up_s = first_tokens.front();
@@ -237,29 +236,15 @@ BenchResult run_bench(const EngineOptions& options, const BenchOptions& bench) {
 
   const double mean_position = static_cast<double>(bench.prompt_tokens) + static_cast<double>(bench.gen_tokens + 1) / 2;
   result.bytes_per_token = decode_bytes_per_token(result.model, result.plan, mean_position);
-  result.ram_roof_share = median_of(all, [&](const Repetition& r) {
+  result.ram_roof_share = median_of(measured_of(all), [&](const Repetition& r) {
     const double bytes_per_s = r.after_decode.decode.tok_per_s() * static_cast<double>(result.bytes_per_token);
     return bytes_per_s / (r.roofs.ram_gb_per_s * 1e9);
   });
   if (bench.remember) remember(bench, result, others);
   if (result.decode.bytes_missed > 0 && result.roofs.disk_gb_per_s > 0) {
-    result.disk_roof_share = median_of(all, disk_share);
+    result.disk_roof_share = median_of(measured_of(all), disk_share);
   }
   return result;
-}
-
-uint64_t decode_bytes_per_token(const ModelReport& model, const MemoryPlan& plan, double position) {
-  const double kv_bytes = static_cast<double>(plan.kv_bytes_per_token) * position;
-  return model.trunk_bytes_per_token + model.expert_bytes_per_token + static_cast<uint64_t>(kv_bytes) +
-         2 * model.state_bytes;
-}
-
-Spread spread_of(std::vector<double> values) {
-  if (values.empty()) return {};
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  const double median = values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-  return {median, median > 0 ? (values.back() - values.front()) / median : 0};
 }
 
 }  // namespace flashmoe

@@ -4,12 +4,14 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <fstream>
 #include <thread>
 
 #include "base/bytes.h"
 #include "base/cpu_features.h"
 #include "base/error.h"
+#include "base/kernel_text.h"
+#include "engine/engine_parts.h"
+#include "engine/findings.h"
 #include "engine/roof_probe.h"
 #include "flashmoe/engine.h"
 #include "flashmoe/machine.h"
@@ -26,13 +28,6 @@ constexpr double kSlowDiskGbPerS = 1.0;  // below this a drive or its connection
 constexpr double kSlowRamGbPerS = 10.0;  // of one channel of DDR4
 constexpr uint64_t kLeastFiles = 1024;   // descriptors: two for each file of a model, and the libraries' own
 constexpr uint64_t kLeastLocked = 8 * kMiB;
-
-std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
 
 Finding check_cpu() {
   const int usable = usable_cpus();
@@ -69,12 +64,11 @@ Finding check_io_uring() {
   try {
     make_uring_queue(8);
   } catch (const Error& error) {
-    const std::string disabled = first_line("/proc/sys/kernel/io_uring_disabled");
+    const uint64_t disabled = read_number("/proc/sys/kernel/io_uring_disabled").value_or(0);
     f.verdict = Verdict::problem;
     f.found = error.what();
-    f.mend = !disabled.empty() && disabled != "0"
-                 ? "sysctl -w kernel.io_uring_disabled=0"
-                 : "needs Linux 5.1 and, in a container, a seccomp profile that allows io_uring_setup";
+    f.mend = disabled != 0 ? "sysctl -w kernel.io_uring_disabled=0"
+                           : "needs Linux 5.1 and, in a container, a seccomp profile that allows io_uring_setup";
   }
   return f;
 }
@@ -179,7 +173,7 @@ void check_model(const EngineOptions& options, Examination& result) {
   auto& findings = result.findings;
   if (auto partial = check_downloads(options.model_path)) findings.push_back(*partial);
   try {
-    const auto engine = Engine::open(options);
+    const auto engine = open_parted(options);
     const ModelReport& model = engine->report();
     findings.push_back(
         {"model", Verdict::good,
@@ -218,24 +212,6 @@ Examination examine(const EngineOptions& options) {
   const Roofs roofs = result.forecast ? result.forecast->speeds.roofs : measure_memory(options);
   result.findings.push_back(check_ram_speed(roofs));
   return result;
-}
-
-Finding check_huge_pages(const std::string& root) {
-  const std::string line = first_line(root + "sys/kernel/mm/transparent_hugepage/enabled");
-  if (line.find("[always]") != std::string::npos || line.find("[madvise]") != std::string::npos) {
-    return {"huge pages", Verdict::good, "given when asked for", ""};
-  }
-  return {"huge pages", Verdict::problem, line.empty() ? "the kernel has none" : "switched off",
-          "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"};
-}
-
-Finding check_swap(const std::string& root) {
-  std::ifstream swaps(root + "proc/swaps");
-  std::string line;
-  std::getline(swaps, line);  // the heading
-  if (!std::getline(swaps, line)) return {"swap", Verdict::good, "none", ""};
-  return {"swap", Verdict::note, "in use: memory that is short will be swapped, not refused",
-          "keep --ram well below what is free, or swapoff -a: a swapped expert is slower than one read anew"};
 }
 
 }  // namespace flashmoe

@@ -71,6 +71,7 @@ class CheckpointEngine final : public PartedEngine {
   void load_for(int n_answers) override;
   EngineParts parts() override;
   PickLog& log_picks() override;
+  void fill_while_loading() override { fill_while_loading_ = true; }
 
  private:
   SessionParts session_parts();
@@ -110,6 +111,7 @@ class CheckpointEngine final : public PartedEngine {
   std::unique_ptr<PickLog> picks_;
   double load_seconds_ = 0;  // open and load together
   bool session_in_use_ = false;
+  bool fill_while_loading_ = false;
   int n_answers_ = 0;  // at once, of a service
 };
 
@@ -257,7 +259,7 @@ TraceSize CheckpointEngine::end_trace() {
 void CheckpointEngine::load_weights(Reading& reading) {
   const bool resident = placement_.plan.experts_resident;
   const Checkpoint& checkpoint = *model_.checkpoint;
-  const bool fill = resident && options_.fill_first;
+  const bool fill = resident && fill_while_loading_;
   const RowsOf rows = rows_of_embedding();
   LoadProgress progress(options_, Trunk::bytes(*model_.binder, rows) + (fill ? report_.expert_bytes : 0));
   auto queue = resident ? reading.loading_queue() : reading.streaming_queue(model_.experts, budget_);
@@ -383,9 +385,11 @@ ModelReport Engine::inspect(const std::string& model_path) {
   return CheckpointEngine(options).report();
 }
 
-std::unique_ptr<Engine> Engine::open(const EngineOptions& options) {
+std::unique_ptr<PartedEngine> open_parted(const EngineOptions& options) {
   return std::make_unique<CheckpointEngine>(options);
 }
+
+std::unique_ptr<Engine> Engine::open(const EngineOptions& options) { return open_parted(options); }
 
 std::string builtin_model_path() {
   std::error_code error;

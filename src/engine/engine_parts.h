@@ -1,9 +1,10 @@
 // What services and benchmarks need of the engine beneath them.
 #pragma once
 
-#include <string>
+#include <memory>
 
 #include "checkpoint/checkpoint.h"
+#include "engine/machine_probe.h"
 #include "engine/pick_log.h"
 #include "engine/sampled_calls.h"
 #include "engine/session.h"
@@ -30,6 +31,20 @@ class PartedEngine : public Engine {
   // After load, in a run that records no trace and does not calibrate: keeps what is picked from now on. The log lives
   // as long as the engine.
   virtual PickLog& log_picks() = 0;
+  // Before load: it then reads resident experts too, which else are read when they are first picked.
+  virtual void fill_while_loading() = 0;
+  virtual double load_seconds() const = 0;  // open and load together
+
+  // Measures the machine with this model's threads, kernels and files; some seconds. RAM is measured before load only,
+  // in memory of its own, at most a quarter of the limit. Throws Error: io, interrupted.
+  virtual Roofs measure_roofs(const RoofsWanted& wanted = {}) const = 0;
+
+  // After load, between two tokens: GB/s at which this engine's threads read a part of the trunk that the token did not
+  // end with, for some 2 ms, each time another. 0: the trunk is too small to tell.
+  virtual double sample_ram() = 0;
 };
+
+// Engine::open, as what it makes.
+std::unique_ptr<PartedEngine> open_parted(const EngineOptions& options);
 
 }  // namespace flashmoe

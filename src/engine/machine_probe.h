@@ -13,6 +13,11 @@
 
 namespace flashmoe {
 
+struct RoofsWanted {
+  bool ram = true, disk = true, int8 = true;
+  double disk_seconds = 2;  // at most
+};
+
 // Borrows the model and the options. Every function throws Error: io, interrupted, usage (kernels or threads that this
 // machine does not have).
 class MachineProbe {

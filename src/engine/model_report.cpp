@@ -87,4 +87,10 @@ ModelReport report_on(const BoundModel& model) {
   return r;
 }
 
+uint64_t decode_bytes_per_token(const ModelReport& model, const MemoryPlan& plan, double position) {
+  const double kv_bytes = static_cast<double>(plan.kv_bytes_per_token) * position;
+  return model.trunk_bytes_per_token + model.expert_bytes_per_token + static_cast<uint64_t>(kv_bytes) +
+         2 * model.state_bytes;
+}
+
 }  // namespace flashmoe

@@ -18,8 +18,8 @@
 #include "engine/reading.h"
 #include "engine/roof_looks.h"
 #include "engine/roof_probe.h"
+#include "engine/spread.h"
 #include "engine/streaming_options.h"
-#include "flashmoe/bench.h"
 #include "memory/memory_limit.h"
 #include "model/matmul.h"
 #include "model/stages/combine.h"
@@ -236,14 +236,6 @@ Repetition ExpertsAlone::repeat(PickSource& picks, int64_t n_tokens, const std::
   const auto from_drives_now = bytes_from_drives();
   if (from_drives && from_drives_now) r.bytes_from_drives = *from_drives_now - *from_drives;
   return r;
-}
-
-// The median over repetitions, each with the roofs around it.
-template <typename Of>
-double median_of(std::span<const Repetition> all, Of of) {
-  std::vector<double> values;
-  for (const Repetition& r : all) values.push_back(of(r));
-  return spread_of(values).median;
 }
 
 double disk_share(const Repetition& r) {

@@ -1,20 +1,8 @@
 #include "engine/roof_looks.h"
 
-#include <vector>
-
-#include "flashmoe/bench.h"
+#include "engine/spread.h"
 
 namespace flashmoe {
-namespace {
-
-double median_of(std::span<const Roofs> all, double Roofs::*roof) {
-  std::vector<double> values;
-  for (const Roofs& roofs : all) values.push_back(roofs.*roof);
-  return spread_of(values).median;
-}
-
-}  // namespace
-
 Roofs RoofLooks::around() {
   Roofs now = look_();
   Roofs mean = now;

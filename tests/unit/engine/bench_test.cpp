@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <string_view>
 
+#include "engine/engine_parts.h"
+#include "engine/model_report.h"
+#include "engine/spread.h"
 #include "flashmoe/session.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
@@ -141,7 +144,7 @@ TEST_F(BenchTest, AnInterruptionEndsIt) {
 }
 
 TEST_F(BenchTest, BesideALoadedModelTheMachineIsMeasuredWithoutMemoryOfItsOwn) {
-  const auto engine = Engine::open(options_);
+  const auto engine = open_parted(options_);
   const MemoryPlan plan = engine->plan(10, 10);
   const RoofsWanted wanted{.disk_seconds = 0.1};
   EXPECT_GT(engine->measure_roofs(wanted).ram_gb_per_s, 0);

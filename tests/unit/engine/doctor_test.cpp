@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "checkpoint/checkpoint.h"
+#include "engine/findings.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
 #include "support/tiny_model.h"

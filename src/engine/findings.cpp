@@ -1,11 +1,15 @@
+#include "engine/findings.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <fstream>
 #include <string_view>
+#include <vector>
 
-#include "flashmoe/doctor.h"
+#include "base/kernel_text.h"
 
 namespace flashmoe {
 namespace {
@@ -42,6 +46,24 @@ const char* usual_mend(Fault fault) {
 }
 
 }  // namespace
+
+Finding check_huge_pages(const std::string& root) {
+  const std::string line = read_kernel_text(root + "sys/kernel/mm/transparent_hugepage/enabled").value_or("");
+  if (line.find("[always]") != std::string::npos || line.find("[madvise]") != std::string::npos) {
+    return {"huge pages", Verdict::good, "given when asked for", ""};
+  }
+  return {"huge pages", Verdict::problem, line.empty() ? "the kernel has none" : "switched off",
+          "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"};
+}
+
+Finding check_swap(const std::string& root) {
+  std::ifstream swaps(root + "proc/swaps");
+  std::string line;
+  std::getline(swaps, line);  // the heading
+  if (!std::getline(swaps, line)) return {"swap", Verdict::good, "none", ""};
+  return {"swap", Verdict::note, "in use: memory that is short will be swapped, not refused",
+          "keep --ram well below what is free, or swapoff -a: a swapped expert is slower than one read anew"};
+}
 
 std::optional<Finding> check_downloads(const std::string& model_path) {
   std::error_code error;
