@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "io/direct_alignment.h"
 #include "support/expect_error.h"
 #include "support/temp_dir.h"
 
@@ -82,33 +81,6 @@ TEST(File, BufferedDescriptorReadsTheFile) {
   std::string got(bytes.size(), '\0');
   ASSERT_EQ(::pread(file->buffered_fd(), got.data(), got.size(), 0), static_cast<ssize_t>(got.size()));
   EXPECT_EQ(got, bytes);
-}
-
-TEST(DiskProbe, NamesAnAlignmentThatWorks) {
-  const TempDir folder;
-  const std::string bytes = pattern(1 << 20);
-  const auto file = open_file(folder.write("f", bytes));
-  const uint32_t alignment = probe_direct_alignment(*file);
-  if (alignment == 0) GTEST_SKIP() << "the file system of " << folder.path() << " has no O_DIRECT";
-  EXPECT_TRUE(alignment == 512 || alignment == 4096) << alignment;
-  // Reads of one unit at several places, into memory aligned no better than promised.
-  alignas(4096) static std::array<std::byte, 16384> memory;
-  for (const uint64_t unit : {uint64_t{0}, uint64_t{1}, uint64_t{7}, uint64_t{100}}) {
-    std::byte* dest = memory.data() + alignment;
-    const auto offset = static_cast<off_t>(unit * alignment);
-    ASSERT_EQ(::pread(file->direct_fd(), dest, alignment, offset), static_cast<ssize_t>(alignment));
-    EXPECT_EQ(std::memcmp(dest, bytes.data() + offset, alignment), 0) << unit;
-  }
-}
-
-TEST(DiskProbe, SmallFiles) {
-  const TempDir folder;
-  EXPECT_EQ(probe_direct_alignment(*open_file(folder.write("empty", ""))), 0u);
-  const auto large = open_file(folder.write("large", pattern(1 << 16)));
-  for (const size_t n_bytes : {size_t{1}, size_t{511}, size_t{513}, size_t{5000}}) {
-    const auto small = open_file(folder.write("small", pattern(n_bytes)));
-    EXPECT_EQ(probe_direct_alignment(*small), probe_direct_alignment(*large)) << n_bytes;
-  }
 }
 
 }  // namespace
