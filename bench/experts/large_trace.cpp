@@ -5,7 +5,7 @@
 #include "base/random.h"
 #include "experts/trace_writer.h"
 
-namespace flashmoe::test {
+namespace flashmoe {
 namespace {
 
 constexpr int kPromptRows = 512, kLayers = 40, kExperts = 256, kUsed = 8;
@@ -92,4 +92,4 @@ void write_large_trace(const std::string& path, uint64_t n_decoded) {
   writer.finish(end);
 }
 
-}  // namespace flashmoe::test
+}  // namespace flashmoe

@@ -15,7 +15,7 @@
 #include "large_trace.h"
 #include "support/recorded_traces.h"
 
-namespace flashmoe::test {
+namespace flashmoe {
 namespace {
 
 constexpr int kShares[] = {5, 10, 20, 30, 50};  // %
@@ -92,15 +92,15 @@ int run(bool search) {
 }
 
 }  // namespace
-}  // namespace flashmoe::test
+}  // namespace flashmoe
 
 int main(int argc, char** argv) {
   try {
     if (argc == 4 && std::strcmp(argv[1], "write") == 0) {
-      flashmoe::test::write_large_trace(argv[2], std::strtoull(argv[3], nullptr, 10));
+      flashmoe::write_large_trace(argv[2], std::strtoull(argv[3], nullptr, 10));
       return 0;
     }
-    return flashmoe::test::run(argc > 1 && std::strcmp(argv[1], "search") == 0);
+    return flashmoe::run(argc > 1 && std::strcmp(argv[1], "search") == 0);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

@@ -21,10 +21,6 @@
 namespace flashmoe {
 namespace {
 
-using testing_support::MatmulCase;
-using testing_support::TestActivations;
-using testing_support::TestMatrix;
-
 constexpr int64_t kWorkingSetBytes = 256 << 20;
 
 // Memory larger than L3, in huge pages where the kernel gives them, as the engine holds its weights.
@@ -219,8 +215,8 @@ class Table : public benchmark::BenchmarkReporter {
 };
 
 void register_cases() {
-  for (const KernelTable* table : testing_support::available_tables()) {
-    for (const MatmulCase& c : testing_support::matmul_cases()) {
+  for (const KernelTable* table : available_tables()) {
+    for (const MatmulCase& c : matmul_cases()) {
       if (!c.is_model_shape) continue;
       for (const Way way : {Way::fast, Way::interleaved, Way::exact}) {
         if (way == Way::fast && format_info(c.format).is_float) continue;

@@ -92,7 +92,7 @@ void through(const Plan& plan, Format format, const float* importance, float* x,
   const ScaleGrid grid = info.n_scale_matrices > 0 ? ScaleGrid{ScaleType::bf16, 1, 64, 0} : ScaleGrid{};
   std::vector<std::byte> weights(static_cast<size_t>(format_bytes(format, cols)));
   std::vector<std::byte> scales(static_cast<size_t>(scale_row_bytes(grid, cols))), biases(scales.size());
-  encode_rows(format, grid, x, 1, cols, importance, weights.data(), scales.data(), biases.data());
+  encode_rows(format, grid, x, 1, cols, importance, {weights.data(), scales.data(), biases.data()});
   info.decode({weights.data(), scales.data(), biases.data(), grid.group_cols, grid.type}, 0, cols, x);
 }
 

@@ -59,12 +59,12 @@ void SessionStore::recall(std::vector<SessionFolder::Found> found, const Sequenc
         std::all_of(record.ids.begin(), record.ids.end(), [&](int32_t id) { return id >= 0 && id < vocab_size; });
     if (!fits) continue;
     if (record.part == SessionPart::state) {
-      Stretch* last = longest(record.ids, nullptr, n, false);
+      Stretch* last = longest(record.ids, nullptr, n, EndsIn::anything);
       const bool ends_one = last != nullptr && last->end() == n;
       if (ends_one && payload_bytes == like.delta().span().size()) last->state.file = folder_->name_of(record);
       continue;
     }
-    Stretch* before = longest(record.ids, nullptr, record.n_before, false);
+    Stretch* before = longest(record.ids, nullptr, record.n_before, EndsIn::anything);
     if ((before == nullptr ? 0 : before->end()) != record.n_before ||
         payload_bytes != kv_bytes(like.kv(), record.n_before, n)) {
       continue;
@@ -80,14 +80,16 @@ void SessionStore::recall(std::vector<SessionFolder::Found> found, const Sequenc
 
 // The deepest stretch behind `from` whose tokens all agree with `ids` and that ends at `most` or before.
 SessionStore::Stretch* SessionStore::longest(std::span<const int32_t> ids, const Stretch* from, int64_t most,
-                                             bool with_state) const {
+                                             EndsIn what) const {
   Stretch* best = nullptr;
   const auto at = static_cast<size_t>(from == nullptr ? 0 : from->end());
   for (const auto& next : stretches_) {
     if (next->before != from || next->end() > most) continue;
     if (!std::equal(next->ids.begin(), next->ids.end(), ids.begin() + static_cast<int64_t>(at))) continue;
-    Stretch* deeper = longest(ids, next.get(), most, with_state);
-    Stretch* found = deeper != nullptr ? deeper : (!with_state || next->state.known()) ? next.get() : nullptr;
+    Stretch* deeper = longest(ids, next.get(), most, what);
+    Stretch* found = deeper != nullptr                                   ? deeper
+                     : (what == EndsIn::anything || next->state.known()) ? next.get()
+                                                                         : nullptr;
     if (found != nullptr && (best == nullptr || found->end() > best->end())) best = found;
   }
   return best;
@@ -111,14 +113,14 @@ SessionRecord SessionStore::record_of(Stretch& stretch, SessionPart part) const 
 bool SessionStore::knows(std::span<const int32_t> ids) {
   forget_removed();
   const auto n = static_cast<int64_t>(ids.size());
-  const Stretch* last = longest(ids, nullptr, n, true);
+  const Stretch* last = longest(ids, nullptr, n, EndsIn::state);
   return last != nullptr && last->end() == n;
 }
 
 int64_t SessionStore::resume(std::span<const int32_t> ids, Sequence& sequence) {
   forget_removed();
   // What turns out to be unreadable is forgotten, and the next best taken.
-  while (Stretch* last = longest(ids, nullptr, static_cast<int64_t>(ids.size()) - 1, true)) {
+  while (Stretch* last = longest(ids, nullptr, static_cast<int64_t>(ids.size()) - 1, EndsIn::state)) {
     if (!take_over(*last, sequence)) continue;
     sequence.set_n_tokens(last->end(), 0);
     return last->end();
@@ -208,7 +210,7 @@ void SessionStore::remember(std::span<const int32_t> ids, Sequence& sequence, st
     return stretch.state.in_memory = true;
   };
   if (n == 0) return;
-  Stretch* before = longest(ids, nullptr, n, false);
+  Stretch* before = longest(ids, nullptr, n, EndsIn::anything);
   ++clock_;
   for (Stretch* s : chain(before)) s->used = clock_;
   if (before != nullptr && before->end() == n) {
@@ -262,7 +264,7 @@ bool SessionStore::save_one() {
 
 // Keys and values that end in no state, and lead to none, serve nobody.
 bool SessionStore::serves(const Stretch& stretch) const {
-  return stretch.kv.known() && (stretch.state.known() || has_next(stretch, false));
+  return stretch.kv.known() && (stretch.state.known() || has_next(stretch, Kept::anywhere));
 }
 
 // What was on disk alone, and is not any more: removed for others that needed the room, by this process or another.
@@ -290,9 +292,10 @@ void SessionStore::forget(Stretch& stretch) {
   std::erase_if(stretches_, [&](const auto& s) { return s.get() == &stretch; });
 }
 
-bool SessionStore::has_next(const Stretch& stretch, bool in_memory) const {
-  return std::any_of(stretches_.begin(), stretches_.end(),
-                     [&](const auto& s) { return s->before == &stretch && (!in_memory || s->kv.in_memory); });
+bool SessionStore::has_next(const Stretch& stretch, Kept where) const {
+  return std::any_of(stretches_.begin(), stretches_.end(), [&](const auto& s) {
+    return s->before == &stretch && (where == Kept::anywhere || s->kv.in_memory);
+  });
 }
 
 // Keys and values that others in memory go on from stay; their states go alone.
@@ -303,7 +306,7 @@ bool SessionStore::make_room(uint64_t bytes) {
     SessionPart which = SessionPart::kv;
     uint64_t oldest_use = clock_;  // what is in use now stays
     for (const auto& s : stretches_) {
-      const bool leaf = s->kv.in_memory && !has_next(*s, true);
+      const bool leaf = s->kv.in_memory && !has_next(*s, Kept::in_memory);
       const bool state = s->state.in_memory && s->state.memory.size() > 0;
       if (!leaf && !state) continue;
       const uint64_t use = leaf ? s->used : s->resumed;

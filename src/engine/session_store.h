@@ -69,7 +69,9 @@ class SessionStore {
     Part& part(SessionPart which) { return which == SessionPart::kv ? kv : state; }
   };
 
-  Stretch* longest(std::span<const int32_t> ids, const Stretch* from, int64_t most, bool with_state) const;
+  enum class EndsIn { anything, state };
+  enum class Kept { anywhere, in_memory };
+  Stretch* longest(std::span<const int32_t> ids, const Stretch* from, int64_t most, EndsIn what) const;
   std::vector<Stretch*> chain(Stretch* last) const;
   SessionRecord record_of(Stretch& stretch, SessionPart part) const;
   bool take_over(Stretch& last, Sequence& sequence);
@@ -82,7 +84,7 @@ class SessionStore {
   bool write(Stretch& stretch, SessionPart part, const SessionBytes& bytes);
   bool save(Stretch& stretch, SessionPart part);
   void forget(Stretch& stretch);
-  bool has_next(const Stretch& stretch, bool in_memory) const;
+  bool has_next(const Stretch& stretch, Kept where) const;
   bool serves(const Stretch& stretch) const;
   bool make_room(uint64_t bytes);
   void leave_memory(Stretch& stretch, SessionPart part);

@@ -184,8 +184,8 @@ bool Pipeline::encode_rows_of(Item& item, size_t task, int64_t first_row, int64_
   const auto parts = c.to.part_bytes();
   const int64_t scales = first_row * scale_row_bytes(c.to.grid, c.to.cols);
   encode_rows(c.to.format, c.to.grid, values.data(), n_rows, c.to.cols, importance,
-              to + first_row * format_bytes(c.to.format, c.to.cols), to + parts[0] + scales,
-              to + parts[0] + parts[1] + scales);
+              {to + first_row * format_bytes(c.to.format, c.to.cols), to + parts[0] + scales,
+               to + parts[0] + parts[1] + scales});
   return finite;
 }
 

@@ -21,13 +21,13 @@ bool can_encode(Format format) {
 }
 
 void encode_rows(Format format, const ScaleGrid& grid, const float* x, int64_t rows, int64_t cols,
-                 const float* importance, std::byte* weights, std::byte* scales, std::byte* biases) noexcept {
+                 const float* importance, const EncodedRows& to) noexcept {
   const EncodeCode best = is_here(EncodeCode::avx2) ? EncodeCode::avx2 : EncodeCode::baseline;
-  encode_rows_with(best, format, grid, x, rows, cols, importance, weights, scales, biases);
+  encode_rows_with(best, format, grid, x, rows, cols, importance, to);
 }
 
 bool encode_rows_with(EncodeCode code, Format format, const ScaleGrid& grid, const float* x, int64_t rows, int64_t cols,
-                      const float* importance, std::byte* weights, std::byte* scales, std::byte* biases) noexcept {
+                      const float* importance, const EncodedRows& to) noexcept {
   if (!is_here(code)) return false;
   const FormatInfo& info = format_info(format);
   EncodeRow* const encode_row = encoders(code).rows[static_cast<size_t>(format)];
@@ -39,8 +39,8 @@ bool encode_rows_with(EncodeCode code, Format format, const ScaleGrid& grid, con
   const int64_t row_bytes = format_bytes(format, cols);
   const int64_t scale_row = info.n_scale_matrices > 0 ? scale_row_bytes(grid, cols) : 0;
   for (int64_t row = 0; row < rows; ++row) {
-    encode_row(grid, x + row * cols, cols, importance, weights + row * row_bytes, scales + row * scale_row,
-               biases + row * scale_row);
+    encode_row(grid, x + row * cols, cols, importance, to.weights + row * row_bytes, to.scales + row * scale_row,
+               to.biases + row * scale_row);
   }
   return true;
 }

@@ -12,14 +12,6 @@
 namespace flashmoe {
 namespace {
 
-using test::all_arrive;
-using test::FakeExperts;
-using test::kAlways;
-using test::Layout;
-using test::make_fake_experts;
-using test::make_streamed;
-using test::same_as_on_disk;
-
 class FailingReads : public testing::TestWithParam<uint32_t> {
  protected:
   FailingReads()

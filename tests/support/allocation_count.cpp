@@ -21,4 +21,4 @@ void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
 
-uint64_t flashmoe::test::allocation_count() { return n_allocations; }
+uint64_t flashmoe::allocation_count() { return n_allocations; }

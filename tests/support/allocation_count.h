@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
-namespace flashmoe::test {
+namespace flashmoe {
 
 // Allocations of this test program so far.
 uint64_t allocation_count();
 
-}  // namespace flashmoe::test
+}  // namespace flashmoe

@@ -5,7 +5,7 @@
 
 #include "experts/streamed.h"
 
-namespace flashmoe::test {
+namespace flashmoe {
 namespace {
 
 constexpr int64_t kModel = 64, kFf = 96;
@@ -149,4 +149,4 @@ std::unique_ptr<ExpertSource> make_streamed(const FakeExperts& experts, uint64_t
                                options, budget);
 }
 
-}  // namespace flashmoe::test
+}  // namespace flashmoe

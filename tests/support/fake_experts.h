@@ -8,7 +8,7 @@
 #include "memory/budget.h"
 #include "support/fake_read_queue.h"
 
-namespace flashmoe::test {
+namespace flashmoe {
 
 enum class Layout {
   stacked,       // three tensors a layer, [n_experts, ...] each, as in GGUF
@@ -38,4 +38,4 @@ bool all_arrive(const FakeExperts& experts, int layer, std::span<const int32_t> 
 std::unique_ptr<ExpertSource> make_streamed(const FakeExperts& experts, uint64_t cache_bytes, uint32_t alignment,
                                             uint32_t seed, Budget& budget, StreamedOptions options = {});
 
-}  // namespace flashmoe::test
+}  // namespace flashmoe

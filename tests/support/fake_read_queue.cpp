@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "base/error.h"
 
-namespace flashmoe::test {
+namespace flashmoe {
 namespace {
 
 class MemoryFile final : public File {
@@ -105,4 +105,4 @@ std::span<const ReadDone> FakeReadQueue::wait(bool block) {
   return done_;
 }
 
-}  // namespace flashmoe::test
+}  // namespace flashmoe

@@ -12,7 +12,7 @@
 #include "io/file.h"
 #include "io/read_queue.h"
 
-namespace flashmoe::test {
+namespace flashmoe {
 
 // Files that exist in memory only. Their descriptors are numbers of this disk, of no use to the kernel.
 class FakeDisk {
@@ -75,4 +75,4 @@ class FakeReadQueue final : public ReadQueue {
   std::vector<ReadDone> done_;
 };
 
-}  // namespace flashmoe::test
+}  // namespace flashmoe

@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "quant/f16.h"
 
-namespace flashmoe::testing_support {
+namespace flashmoe {
 namespace {
 
 struct Shape {
@@ -207,4 +207,4 @@ Activations TestActivations::row(int64_t i) const {
   return one;
 }
 
-}  // namespace flashmoe::testing_support
+}  // namespace flashmoe

@@ -9,7 +9,7 @@
 
 #include "kernels/kernels.h"
 
-namespace flashmoe::testing_support {
+namespace flashmoe {
 
 struct MatmulCase {
   Format format;
@@ -59,4 +59,4 @@ class TestActivations {
   Activations all_;
 };
 
-}  // namespace flashmoe::testing_support
+}  // namespace flashmoe

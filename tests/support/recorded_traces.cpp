@@ -7,7 +7,7 @@
 #include "experts/cache.h"
 #include "support/shared_data.h"
 
-namespace flashmoe::test {
+namespace flashmoe {
 
 std::optional<std::string> trace_path(const std::string& name) { return shared_path("traces/" + name); }
 
@@ -54,4 +54,4 @@ double hit_percent(const RoutingTrace& trace, int n_experts, int n_slots, const 
   return 100.0 * static_cast<double>(n_hits) / static_cast<double>(n_picks);
 }
 
-}  // namespace flashmoe::test
+}  // namespace flashmoe

@@ -8,7 +8,7 @@
 
 #include "experts/eviction.h"
 
-namespace flashmoe::test {
+namespace flashmoe {
 
 using RoutingTrace = std::vector<std::vector<std::vector<int32_t>>>;  // [tokens][layers][picks]
 
@@ -22,4 +22,4 @@ int n_slots_of(const RoutingTrace& trace, int n_experts, int share_percent);
 // Through a cache that starts empty; what a token picks of a layer is pinned together.
 double hit_percent(const RoutingTrace& trace, int n_experts, int n_slots, const EvictionRates& rates);
 
-}  // namespace flashmoe::test
+}  // namespace flashmoe

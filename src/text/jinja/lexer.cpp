@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "text/jinja/python_text.h"
+#include "text/unicode.h"
 
 namespace flashmoe::jinja {
 

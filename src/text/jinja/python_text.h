@@ -12,7 +12,6 @@ namespace flashmoe::jinja {
 std::vector<std::string_view> code_points(std::string_view text);
 size_t length(std::string_view text);
 uint32_t decode(std::string_view code_point);
-void append_utf8(std::string& out, uint32_t code_point);
 bool is_space(uint32_t code_point);
 bool is_cased(uint32_t code_point);
 

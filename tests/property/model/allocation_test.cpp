@@ -56,9 +56,9 @@ TEST_P(AllocationTest, TheTokenLoopAllocatesNothingAfterWarmUp) {
       text_bytes += stream.push(id).size();
     };
     for (int i = 0; i < 100; ++i) token();
-    const uint64_t before = test::allocation_count();
+    const uint64_t before = allocation_count();
     for (int i = 0; i < 200; ++i) token();
-    EXPECT_EQ(test::allocation_count() - before, 0U) << queue;
+    EXPECT_EQ(allocation_count() - before, 0U) << queue;
     EXPECT_GT(text_bytes, 0U);
   }
 }

@@ -21,9 +21,9 @@ class TraceLength : public testing::Test {
     const std::string path = made_up_trace(dir_ / "long.trace", n_decoded, 64 << 20);
     Work work;
     const TraceQuestion question{.path = path, .on_progress = [&](const Progress& step) { work.n_steps = step.total; }};
-    const uint64_t before = test::allocation_count();
+    const uint64_t before = allocation_count();
     reader(question);
-    work.n_allocations = test::allocation_count() - before;
+    work.n_allocations = allocation_count() - before;
     return work;
   }
   // Twice as many tokens: as many passes, and no more allocations but those of lists that grow by doubling.

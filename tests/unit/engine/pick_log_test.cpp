@@ -49,7 +49,7 @@ class PickLogTest : public testing::Test {
     return points.empty() ? -1 : points.front().hit_rate;
   }
 
-  const test::FakeExperts experts_ = test::make_fake_experts(test::Layout::stacked, kLayers, kExperts, kUsed);
+  const FakeExperts experts_ = make_fake_experts(Layout::stacked, kLayers, kExperts, kUsed);
   PickLog log_{experts_.table, 1};
 
  private:

@@ -268,7 +268,7 @@ class TracesOfRealModels : public testing::TestWithParam<Figures> {};
 // Published figures of other simulators; lfu to a tenth, where equals are ordered differently.
 TEST_P(TracesOfRealModels, GiveTheKnownFigures) {
   const Figures& f = GetParam();
-  const auto path = test::trace_path(f.file);
+  const auto path = trace_path(f.file);
   if (!path) GTEST_SKIP() << f.file << " is absent";
   std::vector<WhatIf> settings;
   for (const CachePolicy policy : {CachePolicy::lru, CachePolicy::lfu, CachePolicy::belady}) {

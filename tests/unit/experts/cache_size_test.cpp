@@ -11,13 +11,6 @@
 namespace flashmoe {
 namespace {
 
-using test::all_arrive;
-using test::FakeExperts;
-using test::kLayouts;
-using test::Layout;
-using test::make_fake_experts;
-using test::make_streamed;
-
 class CacheSizeTest : public testing::TestWithParam<Layout> {
  protected:
   void take(int layer, const std::vector<int32_t>& picks) {

@@ -17,11 +17,6 @@
 namespace flashmoe {
 namespace {
 
-using test::allocation_count;
-using test::FakeExperts;
-using test::Layout;
-using test::make_fake_experts;
-
 class RealFiles : public testing::TestWithParam<std::tuple<const char*, bool>> {
  protected:
   RealFiles() : experts_(make_fake_experts(Layout::gate_up, 4, 16, 3, true)) {
@@ -78,7 +73,7 @@ TEST_P(RealFiles, StreamTheRightBytesWithoutAllocating) {
       while (!lease.next().empty()) {
       }
       for (int i = 0; i < 3; ++i) {
-        ASSERT_TRUE(test::same_as_on_disk(experts_, layer, picks[static_cast<size_t>(i)], lease.wait(i)));
+        ASSERT_TRUE(same_as_on_disk(experts_, layer, picks[static_cast<size_t>(i)], lease.wait(i)));
       }
     }
   }
@@ -109,7 +104,7 @@ TEST_P(RealFiles, FillWithoutBeingAsked) {
         Lease lease = source->acquire(layer, {&expert, 1});
         ASSERT_TRUE(lease.all_here());
         ASSERT_EQ(lease.next().size(), 1u);
-        ASSERT_TRUE(test::same_as_on_disk(experts_, layer, expert, lease.wait(0)));
+        ASSERT_TRUE(same_as_on_disk(experts_, layer, expert, lease.wait(0)));
       }
     }
   }

@@ -8,10 +8,6 @@
 namespace flashmoe {
 namespace {
 
-using test::kLayouts;
-using test::Layout;
-using test::make_fake_experts;
-
 ExpertRecord record_at(uint64_t gate, uint64_t up, uint64_t down) {  // 6528 bytes each
   ExpertRecord record = {.gate = expert_matrix(96, 64, Format::q8_0),
                          .up = expert_matrix(96, 64, Format::q8_0),

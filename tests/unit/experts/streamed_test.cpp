@@ -13,15 +13,6 @@
 namespace flashmoe {
 namespace {
 
-using test::all_arrive;
-using test::FakeExperts;
-using test::FakeReadQueue;
-using test::kLayouts;
-using test::Layout;
-using test::make_fake_experts;
-using test::make_streamed;
-using test::same_as_on_disk;
-
 std::vector<int32_t> random_picks(std::mt19937& random, int n_experts, size_t n) {
   std::vector<int32_t> all(static_cast<size_t>(n_experts));
   std::iota(all.begin(), all.end(), 0);

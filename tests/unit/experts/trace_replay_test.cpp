@@ -8,12 +8,6 @@
 namespace flashmoe {
 namespace {
 
-using test::hit_percent;
-using test::load_trace;
-using test::n_slots_of;
-using test::RoutingTrace;
-using test::trace_path;
-
 struct Case {
   const char* file;
   int n_experts;

@@ -13,14 +13,6 @@
 namespace flashmoe {
 namespace {
 
-using test::all_arrive;
-using test::FakeExperts;
-using test::kAlways;
-using test::kLayouts;
-using test::Layout;
-using test::make_fake_experts;
-using test::make_streamed;
-
 StreamedOptions guessing() { return {.read_ahead = ReadAheadChoice::on}; }
 
 // Half of all experts have a slot.

@@ -18,10 +18,6 @@
 namespace flashmoe {
 namespace {
 
-using test::FakeDisk;
-using test::FakeReadQueue;
-using test::kAlways;
-
 constexpr size_t kFileBytes = 300'000;
 constexpr int kDepth = 4;
 

@@ -10,8 +10,6 @@
 namespace flashmoe {
 namespace {
 
-using testing_support::random_floats;
-
 constexpr int64_t kExtra = 2;  // tiles of other heads between those of this one
 
 size_t index(KvFormat format) { return static_cast<size_t>(format); }
@@ -243,7 +241,7 @@ TEST_P(AttentionKernels, ARowHasTheSameBitsAmongOthersWhateverTheySeeBeyondIt) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tables, AttentionKernels, testing::ValuesIn(testing_support::available_tables()),
+INSTANTIATE_TEST_SUITE_P(Tables, AttentionKernels, testing::ValuesIn(available_tables()),
                          [](const auto& param) { return param.param->name; });
 
 }  // namespace

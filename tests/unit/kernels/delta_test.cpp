@@ -8,8 +8,6 @@
 namespace flashmoe {
 namespace {
 
-using testing_support::random_floats;
-
 // One head's inputs inside wider rows, as a batch holds them.
 struct Inputs {
   int64_t n, d_key, d_value;
@@ -187,7 +185,7 @@ TEST_P(DeltaKernels, GatesAgreeOverTheWholeRange) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tables, DeltaKernels, testing::ValuesIn(testing_support::available_tables()),
+INSTANTIATE_TEST_SUITE_P(Tables, DeltaKernels, testing::ValuesIn(available_tables()),
                          [](const auto& param) { return param.param->name; });
 
 }  // namespace

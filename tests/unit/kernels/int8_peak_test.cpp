@@ -7,7 +7,7 @@ namespace {
 
 // Every product is 3 * -2: a sum that is short was not computed.
 TEST(Int8Peak, ComputesWhatItCounts) {
-  for (const KernelTable* table : testing_support::available_tables()) {
+  for (const KernelTable* table : available_tables()) {
     int32_t sum = 0;
     const int64_t one = table->int8_peak(1, &sum);
     EXPECT_GT(one, 0) << table->name;

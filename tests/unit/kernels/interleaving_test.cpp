@@ -9,10 +9,6 @@
 namespace flashmoe {
 namespace {
 
-using testing_support::available_tables;
-using testing_support::TestActivations;
-using testing_support::TestMatrix;
-
 constexpr float kUntouched = -12345.5f;
 
 class InterleavedMatrices : public testing::TestWithParam<const KernelTable*> {

@@ -11,12 +11,6 @@
 namespace flashmoe {
 namespace {
 
-using testing_support::available_tables;
-using testing_support::matmul_cases;
-using testing_support::MatmulCase;
-using testing_support::TestActivations;
-using testing_support::TestMatrix;
-
 constexpr float kUntouched = -12345.5f;
 
 Matmul entry(const KernelTable& table, Format format, bool fast) {
@@ -200,7 +194,7 @@ TEST_P(EveryTable, MatmulsHoldTheExtremes) {
       } else {
         const int64_t block_bytes = format_info(format).block_bytes;
         for (int64_t b = 0; b < kCols / format_info(format).block_values; ++b) {
-          testing_support::set_block_scales(format, 1, 1, bytes.data() + b * block_bytes);
+          set_block_scales(format, 1, 1, bytes.data() + b * block_bytes);
         }
       }
       for (const int sign : {-1, 1}) {
@@ -261,7 +255,7 @@ TEST_P(EveryTable, EveryE4m3ValueIsExact) {
 TEST_P(EveryTable, QuantisesActivationsToTheBitsOfScalar) {
   std::mt19937 random(5);
   constexpr int64_t kN = 12, kCols = 320;  // a group of 8 blocks and one of 2
-  std::vector<float> x = testing_support::random_floats(random, kN * kCols);
+  std::vector<float> x = random_floats(random, kN * kCols);
   for (size_t j = 0; j < 32; ++j) {
     x[32 + j] = 0;        // an empty block
     x[64 + j] *= 1e-20f;  // far below the others
@@ -315,7 +309,7 @@ TEST_P(EveryTable, AGroupWithAValueThatIsNotFiniteHasNoScale) {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     for (const size_t at : {0, 77, 255}) {
       std::mt19937 random(6);
-      std::vector<float> x = testing_support::random_floats(random, kCols), scales(2 * kCols / 32);
+      std::vector<float> x = random_floats(random, kCols), scales(2 * kCols / 32);
       x[at] = bad;
       std::vector<int8_t> q8(kCols);
       GetParam()->quantise_activations(x.data(), 1, kCols, q8.data(), scales.data(), scales.data() + kCols / 32);

@@ -11,8 +11,6 @@
 namespace flashmoe {
 namespace {
 
-using testing_support::random_floats;
-
 class RowKernels : public testing::TestWithParam<const KernelTable*> {
  protected:
   const KernelTable& table() const { return *GetParam(); }
@@ -199,7 +197,7 @@ TEST_P(RowKernels, RoutesToTheLargest) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tables, RowKernels, testing::ValuesIn(testing_support::available_tables()),
+INSTANTIATE_TEST_SUITE_P(Tables, RowKernels, testing::ValuesIn(available_tables()),
                          [](const auto& param) { return param.param->name; });
 
 }  // namespace

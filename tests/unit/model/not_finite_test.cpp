@@ -45,7 +45,7 @@ TEST(NotFinite, AQuantisedWeightReachesTheLogitsInEveryKernel) {
   const std::string nan("\x00\x7e", 2);
   for (const std::string tensor : {"blk.0.attn_qkv.weight", "blk.3.attn_v.weight", "blk.1.ffn_up_shexp.weight"}) {
     const std::string broken = with_bytes(dir, path, tensor, 0, nan);
-    for (const KernelTable* table : testing_support::available_tables()) {
+    for (const KernelTable* table : available_tables()) {
       LoadOptions options;
       options.kernels = table->name;
       options.exact = false;

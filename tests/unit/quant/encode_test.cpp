@@ -33,8 +33,8 @@ Encoded encode(Format format, const std::vector<float>& x, const float* importan
   const auto scale_bytes = static_cast<size_t>(scale_matrix_bytes(grid, rows, kCols));
   Encoded out = {std::vector<std::byte>(static_cast<size_t>(format_bytes(format, rows * kCols))),
                  std::vector<std::byte>(scale_bytes), std::vector<std::byte>(scale_bytes)};
-  EXPECT_TRUE(encode_rows_with(code, format, grid, x.data(), rows, kCols, importance, out.weights.data(),
-                               out.scales.data(), out.biases.data()));
+  EXPECT_TRUE(encode_rows_with(code, format, grid, x.data(), rows, kCols, importance,
+                               {out.weights.data(), out.scales.data(), out.biases.data()}));
   return out;
 }
 
@@ -154,7 +154,7 @@ TEST_P(EveryEncoder, GivesTheSameBytesWithEveryInstructionSet) {
   Encoded got = want;
   std::fill(got.weights.begin(), got.weights.end(), std::byte{0});
   if (!encode_rows_with(EncodeCode::avx2, GetParam(), grid, x.data(), static_cast<int64_t>(x.size()) / kCols, kCols,
-                        reference.importance.data(), got.weights.data(), got.scales.data(), got.biases.data())) {
+                        reference.importance.data(), {got.weights.data(), got.scales.data(), got.biases.data()})) {
     GTEST_SKIP() << "no AVX2 here";
   }
   EXPECT_EQ(want, got);
@@ -174,8 +174,8 @@ TEST_P(EveryEncoder, RowsAreIndependentAndBytesLieAnywhere) {
   for (size_t r = 0; r < 3; ++r) {
     Encoded one = {std::vector<std::byte>(row_bytes + 1), std::vector<std::byte>(scale_row + 1),
                    std::vector<std::byte>(scale_row + 1)};
-    encode_rows(GetParam(), grid_of(GetParam()), x.data() + r * kCols, 1, kCols, nullptr, one.weights.data() + 1,
-                one.scales.data() + 1, one.biases.data() + 1);
+    encode_rows(GetParam(), grid_of(GetParam()), x.data() + r * kCols, 1, kCols, nullptr,
+                {one.weights.data() + 1, one.scales.data() + 1, one.biases.data() + 1});
     EXPECT_TRUE(same(one.weights, together.weights, r, row_bytes));
     EXPECT_TRUE(same(one.scales, together.scales, r, scale_row));
     EXPECT_TRUE(same(one.biases, together.biases, r, scale_row));
@@ -304,9 +304,9 @@ TEST(Encode, KnowsWhatItCanEncode) {
   EXPECT_FALSE(can_encode(Format::fp8_e4m3));
   const std::vector<float> x(kCols, 1.0f);
   std::vector<std::byte> out(4096);
-  EXPECT_DEATH(encode_rows(Format::q4_k, {}, x.data(), 1, 128, nullptr, out.data(), nullptr, nullptr), "block_values");
-  EXPECT_DEATH(encode_rows(Format::affine4, {ScaleType::bf16, 1, 48, 0}, x.data(), 1, kCols, nullptr, out.data(),
-                           out.data(), out.data()),
+  EXPECT_DEATH(encode_rows(Format::q4_k, {}, x.data(), 1, 128, nullptr, {out.data()}), "block_values");
+  EXPECT_DEATH(encode_rows(Format::affine4, {ScaleType::bf16, 1, 48, 0}, x.data(), 1, kCols, nullptr,
+                           {out.data(), out.data(), out.data()}),
                "group_cols");
 }
 

@@ -176,9 +176,9 @@ TEST(SamplerTest, SampleAllocatesNothing) {
         SamplingOptions{.temperature = 1, .top_k = 5000, .top_p = 0.99f, .min_p = 0.01f},
         SamplingOptions{.temperature = 1, .top_p = 0.9f, .repetition_penalty = 1.1f, .presence_penalty = 1}}) {
     Sampler sampler(options, static_cast<int64_t>(logits.size()));
-    const uint64_t before = test::allocation_count();
+    const uint64_t before = allocation_count();
     for (int i = 0; i < 10; ++i) sampler.sample(logits);
-    EXPECT_EQ(test::allocation_count(), before);
+    EXPECT_EQ(allocation_count(), before);
   }
 }
 
