@@ -70,10 +70,7 @@ void Conversation::add_user(const std::string& text) { messages_.push_back({{"ro
 void Conversation::add_reply(const Reply& reply) {
   Json message = {{"role", "assistant"}, {"content", reply.content}};
   if (!reply.thinking.empty()) message["reasoning_content"] = reply.thinking;
-  for (const ToolCall& call : reply.calls) {
-    message["tool_calls"].push_back(
-        {{"id", call.id}, {"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
-  }
+  for (const ToolCall& call : reply.calls) message["tool_calls"].push_back(call.json());
   messages_.push_back(std::move(message));
 }
 

@@ -5,12 +5,9 @@
 #include <vector>
 
 #include "json.h"
+#include "tool_call.h"
 
 namespace flashmoe {
-
-struct ToolCall {
-  std::string id, name, arguments;  // arguments: JSON as the model wrote it
-};
 
 // What came of one request to the model.
 struct Reply {

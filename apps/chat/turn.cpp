@@ -45,16 +45,9 @@ void TurnRunner::take(const AnswerEvent& event, Round& round) {
       reply.content += event.text;
       face_.content(event.text);
       break;
-    case AnswerEvent::Kind::tool_call: {
-      const auto at = static_cast<size_t>(event.call);
-      if (at >= reply.calls.size()) reply.calls.resize(at + 1);
-      ToolCall& call = reply.calls[at];
-      if (!event.call_id.empty()) call.id = event.call_id;
-      if (!event.name.empty()) call.name = event.name;
-      call.arguments += event.text;
-      face_.status("calling " + call.name);
+    case AnswerEvent::Kind::tool_call:
+      face_.status("calling " + add_to_calls(reply.calls, event).name);
       break;
-    }
     case AnswerEvent::Kind::done:
       round.stopped = event.reason == StopReason::interrupted;
       if (!event.called_tools || round.stopped) reply.calls.clear();

@@ -76,7 +76,7 @@ std::string Messages::whole(const std::vector<Collected>& choices) {
     content.push_back({{"type", "thinking"}, {"thinking", answer.thinking}, {"signature", ""}});
   }
   if (!answer.content.empty()) content.push_back({{"type", "text"}, {"text", answer.content}});
-  for (const CollectedCall& call : answer.calls) {
+  for (const ToolCall& call : answer.calls) {
     Json input = parse_argument_object(call.arguments);
     if (input.is_null()) input = Json::object();  // cut in the middle
     content.push_back({{"type", "tool_use"}, {"id", call.id}, {"name", call.name}, {"input", input}});

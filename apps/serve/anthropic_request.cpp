@@ -37,9 +37,9 @@ void add_user(const RequestFields& message, const Json& content, ChatPrompt& pro
 }
 
 void add_assistant(const RequestFields& message, const Json& content, ChatPrompt& prompt) {
-  if (content.is_string()) return prompt.add_assistant(content.get<std::string>(), "", Json::array());
+  if (content.is_string()) return prompt.add_assistant(content.get<std::string>(), "", {});
   std::string text, thinking;
-  Json calls = Json::array();
+  std::vector<ToolCall> calls;
   for (size_t i = 0; i < content.size(); ++i) {
     const RequestFields block(content[i], fmt::format("{}[{}].", message.at("content"), i));
     const std::string type = block.required_text("type");
@@ -50,9 +50,7 @@ void add_assistant(const RequestFields& message, const Json& content, ChatPrompt
     } else if (type == "tool_use") {
       const auto input = block.object("input");
       calls.push_back(
-          {{"id", block.required_text("id")},
-           {"type", "function"},
-           {"function", {{"name", block.filled_text("name")}, {"arguments", input ? dump(input->json()) : "{}"}}}});
+          {block.required_text("id"), block.filled_text("name"), input ? dump(input->json()) : std::string("{}")});
     } else {
       text += content_text(Json::array({content[i]}), message.at("content"));
     }

@@ -39,7 +39,8 @@ void ChatPrompt::add_user(const std::string& text) {
   messages_.push_back({{"role", "user"}, {"content", text}});
 }
 
-void ChatPrompt::add_assistant(const std::string& text, const std::string& thinking, Json calls) {
+void ChatPrompt::add_assistant(const std::string& text, const std::string& thinking,
+                               const std::vector<ToolCall>& calls) {
   leading_ = false;
   if (messages_.empty() || messages_.back()["role"] != "assistant") {
     messages_.push_back({{"role", "assistant"}, {"content", ""}});
@@ -47,7 +48,7 @@ void ChatPrompt::add_assistant(const std::string& text, const std::string& think
   Json& turn = messages_.back();
   join(turn, "content", text);
   join(turn, "reasoning_content", thinking);
-  for (Json& call : calls) turn["tool_calls"].push_back(std::move(call));
+  for (const ToolCall& call : calls) turn["tool_calls"].push_back(call.json());
 }
 
 void ChatPrompt::add_tool_result(const std::string& call_id, const std::string& text) {

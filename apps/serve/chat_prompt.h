@@ -3,9 +3,11 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "flashmoe/service.h"
 #include "serve/request_fields.h"
+#include "tool_call.h"
 
 namespace flashmoe {
 
@@ -16,9 +18,8 @@ class ChatPrompt {
   // System turns at the start become one; later ones are the template's to judge.
   void add_system(const std::string& text);
   void add_user(const std::string& text);
-  // `calls`: [{"id", "type": "function", "function": {"name", "arguments": JSON as text}}]; may be empty. Turns of the
-  // assistant that follow each other become one.
-  void add_assistant(const std::string& text, const std::string& thinking, Json calls);
+  // Turns of the assistant that follow each other become one.
+  void add_assistant(const std::string& text, const std::string& thinking, const std::vector<ToolCall>& calls);
   void add_tool_result(const std::string& call_id, const std::string& text);
 
   // Its "name" and "description", and a JSON schema in the field `parameters`, if there is one. Throws ApiError 400 for

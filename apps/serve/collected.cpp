@@ -12,14 +12,9 @@ void Collected::add(const AnswerEvent& event) {
       content += event.text;
       content_tokens.insert(content_tokens.end(), event.tokens.begin(), event.tokens.end());
       break;
-    case Kind::tool_call: {
-      const auto at = static_cast<size_t>(event.call);
-      if (at >= calls.size()) calls.resize(at + 1);
-      if (!event.call_id.empty()) calls[at].id = event.call_id;
-      if (!event.name.empty()) calls[at].name = event.name;
-      calls[at].arguments += event.text;
+    case Kind::tool_call:
+      add_to_calls(calls, event);
       break;
-    }
     case Kind::done:
       reason = event.reason;
       stop_text = event.stop_text;

@@ -5,16 +5,13 @@
 #include <vector>
 
 #include "flashmoe/service.h"
+#include "tool_call.h"
 
 namespace flashmoe {
 
-struct CollectedCall {
-  std::string id, name, arguments;
-};
-
 struct Collected {
   std::string thinking, content;
-  std::vector<CollectedCall> calls;
+  std::vector<ToolCall> calls;
   std::vector<SampledToken> content_tokens;  // where log probabilities were asked for
   StopReason reason = StopReason::end_of_turn;
   std::string stop_text;

@@ -41,10 +41,7 @@ Json told_message(const Collected& answer) {
   Json message = {{"role", "assistant"}, {"content", answer.content}, {"refusal", nullptr}};
   if (answer.content.empty() && !answer.calls.empty()) message["content"] = nullptr;
   if (!answer.thinking.empty()) message["reasoning_content"] = answer.thinking;
-  for (const CollectedCall& call : answer.calls) {
-    message["tool_calls"].push_back(
-        {{"id", call.id}, {"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
-  }
+  for (const ToolCall& call : answer.calls) message["tool_calls"].push_back(call.json());
   return message;
 }
 

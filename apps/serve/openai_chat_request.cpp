@@ -16,17 +16,14 @@ std::string assistant_content(const RequestFields& message) {
   return content == nullptr ? "" : content_text(*content, message.at("content"));
 }
 
-Json read_calls(const RequestFields& message) {
-  Json calls = Json::array();
+std::vector<ToolCall> read_calls(const RequestFields& message) {
+  std::vector<ToolCall> calls;
   const Json* given = message.array("tool_calls");
   for (size_t i = 0; given != nullptr && i < given->size(); ++i) {
     const RequestFields call((*given)[i], fmt::format("{}[{}].", message.at("tool_calls"), i));
     const auto function = call.object("function");
     if (!function) bad_request(call.at("function"), "an object is expected");
-    calls.push_back(
-        {{"id", call.text("id").value_or("")},
-         {"type", "function"},
-         {"function", {{"name", function->filled_text("name")}, {"arguments", call_arguments(*function)}}}});
+    calls.push_back({call.text("id").value_or(""), function->filled_text("name"), call_arguments(*function)});
   }
   return calls;
 }

@@ -173,7 +173,7 @@ std::string Response::failure(const ApiError& error) {
 // The same items, as if they had been streamed.
 std::string Response::whole(const std::vector<Collected>& choices) {
   const Collected& answer = choices.front();
-  const auto replay = [this](Kind kind, const std::string& text, int call, const CollectedCall& of,
+  const auto replay = [this](Kind kind, const std::string& text, int call, const ToolCall& of,
                              const std::vector<SampledToken>& tokens) {
     AnswerEvent event;
     event.tokens = tokens;

@@ -18,18 +18,15 @@ void add_message(const RequestFields& item, ChatPrompt& prompt) {
   if (role == "user") {
     prompt.add_user(text);
   } else if (role == "assistant") {
-    prompt.add_assistant(text, "", Json::array());
+    prompt.add_assistant(text, "", {});
   } else {
     prompt.add_system(text);
   }
 }
 
 void add_call(const RequestFields& item, ChatPrompt& prompt) {
-  prompt.add_assistant(
-      "", "",
-      Json::array({Json{{"id", item.required_text("call_id")},
-                        {"type", "function"},
-                        {"function", {{"name", item.filled_text("name")}, {"arguments", call_arguments(item)}}}}}));
+  const ToolCall call{item.required_text("call_id"), item.filled_text("name"), call_arguments(item)};
+  prompt.add_assistant("", "", {call});
 }
 
 void add_reasoning(const RequestFields& item, ChatPrompt& prompt) {
@@ -40,7 +37,7 @@ void add_reasoning(const RequestFields& item, ChatPrompt& prompt) {
       text += RequestFields((*parts)[i], fmt::format("{}[{}].", item.at(name), i)).required_text("text");
     }
   }
-  prompt.add_assistant("", text, Json::array());
+  prompt.add_assistant("", text, {});
 }
 
 void add_item(const RequestFields& item, ChatPrompt& prompt) {

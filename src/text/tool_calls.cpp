@@ -59,7 +59,7 @@ bool names_parameters(const Json* definition) {
   return parameters.is_object() && parameters.contains("properties");
 }
 
-const Json* definition_of(const ToolCall& call, const Json& tools, std::vector<std::string>& misfits) {
+const Json* definition_of(const ParsedCall& call, const Json& tools, std::vector<std::string>& misfits) {
   const Json* definition = tool_definition(tools, call.name);
   if (tools.is_array() && definition == nullptr) misfits.push_back(fmt::format("no tool is named '{}'", call.name));
   return definition;
@@ -74,9 +74,9 @@ void check_argument(const Json* definition, const ArgumentSchema& schema, const 
 }
 
 // {"name": ..., "arguments": {...}}
-ToolCall take_json_call(std::string_view& rest, const Json& tools, std::vector<std::string>& misfits) {
+ParsedCall take_json_call(std::string_view& rest, const Json& tools, std::vector<std::string>& misfits) {
   JsonCall json;
-  ToolCall call;
+  ParsedCall call;
   rest.remove_prefix(json.take(rest, call.arguments));
   if (!json.fault().empty()) throw Malformed{json.fault()};
   if (!json.ended()) throw Malformed{"the JSON object is not closed"};
@@ -91,8 +91,8 @@ ToolCall take_json_call(std::string_view& rest, const Json& tools, std::vector<s
 }
 
 // <function=NAME><parameter=KEY>VALUE</parameter>...</function>
-ToolCall take_xml_call(std::string_view& rest, const Json& tools, std::vector<std::string>& misfits) {
-  ToolCall call{take_opening(rest, kFunction), {}};
+ParsedCall take_xml_call(std::string_view& rest, const Json& tools, std::vector<std::string>& misfits) {
+  ParsedCall call{take_opening(rest, kFunction), {}};
   const Json* definition = definition_of(call, tools, misfits);
   Json arguments = Json::object();
   for (rest = trim_left(rest); rest.starts_with(kParameter); rest = trim_left(rest)) {
@@ -111,9 +111,9 @@ ToolCall take_xml_call(std::string_view& rest, const Json& tools, std::vector<st
 }
 
 // `rest` begins behind <tool_call>; on return, behind </tool_call>.
-ToolCall take_call(std::string_view& rest, const Json& tools, std::vector<std::string>& misfits) {
+ParsedCall take_call(std::string_view& rest, const Json& tools, std::vector<std::string>& misfits) {
   rest = trim_left(rest);
-  ToolCall call = rest.starts_with('{') ? take_json_call(rest, tools, misfits) : take_xml_call(rest, tools, misfits);
+  ParsedCall call = rest.starts_with('{') ? take_json_call(rest, tools, misfits) : take_xml_call(rest, tools, misfits);
   rest = trim_left(rest);
   if (!rest.starts_with(kClose)) throw Malformed{"expected </tool_call>"};
   rest.remove_prefix(kClose.size());

@@ -8,14 +8,14 @@
 
 namespace flashmoe {
 
-struct ToolCall {
+struct ParsedCall {
   std::string name;
   std::string arguments;  // a JSON object, keys in the order written
 };
 
 struct ToolCalls {
   std::string text;  // before the first call, without the white space at its end
-  std::vector<ToolCall> calls;
+  std::vector<ParsedCall> calls;
   std::vector<std::string> faults;   // a line for each call, or text between calls, that cannot be read; not in `calls`
   std::vector<std::string> misfits;  // a line for each name or value in `calls` that no definition allows
 

@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import check_docs  # noqa: E402
 import check_layers  # noqa: E402
 import check_sizes  # noqa: E402
+import check_types  # noqa: E402
 import count_tests  # noqa: E402
 
 
@@ -121,6 +122,38 @@ class Sizes(Tree):
     def test_python_functions(self):
         self.write("tools/a.py", "def f():\n" + "    x = 1\n" * 100)
         self.assertEqual(len(check_sizes.check(self.root)[1]), 1)
+
+
+class Types(Tree):
+    def offences_of(self, one, other):
+        self.write("src/text/a.h", one)
+        self.write("apps/b.h", other)
+        return check_types.check(self.root)
+
+    def test_one_name_in_two_headers_is_found(self):
+        offences = self.offences_of("namespace f {\n\nenum class A { a };\nstruct Call final : B<int> {\n};\n}\n",
+                                    "namespace f {\nclass Call;\nenum struct A : int {\n};\nstruct Call {\n};\n}\n")
+        self.assertEqual(offences, ["src/text/a.h:3: f::A is defined in apps/b.h too",
+                                    "src/text/a.h:4: f::Call is defined in apps/b.h too"])
+        self.assertEqual(status(check_types, self.root), 1)
+
+    def test_other_namespaces_and_scopes_are_fine(self):
+        one = "namespace f::g {\nstruct Call {\n  struct Part { int a; };\n};\n}\n"
+        other = ("namespace f {\nstruct Call { struct Part {}; };\nclass Other;\n// struct Other {};\n"
+                 "inline void g(struct Call& a) { struct Local {}; }\n}\n")
+        self.assertEqual(self.offences_of(one, other), [])
+        self.assertEqual(self.offences_of(one, other + "namespace f { namespace h { struct Call {}; } }\n"), [])
+        self.assertEqual(status(check_types, self.root), 0)
+
+    def test_a_namespace_that_the_build_names_is_its_folders(self):
+        text = "namespace f::F_ISA {\nstruct A {\n};\n}\n"
+        self.assertEqual(self.offences_of(text, text), [])
+        self.write("apps/c.h", text)
+        self.assertEqual(check_types.check(self.root), ["apps/c.h:2: f::F_ISA::A is defined in apps/b.h too"])
+
+    def test_specialisations_are_fine(self):
+        self.assertEqual(self.offences_of("namespace f {\ntemplate <class T>\nstruct A {\n};\n}\n",
+                                          "namespace f {\ntemplate <>\nstruct A<int> {\n};\n}\n"), [])
 
 
 class Docs(Tree):

@@ -209,7 +209,7 @@ TEST(ToolCallGrammarTest, RandomJsonCallsAreReadAsValid) {
     const ToolCalls read = parse_tool_calls(text, tools);
     ASSERT_TRUE(read.well_formed() && !read.calls.empty()) << text.substr(0, 1000);
     n_calls += read.calls.size();
-    for (const ToolCall& call : read.calls) {
+    for (const ParsedCall& call : read.calls) {
       const Json* parameters = call.name == "get_weather" ? &tools[0]["function"]["parameters"] : nullptr;
       std::string why;
       if (parameters == nullptr) continue;
