@@ -2,11 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstring>
-#include <span>
 
 #include "quantities.h"
 
@@ -16,19 +12,11 @@ namespace {
 constexpr double kLeastSeconds = 0.5;  // before the time left is told
 constexpr double kMostSeconds = 1e6;   // left: nobody waits for what stands still
 
-constexpr std::array<const char*, 4> kCountedInBytes = {"opening", "loading", "packing", "verifying"};
-constexpr std::array<const char*, 2> kCountedInSteps = {"reading the trace", "simulating"};
-
-bool is_among(const char* what, std::span<const char* const> names) {
-  return std::any_of(names.begin(), names.end(), [what](const char* name) { return std::strcmp(what, name) == 0; });
-}
-
 // "  1.90 GB/s", once it is known.
-std::string rate_text(const Progress& progress, double rate) {
+std::string rate_text(Progress::Unit unit, double rate) {
   if (rate == 0) return "";
-  if (is_among(progress.what, kCountedInBytes)) return fmt::format("  {}/s", show_bytes(static_cast<uint64_t>(rate)));
-  const bool steps = is_among(progress.what, kCountedInSteps);
-  return fmt::format("  {:.{}f} {}/s", rate, rate < 10 ? 1 : 0, steps ? "steps" : "tok");
+  if (unit == Progress::Unit::bytes) return fmt::format("  {}/s", show_bytes(static_cast<uint64_t>(rate)));
+  return fmt::format("  {:.{}f} {}/s", rate, rate < 10 ? 1 : 0, unit == Progress::Unit::steps ? "steps" : "tok");
 }
 
 // "  12 s left", once the rate means something.
@@ -44,13 +32,13 @@ std::string time_left(const Progress& progress, double rate) {
 
 std::string progress_text(const Progress& progress, double rate) {
   if (progress.total == 0) return progress.what;
-  const std::string rate_and_rest = rate_text(progress, rate) + time_left(progress, rate);
-  if (is_among(progress.what, kCountedInBytes)) {
+  const std::string rate_and_rest = rate_text(progress.unit, rate) + time_left(progress, rate);
+  if (progress.unit == Progress::Unit::bytes) {
     return fmt::format("{}  {} of {}{}", progress.what, show_bytes(progress.done), show_bytes(progress.total),
                        rate_and_rest);
   }
   return fmt::format("{}  {} of {} {}{}", progress.what, show_count(progress.done), show_count(progress.total),
-                     is_among(progress.what, kCountedInSteps) ? "steps" : "tokens", rate_and_rest);
+                     progress.unit == Progress::Unit::steps ? "steps" : "tokens", rate_and_rest);
 }
 
 }  // namespace flashmoe

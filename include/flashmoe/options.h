@@ -19,12 +19,15 @@ enum class VerifyChoice { first, always, never };
 // answer) and the model's heads allow it; else f16.
 enum class KvChoice { automatic, f16, q8, f32 };
 
-// A rate-limited report while something takes long. `done` and `total` are bytes when loading, tokens in prefill.
+// A rate-limited report while something takes long.
 struct Progress {
+  enum class Unit { bytes, tokens, steps };
+
   const char* what = "";  // "loading", "reading prompt"
-  uint64_t done = 0;
-  uint64_t total = 0;
-  double seconds = 0;
+  Unit unit = Unit::tokens;
+  uint64_t done = 0;   // of `total`, both in `unit`
+  uint64_t total = 0;  // 0: not known
+  double seconds = 0;  // since it began
 };
 
 // A record of what the router picks, for flashmoe trace, simulate and report.

@@ -49,7 +49,7 @@ class DecodeProgress {
 
   void operator()(Progress step) {
     if (!tell_) return;
-    if (n_tokens_ > 0) step = {step.what, n_done_ + step.done, n_tokens_, seconds_ + step.seconds};
+    if (n_tokens_ > 0) step = {step.what, step.unit, n_done_ + step.done, n_tokens_, seconds_ + step.seconds};
     tell_(step);
   }
   void set_piece(int64_t n_done, int64_t n_tokens, double seconds) {

@@ -16,7 +16,8 @@ class LoadProgress {
   std::function<void(uint64_t)> part() {
     return [this, before = done_bytes_](uint64_t bytes) {
       done_bytes_ = std::min(before + bytes, total_bytes_);
-      if (options_.on_progress) options_.on_progress({"loading", done_bytes_, total_bytes_, seconds_since(start_ns_)});
+      if (options_.on_progress)
+        options_.on_progress({"loading", Progress::Unit::bytes, done_bytes_, total_bytes_, seconds_since(start_ns_)});
       stop_if_asked(options_.keep_going, "loading");
     };
   }

@@ -304,8 +304,8 @@ std::vector<Repetition> measure(ExpertsAlone& alone, PickSource& picks, RoofLook
   uint64_t n_before = 0;
   const auto tell = [&](int64_t n) {
     if (!options.on_progress) return;
-    options.on_progress({n_before == 0 ? "cold run" : "warm runs", std::min(n_all, n_before + static_cast<uint64_t>(n)),
-                         n_all, seconds_since(start_ns)});
+    options.on_progress({n_before == 0 ? "cold run" : "warm runs", Progress::Unit::tokens,
+                         std::min(n_all, n_before + static_cast<uint64_t>(n)), n_all, seconds_since(start_ns)});
   };
   std::vector<Repetition> all;
   for (int i = 0; i <= bench.n_repetitions; ++i) {

@@ -103,7 +103,7 @@ void SequenceSession::before_layer(int layer) {
 void SequenceSession::feed(const char* what, std::span<const int32_t> ids, int64_t n_wanted,
                            const std::function<void(int64_t)>& after_chunk) {
   const PhaseStats before = stats_.prompt;
-  feeding_ = {what, 0, ids.size(), 0};
+  feeding_ = {what, Progress::Unit::tokens, 0, ids.size(), 0};
   feed_start_ns_ = now_ns();
   lost_ = true;  // unless all goes well
   flashmoe::prefill(parts_.forward, sequence_, ids, n_wanted, parts_.prefill_chunk, [&](int64_t done) {
@@ -178,7 +178,8 @@ std::vector<int32_t> SequenceSession::decode(int64_t n) {
   const auto on_token = [&](int64_t done) {
     if (done == 1 && prefill_start_ns_) stats_.ttft_s = seconds_since(*prefill_start_ns_);
     if (parts_.on_progress) {
-      parts_.on_progress({"decoding", static_cast<uint64_t>(done), static_cast<uint64_t>(n), seconds_since(start_ns)});
+      parts_.on_progress({"decoding", Progress::Unit::tokens, static_cast<uint64_t>(done), static_cast<uint64_t>(n),
+                          seconds_since(start_ns)});
     }
   };
   std::span<const float> logits = next_logits_;

@@ -76,7 +76,8 @@ std::unique_ptr<TraceReader> open_telling(const TraceQuestion& question) {
   const auto file = open_file(question.path);
   return open_trace(file, question.unfinished, [&](uint64_t bytes) {
     stop_if_asked(question.keep_going, "opening the trace");
-    if (question.on_progress) question.on_progress({"opening", bytes, file->size(), seconds_since(start_ns)});
+    if (question.on_progress)
+      question.on_progress({"opening", Progress::Unit::bytes, bytes, file->size(), seconds_since(start_ns)});
   });
 }
 
@@ -106,7 +107,8 @@ void TracePasses::pass(const std::function<void(const TraceStep&, const TraceSte
     std::swap(step, next);
     if (++n_done_ % kStepsBetweenReports != 0) continue;
     stop_if_asked(question_.keep_going, what_);
-    if (question_.on_progress) question_.on_progress({what_, n_done_, n_total_, seconds_since(start_ns_)});
+    if (question_.on_progress)
+      question_.on_progress({what_, Progress::Unit::steps, n_done_, n_total_, seconds_since(start_ns_)});
   }
 }
 

@@ -213,8 +213,8 @@ std::vector<bool> Packer::layers_packed() const {
 
 void Packer::report_progress(uint64_t written) {
   if (options_.on_progress) {
-    options_.on_progress(
-        {"packing", std::min(done_bytes_ + written, total_bytes_), total_bytes_, seconds_since(start_ns_)});
+    options_.on_progress({"packing", Progress::Unit::bytes, std::min(done_bytes_ + written, total_bytes_), total_bytes_,
+                          seconds_since(start_ns_)});
   }
   if (options_.keep_going && !options_.keep_going()) fail(Fault::interrupted, "{}", how_to_go_on());
 }

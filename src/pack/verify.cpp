@@ -25,7 +25,8 @@ uint64_t bytes_to_verify(const Manifest& manifest) {
 std::function<void(uint64_t)> verifying(const PackOptions& options, uint64_t total, const std::string& how_to_go_on) {
   return [&options, total, how_to_go_on, done = uint64_t{0}, start_ns = now_ns()](uint64_t bytes) mutable {
     done += bytes;
-    if (options.on_progress) options.on_progress({"verifying", done, total, seconds_since(start_ns)});
+    if (options.on_progress)
+      options.on_progress({"verifying", Progress::Unit::bytes, done, total, seconds_since(start_ns)});
     if (options.keep_going && !options.keep_going()) fail(Fault::interrupted, "{}", how_to_go_on);
   };
 }

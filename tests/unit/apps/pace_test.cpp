@@ -5,7 +5,11 @@
 namespace flashmoe {
 namespace {
 
-Progress packing(double seconds, double done) { return {"packing", static_cast<uint64_t>(done), 100'000, seconds}; }
+using Unit = Progress::Unit;
+
+Progress packing(double seconds, double done) {
+  return {"packing", Unit::bytes, static_cast<uint64_t>(done), 100'000, seconds};
+}
 
 TEST(Pace, IsThatOfTheStartAtFirst) {
   Pace pace;
@@ -16,9 +20,9 @@ TEST(Pace, IsThatOfTheStartAtFirst) {
 
 TEST(Pace, IsNotKnownInTheFirstMoment) {
   Pace pace;
-  EXPECT_EQ(pace.of({"decoding", 1, 200, 13e-6}), 0);
-  EXPECT_EQ(pace.of({"decoding", 2, 200, 0.1}), 0);
-  EXPECT_NEAR(pace.of({"decoding", 10, 200, 1}), 10, 0.1);
+  EXPECT_EQ(pace.of({"decoding", Unit::tokens, 1, 200, 13e-6}), 0);
+  EXPECT_EQ(pace.of({"decoding", Unit::tokens, 2, 200, 0.1}), 0);
+  EXPECT_NEAR(pace.of({"decoding", Unit::tokens, 10, 200, 1}), 10, 0.1);
 }
 
 TEST(Pace, ForgetsWhatWasCheapWithinSixSeconds) {
@@ -44,8 +48,8 @@ TEST(Pace, OfRareStepsIsThatOfTheLast) {
 TEST(Pace, BeginsAnewWithSomethingElse) {
   Pace pace;
   for (const double s : {0., 5., 10.}) pace.of(packing(s, 1000 * s));
-  EXPECT_NEAR(pace.of({"verifying", 50, 100, 1}), 50, 1);
-  EXPECT_NEAR(pace.of({"verifying", 10, 100, 0.5}), 20, 1);
+  EXPECT_NEAR(pace.of({"verifying", Unit::bytes, 50, 100, 1}), 50, 1);
+  EXPECT_NEAR(pace.of({"verifying", Unit::bytes, 10, 100, 0.5}), 20, 1);
 }
 
 }  // namespace
