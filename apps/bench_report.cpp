@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
 #include "flashmoe/machine.h"
 #include "flashmoe/version.h"
+#include "json.h"
 #include "quantities.h"
 #include "run_description.h"
 
@@ -41,7 +40,7 @@ void describe_phase(const char* name, const BenchPhase& phase, int n_repetitions
                         phase.bytes_missed > 0 ? show_bytes(static_cast<uint64_t>(phase.bytes_missed)) : "-"));
 }
 
-nlohmann::ordered_json phase_json(const BenchPhase& phase) {
+Json phase_json(const BenchPhase& phase) {
   return {{"tokens", phase.tokens},
           {"tok_per_s", phase.tok_per_s},
           {"spread", phase.spread},
@@ -51,9 +50,7 @@ nlohmann::ordered_json phase_json(const BenchPhase& phase) {
           {"disk_wait_s_per_token", phase.disk_wait_s}};
 }
 
-nlohmann::ordered_json or_null(double value, bool there) {
-  return there ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
-}
+Json or_null(double value, bool there) { return there ? Json(value) : Json(nullptr); }
 
 }  // namespace
 
@@ -87,7 +84,7 @@ std::string bench_text(const BenchResult& r, int n_repetitions) {
 }
 
 std::string bench_json(const BenchResult& r, int n_repetitions) {
-  nlohmann::ordered_json json;
+  Json json;
   json["prefill"] = phase_json(r.prefill);
   json["decode"] = phase_json(r.decode);
   json["decode"]["bytes_per_token"] = r.bytes_per_token;
@@ -100,7 +97,7 @@ std::string bench_json(const BenchResult& r, int n_repetitions) {
   json["first_token_s"] = r.first_token_s;
   json["first_token_warm_up_s"] = r.first_token_warm_up_s;
   json["repetitions"] = n_repetitions;
-  auto formats = nlohmann::ordered_json::object();
+  auto formats = Json::object();
   for (const FormatBytes& format : r.model.formats) formats[format.format] = format.bytes;
   json["model"] = {{"path", r.model.path},
                    {"name", r.model.name},
@@ -108,7 +105,7 @@ std::string bench_json(const BenchResult& r, int n_repetitions) {
                    {"file_bytes", r.model.file_bytes},
                    {"format_bytes", formats}};
   json["experts"] = r.plan.experts_resident ? "resident" : "streamed";
-  json["io_mode"] = r.plan.experts_resident ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(r.stats.io.mode);
+  json["io_mode"] = r.plan.experts_resident ? Json(nullptr) : Json(r.stats.io.mode);
   json["memory"] = {
       {"limit_bytes", r.plan.limit_bytes}, {"budget_bytes", r.stats.budget_bytes}, {"peak_bytes", r.stats.peak_bytes}};
   json["threads"] = r.stats.n_threads;
@@ -117,7 +114,7 @@ std::string bench_json(const BenchResult& r, int n_repetitions) {
   json["cpu"] = cpu_name();
   json["version"] = kVersion;
   json["commit"] = source_commit();
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return dump(json, 2) + "\n";
 }
 
 }  // namespace flashmoe

@@ -6,11 +6,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "commands.h"
 #include "interrupt.h"
+#include "json.h"
 #include "model_options.h"
 #include "option_values.h"
 #include "run_description.h"
@@ -59,9 +59,9 @@ std::string page(const Examination& examination) {
 }
 
 std::string json_of(const Examination& examination, bool healthy) {
-  nlohmann::ordered_json json;
+  Json json;
   json["healthy"] = healthy;
-  json["findings"] = nlohmann::ordered_json::array();
+  json["findings"] = Json::array();
   for (const Finding& f : examination.findings) {
     json["findings"].push_back({{"what", f.what},
                                 {"verdict", kVerdictNames[static_cast<size_t>(f.verdict)]},
@@ -72,7 +72,7 @@ std::string json_of(const Examination& examination, bool healthy) {
     json["decode_tok_per_s"] = examination.forecast->decode_warm;
     json["prefill_tok_per_s"] = examination.forecast->prefill;
   }
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return dump(json, 2) + "\n";
 }
 
 int run(EngineOptions& options, bool as_json) {

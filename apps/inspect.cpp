@@ -4,11 +4,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "commands.h"
 #include "flashmoe/engine.h"
+#include "json.h"
 #include "model_options.h"
 #include "option_values.h"
 #include "quantities.h"
@@ -106,7 +106,7 @@ void describe_tensors(const ModelReport& model, Page& page) {
 }
 
 std::string report_json(const ModelReport& model) {
-  nlohmann::ordered_json json;
+  Json json;
   json["path"] = model.path;
   json["name"] = model.name;
   json["container"] = model.container;
@@ -140,17 +140,17 @@ std::string report_json(const ModelReport& model) {
   json["expert_bytes_per_token"] = model.expert_bytes_per_token;
   json["kv_bytes_per_token"] = model.kv_bytes_per_token;
   json["state_bytes"] = model.state_bytes;
-  json["formats"] = nlohmann::ordered_json::array();
+  json["formats"] = Json::array();
   for (const FormatBytes& format : model.formats) {
     json["formats"].push_back({{"format", format.format}, {"n_tensors", format.n_tensors}, {"bytes", format.bytes}});
   }
-  json["not_run"] = nlohmann::ordered_json::array();
+  json["not_run"] = Json::array();
   for (const PartNotRun& part : model.not_run) json["not_run"].push_back({{"what", part.what}, {"bytes", part.bytes}});
   json["unused_tensors"] = model.unused_tensors;
   json["unused_bytes"] = model.unused_bytes;
   json["has_tokenizer"] = model.has_tokenizer;
   json["has_chat_template"] = model.has_chat_template;
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return dump(json, 2) + "\n";
 }
 
 int inspect(const std::string& path, bool as_json) {

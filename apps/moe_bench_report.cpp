@@ -2,17 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
 #include "flashmoe/machine.h"
 #include "flashmoe/version.h"
+#include "json.h"
 #include "quantities.h"
 #include "run_description.h"
 
 namespace flashmoe {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr double kTold = 0.02;  // a share of the page cache below this is nobody's concern
 
@@ -126,7 +123,7 @@ std::string moe_bench_json(const MoeBenchResult& r, int n_repetitions) {
   json["cpu"] = cpu_name();
   json["version"] = kVersion;
   json["commit"] = source_commit();
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return dump(json, 2) + "\n";
 }
 
 }  // namespace flashmoe

@@ -3,12 +3,12 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "flashmoe/engine.h"
 #include "flashmoe/error.h"
 #include "interrupt.h"
+#include "json.h"
 #include "model_options.h"
 #include "option_values.h"
 #include "quantities.h"
@@ -65,8 +65,8 @@ std::string plan_text(const Forecast& f) {
 }
 
 std::string plan_json(const Forecast& f) {
-  nlohmann::ordered_json json;
-  auto allotments = nlohmann::ordered_json::array();
+  Json json;
+  auto allotments = Json::array();
   for (const Allotment& a : f.plan.allotments) {
     allotments.push_back({{"name", a.name}, {"bytes", a.bytes}, {"floor_bytes", a.floor_bytes}});
   }
@@ -84,7 +84,7 @@ std::string plan_json(const Forecast& f) {
   json["hit_rate_source"] = f.hit_rate_source;
   const bool disk = !f.plan.experts_resident;
   json["roofs"] = {{"ram_gb_per_s", f.speeds.roofs.ram_gb_per_s},
-                   {"disk_gb_per_s", disk ? nlohmann::ordered_json(f.speeds.roofs.disk_gb_per_s) : nullptr},
+                   {"disk_gb_per_s", disk ? Json(f.speeds.roofs.disk_gb_per_s) : nullptr},
                    {"int8_tops", f.speeds.roofs.int8_tops}};
   json["prefill"] = {{"tok_per_s", f.prefill}};
   json["decode"] = {{"cold_tok_per_s", f.decode_cold},
@@ -92,7 +92,7 @@ std::string plan_json(const Forecast& f) {
                     {"compute_s", f.compute_s},
                     {"disk_wait_s", f.disk_wait_s},
                     {"bytes_missed_per_token", f.bytes_missed_per_token}};
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return dump(json, 2) + "\n";
 }
 
 int run(Chosen& chosen) {

@@ -3,11 +3,11 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "flashmoe/trace.h"
 #include "interrupt.h"
+#include "json.h"
 #include "option_values.h"
 #include "quantities.h"
 #include "terminal.h"
@@ -114,7 +114,7 @@ std::string text_of(const std::vector<WhatIf>& settings, const std::vector<WhatI
 }
 
 std::string json_of(const std::vector<WhatIf>& settings, const std::vector<WhatIfResult>& results) {
-  auto list = nlohmann::ordered_json::array();
+  auto list = Json::array();
   for (size_t i = 0; i < settings.size(); ++i) {
     const WhatIfResult& r = results[i];
     list.push_back({{"policy", policy_name(settings[i].policy)},
@@ -126,9 +126,9 @@ std::string json_of(const std::vector<WhatIf>& settings, const std::vector<WhatI
                     {"hit_rate", r.all.hit_rate()},
                     {"decode_hit_rate", r.decode.hit_rate()},
                     {"bytes_missed_per_token", r.bytes_missed_per_token},
-                    {"tok_per_s", r.tok_per_s ? nlohmann::ordered_json(*r.tok_per_s) : nullptr}});
+                    {"tok_per_s", r.tok_per_s ? Json(*r.tok_per_s) : nullptr}});
   }
-  return list.dump(2) + "\n";
+  return dump(list, 2) + "\n";
 }
 
 int run(Chosen& chosen) {

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
+#include "json.h"
 #include "quantities.h"
 
 namespace flashmoe {
@@ -24,15 +24,14 @@ std::string tokens(const PhaseStats& phase) {
          (phase.timed_tokens > 0 ? fmt::format(", {:.1f} tok/s", phase.tok_per_s()) : "");
 }
 
-nlohmann::ordered_json phase_json(const PhaseStats& phase) {
-  return {{"tokens", phase.tokens},
-          {"tok_per_s", phase.timed_tokens > 0 ? nlohmann::ordered_json(phase.tok_per_s()) : nullptr}};
+Json phase_json(const PhaseStats& phase) {
+  return {{"tokens", phase.tokens}, {"tok_per_s", phase.timed_tokens > 0 ? Json(phase.tok_per_s()) : nullptr}};
 }
 
-nlohmann::ordered_json stages_json(const StageTimes& stages) {
-  auto all = nlohmann::ordered_json::object();
+Json stages_json(const StageTimes& stages) {
+  auto all = Json::object();
   for (size_t kind = 0; kind < kLayerKindCount; ++kind) {
-    auto& of_kind = all[kLayerKindNames[kind]] = nlohmann::ordered_json::object();
+    auto& of_kind = all[kLayerKindNames[kind]] = Json::object();
     for (size_t stage = 0; stage < kStageCount; ++stage) {
       const uint64_t ns = stages.ns[kind][stage];
       if (!belongs(kind, stage) && ns == 0) continue;
@@ -131,9 +130,9 @@ std::string timing_table(const StageTimes& stages) {
 }
 
 std::string statistics_json(const Stats& stats, StopReason reason, bool with_stages) {
-  nlohmann::ordered_json json;
+  Json json;
   json["load_s"] = stats.load_s;
-  json["ttft_s"] = stats.ttft_s > 0 ? nlohmann::ordered_json(stats.ttft_s) : nullptr;
+  json["ttft_s"] = stats.ttft_s > 0 ? Json(stats.ttft_s) : nullptr;
   json["prompt"] = phase_json(stats.prompt);
   json["decode"] = phase_json(stats.decode);
   json["cache"] = {{"hits", stats.cache.hits},
@@ -142,7 +141,7 @@ std::string statistics_json(const Stats& stats, StopReason reason, bool with_sta
                    {"given_back_bytes", stats.cache.given_back_bytes}};
   json["io"] = {{"mode", stats.io.mode},
                 {"bytes_read", stats.io.all_bytes()},
-                {"gb_per_s", stats.io.all_bytes() > 0 ? nlohmann::ordered_json(stats.io.gb_per_s()) : nullptr},
+                {"gb_per_s", stats.io.all_bytes() > 0 ? Json(stats.io.gb_per_s()) : nullptr},
                 {"wait_s", static_cast<double>(stats.io.wait_ns) * 1e-9},
                 {"warm_up_bytes", stats.io.warm_up_bytes}};
   const ReadAheadStats& ahead = stats.io.read_ahead;
@@ -151,12 +150,12 @@ std::string statistics_json(const Stats& stats, StopReason reason, bool with_sta
                         {"used", ahead.used},
                         {"wasted_bytes", ahead.wasted_bytes}};
   json["memory"] = {{"budget_bytes", stats.budget_bytes}, {"peak_bytes", stats.peak_bytes}};
-  json["stages"] = with_stages ? stages_json(stats.stages) : nlohmann::ordered_json::object();
+  json["stages"] = with_stages ? stages_json(stats.stages) : Json::object();
   json["stop"] = show_reason(reason);
   json["kernels"] = stats.kernels;
   json["threads"] = stats.n_threads;
   json["exact"] = stats.exact;
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return dump(json, 2) + "\n";
 }
 
 }  // namespace flashmoe

@@ -5,10 +5,10 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "interrupt.h"
+#include "json.h"
 #include "option_values.h"
 #include "quantities.h"
 #include "terminal.h"
@@ -71,7 +71,7 @@ std::string trace_text(const TraceAnalysis& a) {
   return out;
 }
 
-nlohmann::ordered_json use_json(const LayerUse& use) {
+Json use_json(const LayerUse& use) {
   return {{"distinct", use.distinct},
           {"gini", use.gini},
           {"top_10", use.top[0]},
@@ -80,29 +80,28 @@ nlohmann::ordered_json use_json(const LayerUse& use) {
           {"reuse_p50_tokens", use.reuse_p50},
           {"reuse_p90_tokens", use.reuse_p90},
           {"next_token", use.next_token},
-          {"next_layer", use.next_layer ? nlohmann::ordered_json(*use.next_layer) : nullptr}};
+          {"next_layer", use.next_layer ? Json(*use.next_layer) : nullptr}};
 }
 
 std::string trace_json(const TraceAnalysis& a) {
   const TraceSummary& s = a.summary;
-  nlohmann::ordered_json json = {{"model", s.model},
-                                 {"n_layers", s.n_layers},
-                                 {"n_experts", s.n_experts},
-                                 {"n_used", s.n_used},
-                                 {"tokens", s.n_tokens},
-                                 {"decoded", s.n_decoded},
-                                 {"sequences", s.n_sequences},
-                                 {"full", s.full},
-                                 {"cache_bytes", s.cache_bytes},
-                                 {"expert_bytes", s.expert_bytes},
-                                 {"tok_per_s", s.tok_per_s},
-                                 {"compute_s", s.compute_s},
-                                 {"disk_gb_per_s", s.disk_gb_per_s}};
-  json["recorded_hit_rate"] = s.recorded ? nlohmann::ordered_json(s.recorded->hit_rate()) : nullptr;
-  json["recorded_decode_hit_rate"] =
-      s.recorded_decode ? nlohmann::ordered_json(s.recorded_decode->hit_rate()) : nullptr;
+  Json json = {{"model", s.model},
+               {"n_layers", s.n_layers},
+               {"n_experts", s.n_experts},
+               {"n_used", s.n_used},
+               {"tokens", s.n_tokens},
+               {"decoded", s.n_decoded},
+               {"sequences", s.n_sequences},
+               {"full", s.full},
+               {"cache_bytes", s.cache_bytes},
+               {"expert_bytes", s.expert_bytes},
+               {"tok_per_s", s.tok_per_s},
+               {"compute_s", s.compute_s},
+               {"disk_gb_per_s", s.disk_gb_per_s}};
+  json["recorded_hit_rate"] = s.recorded ? Json(s.recorded->hit_rate()) : nullptr;
+  json["recorded_decode_hit_rate"] = s.recorded_decode ? Json(s.recorded_decode->hit_rate()) : nullptr;
   json["mean"] = use_json(a.all);
-  json["layers"] = nlohmann::ordered_json::array();
+  json["layers"] = Json::array();
   for (const LayerUse& use : a.layers) json["layers"].push_back(use_json(use));
   json["predictors"] = {{"cache_share", a.cache_share}, {"hit_rate", a.hit_rate}, {"disk_gb_per_s", a.disk_gb_per_s}};
   for (const PredictorTrial& trial : a.predictors) {
@@ -110,7 +109,7 @@ std::string trace_json(const TraceAnalysis& a) {
     json["predictors"][trial.name] = {{"caught", trial.caught}, {"caught_missing", trial.caught_missing}};
     if (trial.faster) json["predictors"][trial.name]["faster"] = *trial.faster;
   }
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return dump(json, 2) + "\n";
 }
 
 int run(Chosen& chosen) {

@@ -8,6 +8,7 @@
 #include "eval/eval_options.h"
 #include "eval/evaluations.h"
 #include "flashmoe/error.h"
+#include "json.h"
 #include "model_options.h"
 #include "option_values.h"
 #include "terminal.h"
@@ -58,7 +59,7 @@ void check(const EvalOptions& options) {
   }
 }
 
-void print(std::string& text, const std::string& name, const nlohmann::ordered_json& value) {
+void print(std::string& text, const std::string& name, const Json& value) {
   if (value.is_object()) {
     for (const auto& [key, inner] : value.items()) print(text, name + " " + key, inner);
     return;
@@ -71,12 +72,12 @@ void print(std::string& text, const std::string& name, const nlohmann::ordered_j
 
 int evaluate(const EvalOptions& options) {
   check(options);
-  const nlohmann::ordered_json result = options.kind == EvalKind::perplexity   ? evaluate_perplexity(options)
-                                        : options.kind == EvalKind::divergence ? evaluate_divergence(options)
-                                                                               : evaluate_tools(options);
+  const Json result = options.kind == EvalKind::perplexity   ? evaluate_perplexity(options)
+                      : options.kind == EvalKind::divergence ? evaluate_divergence(options)
+                                                             : evaluate_tools(options);
   std::string text;
   if (options.json) {
-    text = result.dump(2) + "\n";
+    text = dump(result, 2) + "\n";
   } else {
     for (const auto& [key, value] : result.items()) print(text, key, value);
   }
