@@ -18,7 +18,7 @@ struct ChatOptions {
   bool no_think = false, show_think = false, no_save = false, no_sessions = false;
   bool tools = false, yes = false;
   std::string tools_file, tools_dir = ".";
-  ToolLimits tool_limits;
+  ChildLimits tool_limits;
   int tools_rounds = 20;
   std::string url, api_key;
 };

@@ -63,7 +63,7 @@ std::string result_text(const ChildResult& result, int seconds) {
 
 }  // namespace
 
-ToolBox::ToolBox(const std::string& folder, const ToolLimits& limits) : folder_(folder), limits_(limits) {}
+ToolBox::ToolBox(const std::string& folder, const ChildLimits& limits) : folder_(folder), limits_(limits) {}
 
 void ToolBox::add(Tool tool) {
   if (find(tool.name) != nullptr) throw Error(Fault::input, fmt::format("there are two tools named {}", tool.name));

@@ -13,15 +13,11 @@
 
 namespace flashmoe {
 
-struct ToolLimits {
-  int seconds = 60;             // a command may run
-  size_t output_bytes = 32768;  // of a file or of each stream of a command that the model is shown
-};
-
 class ToolBox {
  public:
-  // Throws Error{usage} if `folder` is not a folder.
-  ToolBox(const std::string& folder, const ToolLimits& limits);
+  // `limits`: of commands; of a file the model is shown as much as of a stream. Throws Error{usage} if `folder` is not
+  // a folder.
+  ToolBox(const std::string& folder, const ChildLimits& limits);
 
   void add_own();  // bash, read_file, write_file, list_dir
   // {"tools": [{"name", "description", "parameters", "command", "seconds"}]}. Throws Error{input} with file and tool.
@@ -62,7 +58,7 @@ class ToolBox {
   std::string list_dir(const std::string& path) const;
 
   ConfinedFolder folder_;
-  ToolLimits limits_;
+  ChildLimits limits_;
   std::vector<Tool> tools_;
 };
 

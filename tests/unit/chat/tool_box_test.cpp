@@ -20,7 +20,7 @@ class ToolBoxTest : public testing::Test {
  protected:
   ToolBoxTest() : tools_(make({2, 1000})) { tools_->add_own(); }
 
-  std::unique_ptr<ToolBox> make(const ToolLimits& limits) {
+  std::unique_ptr<ToolBox> make(const ChildLimits& limits) {
     dir_.write("work/a.txt", "some text\n");
     dir_.write("outside.txt", "secret");
     return std::make_unique<ToolBox>(dir_ / "work", limits);
