@@ -11,7 +11,6 @@
 #include "moe_bench_report.h"
 #include "option_values.h"
 #include "terminal.h"
-#include "trace_options.h"
 
 namespace flashmoe {
 namespace {

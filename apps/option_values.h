@@ -3,9 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <charconv>
-#include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -87,5 +88,17 @@ inline CLI::Option* add_size(CLI::App& cli, const std::string& name, uint64_t& t
   };
   return cli.add_option_function<std::string>(name, read, description)->option_text("SIZE");
 }
+
+// An option that takes values separated by commas and hands them to `take` one by one, which complains by returning
+// what is expected.
+CLI::Option* add_list(CLI::App& cli, const std::string& name, const std::string& text,
+                      const std::function<std::string(std::string_view)>& take, const std::string& description);
+
+// "7", "3.5", "1e3": positive. False for anything else.
+bool read_positive(std::string_view text, double& value);
+
+// A time or speed as some machine may have it, from 1e-6 to 1e9: beyond, what is computed from it is no number. What is
+// expected, with `what` before it, or nothing where the text is that.
+std::string take_quantity(std::string_view text, std::string_view what, double& value);
 
 }  // namespace flashmoe
