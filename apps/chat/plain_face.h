@@ -12,7 +12,6 @@ class PlainFace : public Face {
  public:
   PlainFace(StandardOutput& out, bool show_think);
   void show_think(bool on) { show_think_ = on; }
-  bool shows_think() const { return show_think_; }
 
   void status(const std::string&) override {}
   void thinking(std::string_view piece) override;

@@ -17,7 +17,6 @@ class TerminalFace : public Face {
   ~TerminalFace() override;
 
   void show_think(bool on) { show_think_ = on; }
-  bool shows_think() const { return show_think_; }
   // What is typed while an answer comes is not echoed into it.
   void begin_turn();
   void end_turn();

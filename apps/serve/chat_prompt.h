@@ -33,7 +33,6 @@ class ChatPrompt {
   void set_extra(const Json& extra) { extra_.update(extra); }
 
   bool empty() const { return messages_.empty(); }
-  size_t n_tools() const { return tools_.size(); }
   // Fills chat_json, and the constraint if a tool must be called.
   void write_to(Request& request) const;
 

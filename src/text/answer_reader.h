@@ -39,7 +39,6 @@ class AnswerReader {
   bool thinking() const { return at_ == At::thinking; }
   bool stopped() const { return stopped_by_ >= 0; }
   const std::string& stop_text() const { return stop_[static_cast<size_t>(stopped_by_)]; }
-  int n_calls() const { return n_calls_; }              // begun
   int n_whole_calls() const { return n_whole_calls_; }  // closed and well-formed
   bool between_calls() const { return n_calls_ > 0 && !call_; }
 
