@@ -8,7 +8,6 @@
 #include <string>
 
 #include "answer_options.h"
-#include "chat_request.h"
 #include "commands.h"
 #include "flashmoe/engine.h"
 #include "flashmoe/error.h"
@@ -17,6 +16,7 @@
 #include "model_options.h"
 #include "option_values.h"
 #include "output_file.h"
+#include "prompt_request.h"
 #include "statistics.h"
 #include "terminal.h"
 #include "text_input.h"
@@ -118,7 +118,7 @@ Question read_question(const RunOptions& run) {
   if (run.raw) return {take_prompt(run), true};
   if (run.chat_file.empty()) return {ask(take_prompt(run), run.system, run.no_think).json, false};
   const std::string name = shown_path(run.chat_file);
-  ChatRequest request = read_request(read_text(run.chat_file), name, run.no_think);
+  PromptRequest request = read_request(read_text(run.chat_file), name, run.no_think);
   for (const std::string& field : request.unread) {
     tell(fmt::format("{}: \"{}\" is not read from a request; options of flashmoe run choose it", name, field));
   }

@@ -13,7 +13,7 @@
 #include "quantities.h"
 #include "terminal.h"
 #include "trace_options.h"
-#include "trace_text.h"
+#include "trace_summary.h"
 
 namespace flashmoe {
 namespace {

@@ -4,8 +4,8 @@
 #include <functional>
 #include <string>
 
-#include "chat_request.h"
 #include "flashmoe/error.h"
+#include "prompt_request.h"
 #include "serve/anthropic_request.h"
 #include "serve/api_error.h"
 #include "serve/openai_chat_request.h"

@@ -1,4 +1,4 @@
-#include "chat_request.h"
+#include "prompt_request.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 
 namespace flashmoe {
 
-ChatRequest ask(const std::string& prompt, const std::string& system, bool no_think) {
+PromptRequest ask(const std::string& prompt, const std::string& system, bool no_think) {
   Json messages = Json::array();
   if (!system.empty()) messages.push_back({{"role", "system"}, {"content", system}});
   messages.push_back({{"role", "user"}, {"content", prompt}});
@@ -18,7 +18,7 @@ ChatRequest ask(const std::string& prompt, const std::string& system, bool no_th
   return {dump(request), {}};
 }
 
-ChatRequest read_request(const std::string& text, const std::string& name, bool no_think) {
+PromptRequest read_request(const std::string& text, const std::string& name, bool no_think) {
   Json request;
   try {
     request = parse_json(text);
@@ -35,7 +35,7 @@ ChatRequest read_request(const std::string& text, const std::string& name, bool 
     throw Error(Fault::input, name + ": an object with a list of \"messages\" is expected");
   }
   if (no_think) request["enable_thinking"] = false;
-  ChatRequest result = {dump(request), {}};
+  PromptRequest result = {dump(request), {}};
   for (const char* field : {"temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "stop",
                             "seed", "presence_penalty", "frequency_penalty", "tool_choice", "response_format", "n"}) {
     if (request.contains(field)) result.unread.emplace_back(field);

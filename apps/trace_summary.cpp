@@ -1,4 +1,4 @@
-#include "trace_text.h"
+#include "trace_summary.h"
 
 #include <fmt/format.h>
 

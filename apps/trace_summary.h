@@ -1,4 +1,4 @@
-// Traces for people: lines that several subcommands share.
+// What a trace is of, for people.
 #pragma once
 
 #include <string>
