@@ -49,7 +49,7 @@ std::vector<std::vector<int32_t>> to_sequences(const Chosen& chosen, const std::
     }
     return sequences;
   }
-  const std::vector<int32_t> ids = engine.tokenize(text, true);
+  const std::vector<int32_t> ids = engine.tokenize(text, Marks::parse);
   if (ids.empty()) throw Error(Fault::input, shown_path(chosen.text_file) + ": there is no text in it");
   for (size_t first = 0; first < ids.size(); first += most) {
     if (chosen.limit > 0 && sequences.size() >= static_cast<size_t>(chosen.limit)) break;

@@ -126,7 +126,7 @@ Question read_question(const RunOptions& run) {
 }
 
 std::vector<int32_t> to_ids(const Engine& engine, const Question& question) {
-  if (question.raw) return engine.tokenize(question.text, true);
+  if (question.raw) return engine.tokenize(question.text, Marks::parse);
   if (engine.report().has_tokenizer && !engine.report().has_chat_template) {
     throw Error(Fault::unsupported, engine.report().path + ": has no chat template; use --raw to continue plain text");
   }

@@ -58,7 +58,8 @@ int tokenize(TokenizeOptions& options, bool has_text) {
   options.engine.model_path = model_or_builtin(options.engine.model_path);
   const std::unique_ptr<Engine> engine = Engine::open(options.engine);
   StandardOutput out;
-  out.write(backwards ? engine->detokenize(ids) : ids_text(engine->tokenize(options.text, !options.no_marks)));
+  const Marks marks = options.no_marks ? Marks::as_text : Marks::parse;
+  out.write(backwards ? engine->detokenize(ids) : ids_text(engine->tokenize(options.text, marks)));
   if (is_terminal(STDOUT_FILENO)) out.end_line();  // elsewhere the text stays as it is, byte for byte
   return kExitOk;
 }

@@ -102,18 +102,18 @@ class Rendering {
         lists_.pop_back();
         break;
       case MD_BLOCK_LI:
-        if (fresh_) leaf(false);  // an empty item has its bullet all the same
+        if (fresh_) leaf(Spaces::fold);  // an empty item has its bullet all the same
         pop();
         break;
       case MD_BLOCK_H:
       case MD_BLOCK_P:
-        leaf(false);
+        leaf(Spaces::fold);
         style_ = kPlain;
         break;
       case MD_BLOCK_CODE:
         if (!text_.empty() && text_.back().text.ends_with('\n')) text_.back().text.pop_back();
         push({{kPlain, "  "}}, {{kPlain, "  "}});
-        leaf(true);
+        leaf(Spaces::keep);
         pop();
         style_ = kPlain;
         break;
@@ -183,7 +183,7 @@ class Rendering {
 
   // Ends the text of a tight list's item, which has no block of its own.
   void flush() {
-    if (!text_.empty() && table_.n_columns == 0) leaf(false);
+    if (!text_.empty() && table_.n_columns == 0) leaf(Spaces::fold);
   }
 
   std::vector<Line> finish() {
@@ -251,10 +251,10 @@ class Rendering {
     fresh_ = false;
   }
 
-  void leaf(bool keep_spaces) {
+  void leaf(Spaces spaces) {
     gap();
     const Line text = std::exchange(text_, {});
-    for (Line& line : wrap(text, columns_, indent(), keep_spaces)) lines_.push_back(std::move(line));
+    for (Line& line : wrap(text, columns_, indent(), spaces)) lines_.push_back(std::move(line));
   }
 
   void rule() {

@@ -14,8 +14,8 @@ constexpr int kLeastColumns = 8;  // beside an indent, however narrow the termin
 // One text on its way to lines.
 class Wrapping {
  public:
-  Wrapping(int columns, const Indent& indent, bool keep_spaces)
-      : columns_(columns), indent_(indent), keep_spaces_(keep_spaces) {
+  Wrapping(int columns, const Indent& indent, Spaces spaces)
+      : columns_(columns), indent_(indent), keep_spaces_(spaces == Spaces::keep) {
     begin(indent.first);
   }
 
@@ -159,8 +159,8 @@ std::string ansi_text(const Line& line) {
   return style == kPlain ? text : text + "\033[0m";
 }
 
-std::vector<Line> wrap(const Line& text, int columns, const Indent& indent, bool keep_spaces) {
-  Wrapping wrapping(columns, indent, keep_spaces);
+std::vector<Line> wrap(const Line& text, int columns, const Indent& indent, Spaces spaces) {
+  Wrapping wrapping(columns, indent, spaces);
   for (const Span& span : text) wrapping.add(span.style, span.text);
   return wrapping.finish();
 }

@@ -38,8 +38,13 @@ struct Indent {
   Line first, rest;
 };
 
+enum class Spaces {
+  fold,  // those at a break go
+  keep   // as code needs it, broken anywhere
+};
+
 // Breaks at spaces and between wide characters, and inside of words only where these are wider than a line. At least
-// one line; '\n' in a span's text ends one. `keep_spaces`: as code needs it, broken anywhere.
-std::vector<Line> wrap(const Line& text, int columns, const Indent& indent = {}, bool keep_spaces = false);
+// one line; '\n' in a span's text ends one.
+std::vector<Line> wrap(const Line& text, int columns, const Indent& indent = {}, Spaces spaces = Spaces::fold);
 
 }  // namespace flashmoe

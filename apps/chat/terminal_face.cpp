@@ -161,15 +161,15 @@ void TerminalFace::end_answer() {
   answer_.reset();
 }
 
-void TerminalFace::dim_lines(const std::string& text, const char* before, bool whole) {
+void TerminalFace::dim_lines(const std::string& text, const char* before, Extent extent) {
   const int columns = std::max(screen_.size().columns - 1, 10);
   const std::string mark = before;
   const std::string indent(static_cast<size_t>(columns_of(mark)), ' ');
   std::string shown = harmless(text);
   while (shown.ends_with('\n')) shown.pop_back();
-  const std::vector<Line> lines = wrap({{kDim, shown}}, columns, {{{kPlain, mark}}, {{kPlain, indent}}}, true);
+  const std::vector<Line> lines = wrap({{kDim, shown}}, columns, {{{kPlain, mark}}, {{kPlain, indent}}}, Spaces::keep);
   const size_t n_shown = kResultHead + kResultTail;
-  const bool cut = !whole && lines.size() > n_shown + 1;
+  const bool cut = extent == Extent::ends && lines.size() > n_shown + 1;
   std::string out;
   for (size_t at = 0; at < lines.size(); ++at) {
     if (cut && at == kResultHead) {
@@ -183,7 +183,7 @@ void TerminalFace::dim_lines(const std::string& text, const char* before, bool w
 
 void TerminalFace::call(const std::string& text) {
   status_.erase();
-  dim_lines(text, kCallMark, true);  // nothing is confirmed unseen
+  dim_lines(text, kCallMark, Extent::whole);  // nothing is confirmed unseen
 }
 
 Permission TerminalFace::confirm(const std::string& always_means) {
@@ -209,7 +209,7 @@ Permission TerminalFace::confirm(const std::string& always_means) {
 
 void TerminalFace::result(const std::string& text) {
   status_.erase();
-  dim_lines(text, "  ", false);
+  dim_lines(text, "  ", Extent::ends);
   write_out("\r\n");
 }
 

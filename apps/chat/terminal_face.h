@@ -36,7 +36,8 @@ class TerminalFace : public Face {
  private:
   void draw_thoughts();
   void end_thoughts();
-  void dim_lines(const std::string& text, const char* before, bool whole);
+  enum class Extent { whole, ends };  // of many lines those at both ends
+  void dim_lines(const std::string& text, const char* before, Extent extent);
 
   Screen screen_;
   LiveBlock status_;

@@ -102,9 +102,9 @@ nlohmann::ordered_json evaluate_divergence(const EvalOptions& given) {
                         {"marks_as_text", options.marks_as_text}});
   const EngineOptions half = with_half_of_memory(run, options);
   const auto reference = run.open(options.reference_path, half), model = run.open(model_path, half);
-  const std::vector<int32_t> ids = model->tokenize(text, !options.marks_as_text);
+  const std::vector<int32_t> ids = model->tokenize(text, options.marks());
   if (reference->report().vocab_size != model->report().vocab_size ||
-      reference->tokenize(text, !options.marks_as_text) != ids) {
+      reference->tokenize(text, options.marks()) != ids) {
     throw Error(Fault::input, fmt::format("--reference {}: it has another vocabulary than {}; only models that read a "
                                           "text as the same tokens can be compared",
                                           options.reference_path, model_path));

@@ -18,6 +18,8 @@ struct EvalOptions {
   int max_tokens = 0;  // of an answer; 0: 512
   bool marks_as_text = false;
   bool json = false;
+
+  Marks marks() const { return marks_as_text ? Marks::as_text : Marks::parse; }
 };
 
 }  // namespace flashmoe

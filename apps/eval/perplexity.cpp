@@ -52,7 +52,7 @@ double score(Session& session, std::span<const int32_t> ids, size_t n_seen, size
 }
 
 void score_text(const EvalOptions& options, EvalRun& run, Engine& engine, const std::string& text) {
-  const std::vector<int32_t> ids = engine.tokenize(text, !options.marks_as_text);
+  const std::vector<int32_t> ids = engine.tokenize(text, options.marks());
   const auto window_tokens = static_cast<size_t>(options.engine.context_tokens);
   std::vector<Window> windows = make_windows(ids.size(), window_tokens);
   if (options.limit > 0 && windows.size() > static_cast<size_t>(options.limit)) {

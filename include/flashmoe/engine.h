@@ -105,9 +105,8 @@ class Engine {
   // of the experts' use that could not be taken.
   virtual const std::vector<std::string>& notes() const = 0;
 
-  // Text -> ids. With `parse_marks`, added tokens such as <|im_end|> in the text become their ids; else they are text.
-  // Throws Error{unsupported} when the checkpoint has no tokenizer.
-  virtual std::vector<int32_t> tokenize(std::string_view text, bool parse_marks) const = 0;
+  // Text -> ids. Throws Error{unsupported} when the checkpoint has no tokenizer.
+  virtual std::vector<int32_t> tokenize(std::string_view text, Marks marks) const = 0;
   // Ids -> bytes, special tokens included. Throws Error{input} for an id out of range.
   virtual std::string detokenize(std::span<const int32_t> ids) const = 0;
 

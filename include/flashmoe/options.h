@@ -18,6 +18,8 @@ enum class VerifyChoice { first, always, never };
 // automatic: f32 with exact; else q8 where more than 16,384 tokens are asked for (the context, or a prompt and its
 // answer) and the model's heads allow it; else f16.
 enum class KvChoice { automatic, f16, q8, f32 };
+// Marks such as <|im_end|> in a text become their ids, or stay text.
+enum class Marks { parse, as_text };
 
 // A rate-limited report while something takes long.
 struct Progress {

@@ -61,7 +61,7 @@ class CheckpointEngine final : public PartedEngine {
   double load_seconds() const override { return load_seconds_; }
   int64_t context_tokens() const override { return placement_.context_tokens; }
   const std::vector<std::string>& notes() const override { return notes_; }
-  std::vector<int32_t> tokenize(std::string_view text, bool parse_marks) const override;
+  std::vector<int32_t> tokenize(std::string_view text, Marks marks) const override;
   std::string detokenize(std::span<const int32_t> ids) const override;
   std::vector<int32_t> chat_prompt(std::string_view request_json) const override;
   std::unique_ptr<Session> new_session() override;
@@ -305,8 +305,8 @@ const Tokenizer& CheckpointEngine::tokenizer() const {
   return *tokenizer_;
 }
 
-std::vector<int32_t> CheckpointEngine::tokenize(std::string_view text, bool parse_marks) const {
-  return tokenizer().encode(text, parse_marks ? Marks::parse : Marks::as_text);
+std::vector<int32_t> CheckpointEngine::tokenize(std::string_view text, Marks marks) const {
+  return tokenizer().encode(text, marks);
 }
 
 std::string CheckpointEngine::detokenize(std::span<const int32_t> ids) const {

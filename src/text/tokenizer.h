@@ -10,13 +10,9 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "flashmoe/options.h"
 
 namespace flashmoe {
-
-enum class Marks {
-  parse,   // added tokens in the text become their ids
-  as_text  // everything is ordinary text
-};
 
 class Tokenizer {
  public:

@@ -44,7 +44,7 @@ Outcome attempt(const std::string& path, Random& random, std::string* why = null
     std::vector<int32_t> ids = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
     outcome = Outcome::refused_load;
     if (engine->report().has_tokenizer) {
-      const auto text = engine->tokenize("The sun <|im_end|> \xF0\x9F\x8C\x9E is\xFF 1234", true);
+      const auto text = engine->tokenize("The sun <|im_end|> \xF0\x9F\x8C\x9E is\xFF 1234", Marks::parse);
       engine->detokenize(text);
       if (!text.empty()) ids = text;
     }

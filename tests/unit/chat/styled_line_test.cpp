@@ -36,9 +36,9 @@ TEST(StyledLineTest, IndentsFirstAndFurtherLines) {
 }
 
 TEST(StyledLineTest, CodeKeepsItsSpaces) {
-  EXPECT_EQ(texts(wrap({{kCoded, "  if x:\n    y"}}, 20, {}, true)), (Texts{"  if x:", "    y"}));
-  EXPECT_EQ(texts(wrap({{kCoded, "a\tb"}}, 20, {}, true)), (Texts{"a    b"}));
-  EXPECT_EQ(texts(wrap({{kCoded, "abcdef ghijkl"}}, 8, {}, true)), (Texts{"abcdef g", "hijkl"}));
+  EXPECT_EQ(texts(wrap({{kCoded, "  if x:\n    y"}}, 20, {}, Spaces::keep)), (Texts{"  if x:", "    y"}));
+  EXPECT_EQ(texts(wrap({{kCoded, "a\tb"}}, 20, {}, Spaces::keep)), (Texts{"a    b"}));
+  EXPECT_EQ(texts(wrap({{kCoded, "abcdef ghijkl"}}, 8, {}, Spaces::keep)), (Texts{"abcdef g", "hijkl"}));
 }
 
 TEST(StyledLineTest, AnIndentWiderThanTheTerminalLeavesRoom) {
