@@ -4,6 +4,7 @@
 
 #include "flashmoe/machine.h"
 #include "flashmoe/version.h"
+#include "flashmoe/wording.h"
 #include "json.h"
 #include "quantities.h"
 #include "run_description.h"
@@ -26,7 +27,7 @@ void describe_run(const BenchResult& r, int n_repetitions, Rows& rows) {
   rows.row("machine", describe_machine(r.stats.n_threads, r.stats.kernels, r.stats.exact));
   rows.row("experts", r.plan.experts_resident ? "resident" : "streamed, " + r.stats.io.mode);
   rows.row("memory",
-           fmt::format("budget {}, peak {}", show_bytes(r.stats.budget_bytes), show_bytes(r.stats.peak_bytes)));
+           fmt::format("budget {}, peak {}", human_bytes(r.stats.budget_bytes), human_bytes(r.stats.peak_bytes)));
   rows.row("version", fmt::format("flashmoe {}", describe_version()));
   rows.row("measured",
            fmt::format("{} repetition{} after one to warm up", n_repetitions, n_repetitions == 1 ? "" : "s"));
@@ -37,7 +38,7 @@ void describe_phase(const char* name, const BenchPhase& phase, int n_repetitions
   rows.line(fmt::format("{:<16}{:>8}{:>12.2f}{:>11}{:>12.2f}{:>10.1f} %{:>9}", name,
                         show_count(static_cast<uint64_t>(phase.tokens)), phase.tok_per_s, spread, phase.warm_up,
                         percent(phase.hit_rate),
-                        phase.bytes_missed > 0 ? show_bytes(static_cast<uint64_t>(phase.bytes_missed)) : "-"));
+                        phase.bytes_missed > 0 ? human_bytes(static_cast<uint64_t>(phase.bytes_missed)) : "-"));
 }
 
 Json phase_json(const BenchPhase& phase) {
@@ -63,11 +64,11 @@ std::string bench_text(const BenchResult& r, int n_repetitions) {
   describe_phase("prefill", r.prefill, n_repetitions, rows);
   describe_phase("decode", r.decode, n_repetitions, rows);
   rows.line("");
-  rows.row("a token reads",
-           fmt::format("{} of memory{}", show_bytes(r.bytes_per_token),
-                       r.decode.bytes_missed > 0 ? fmt::format(", {} of it from disk",
-                                                               show_bytes(static_cast<uint64_t>(r.decode.bytes_missed)))
-                                                 : ""));
+  rows.row("a token reads", fmt::format("{} of memory{}", human_bytes(r.bytes_per_token),
+                                        r.decode.bytes_missed > 0
+                                            ? fmt::format(", {} of it from disk",
+                                                          human_bytes(static_cast<uint64_t>(r.decode.bytes_missed)))
+                                            : ""));
   rows.row("RAM", fmt::format("{:.1f} GB/s measured; decode is at {:.1f} % of it", r.roofs.ram_gb_per_s,
                               percent(r.ram_roof_share)));
   if (r.roofs.disk_gb_per_s > 0) {

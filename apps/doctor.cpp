@@ -9,11 +9,11 @@
 #include <sstream>
 
 #include "commands.h"
+#include "flashmoe/wording.h"
 #include "interrupt.h"
 #include "json.h"
 #include "model_options.h"
 #include "option_values.h"
-#include "run_description.h"
 #include "terminal.h"
 
 namespace flashmoe {

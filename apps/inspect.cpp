@@ -8,6 +8,7 @@
 
 #include "commands.h"
 #include "flashmoe/engine.h"
+#include "flashmoe/wording.h"
 #include "json.h"
 #include "model_options.h"
 #include "option_values.h"
@@ -34,7 +35,7 @@ class Page {
 
 void describe_shape(const ModelReport& model, Page& page) {
   page.row("model", model.name.empty() ? model.path : fmt::format("{} ({})", model.name, model.path));
-  page.row("container", fmt::format("{}, {}", model.container, show_bytes(model.file_bytes)));
+  page.row("container", fmt::format("{}, {}", model.container, human_bytes(model.file_bytes)));
   page.row("family", model.family);
   page.row("parameters", show_count(model.n_parameters));
   const int n_delta_layers = model.n_layers - model.n_attention_layers;
@@ -71,36 +72,36 @@ uint64_t trunk_tensor_bytes(const ModelReport& model) {
 
 void describe_sizes(const ModelReport& model, Page& page) {
   page.line("");
-  page.row("trunk", fmt::format("{}, stays in memory, where it takes {}", show_bytes(trunk_tensor_bytes(model)),
-                                show_bytes(model.trunk_bytes)));
+  page.row("trunk", fmt::format("{}, stays in memory, where it takes {}", human_bytes(trunk_tensor_bytes(model)),
+                                human_bytes(model.trunk_bytes)));
   if (model.embedding_bytes > 0) {
-    page.row("", fmt::format("{} of it, the embedding, may stay in the file", show_bytes(model.embedding_bytes)));
+    page.row("", fmt::format("{} of it, the embedding, may stay in the file", human_bytes(model.embedding_bytes)));
   }
   const auto n_experts = static_cast<uint64_t>(model.n_layers) * static_cast<uint64_t>(model.n_experts);
-  page.row("experts", fmt::format("{}, {}", show_bytes(model.expert_bytes),
+  page.row("experts", fmt::format("{}, {}", human_bytes(model.expert_bytes),
                                   show_each(model.expert_bytes, n_experts, model.bytes_per_expert)));
   for (const PartNotRun& part : model.not_run) {
-    page.row("not run", fmt::format("{}, {}", show_bytes(part.bytes), part.what));
+    page.row("not run", fmt::format("{}, {}", human_bytes(part.bytes), part.what));
   }
-  page.row("a token reads", fmt::format("{} of trunk, {} of experts", show_bytes(model.trunk_bytes_per_token),
-                                        show_bytes(model.expert_bytes_per_token)));
+  page.row("a token reads", fmt::format("{} of trunk, {} of experts", human_bytes(model.trunk_bytes_per_token),
+                                        human_bytes(model.expert_bytes_per_token)));
   page.row("a sequence holds",
-           fmt::format("{} a token{}", show_bytes(model.kv_bytes_per_token),
-                       model.state_bytes > 0 ? fmt::format(", {} of state", show_bytes(model.state_bytes)) : ""));
+           fmt::format("{} a token{}", human_bytes(model.kv_bytes_per_token),
+                       model.state_bytes > 0 ? fmt::format(", {} of state", human_bytes(model.state_bytes)) : ""));
 }
 
 void describe_tensors(const ModelReport& model, Page& page) {
   page.line("");
-  page.row("tensors", fmt::format("{}, {}", show_count(model.n_tensors), show_bytes(tensor_bytes(model))));
+  page.row("tensors", fmt::format("{}, {}", show_count(model.n_tensors), human_bytes(tensor_bytes(model))));
   size_t width = 6;
   for (const FormatBytes& format : model.formats) width = std::max(width, format.format.size());
   for (const FormatBytes& format : model.formats) {
     page.row("", fmt::format("{:<{}} {:>6}  {}", format.format, width, show_count(format.n_tensors),
-                             show_bytes(format.bytes)));
+                             human_bytes(format.bytes)));
   }
   const size_t n_unused = model.unused_tensors.size();
   if (n_unused == 0) return;
-  page.row("not used", fmt::format("{}, {}", show_count(n_unused), show_bytes(model.unused_bytes)));
+  page.row("not used", fmt::format("{}, {}", show_count(n_unused), human_bytes(model.unused_bytes)));
   for (size_t i = 0; i < std::min(n_unused, kUnusedShown); ++i) page.row("", model.unused_tensors[i]);
   if (n_unused > kUnusedShown) page.row("", fmt::format("and {} more: --json", n_unused - kUnusedShown));
 }

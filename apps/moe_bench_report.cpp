@@ -4,8 +4,8 @@
 
 #include "flashmoe/machine.h"
 #include "flashmoe/version.h"
+#include "flashmoe/wording.h"
 #include "json.h"
-#include "quantities.h"
 #include "run_description.h"
 
 namespace flashmoe {
@@ -15,7 +15,7 @@ constexpr double kTold = 0.02;  // a share of the page cache below this is nobod
 
 double percent(double share) { return 100 * share; }
 
-std::string show(double bytes) { return show_bytes(static_cast<uint64_t>(bytes)); }
+std::string show(double bytes) { return human_bytes(static_cast<uint64_t>(bytes)); }
 
 void describe_run(const MoeBenchResult& r, int n_repetitions, Rows& rows) {
   const bool fewer_layers = r.n_layers != r.model.n_layers, other_k = r.n_used != r.model.n_experts_used;

@@ -9,6 +9,7 @@
 
 #include "commands.h"
 #include "flashmoe/error.h"
+#include "flashmoe/wording.h"
 #include "interrupt.h"
 #include "option_values.h"
 #include "quantities.h"
@@ -36,16 +37,16 @@ std::string show_plan(const PackPlan& plan) {
   std::string text;
   for (const auto& line : plan.lines) {
     text += fmt::format("{:<14}  {:<10} -> {:<10} {:>9} -> {:>9}\n", line.what, line.from, line.to,
-                        show_bytes(line.source_bytes), show_bytes(line.bytes));
+                        human_bytes(line.source_bytes), human_bytes(line.bytes));
   }
-  text += fmt::format("{:<14}  {} -> {}\n{:<14}  {}\n", "in all", show_bytes(plan.source_bytes),
-                      show_bytes(plan.packed_bytes), "experts",
+  text += fmt::format("{:<14}  {} -> {}\n{:<14}  {}\n", "in all", human_bytes(plan.source_bytes),
+                      human_bytes(plan.packed_bytes), "experts",
                       show_each(plan.expert_bytes, plan.n_experts, plan.bytes_per_expert));
   if (plan.n_layers_done > 0)
     text += fmt::format("{:<14}  {} of {} layers\n", "done before", plan.n_layers_done, plan.n_layers);
   text +=
-      fmt::format("{:<14}  {} needed, {} free\n", "disk", show_bytes(plan.needed_bytes), show_bytes(plan.free_bytes));
-  text += fmt::format("{:<14}  {}\n", "memory", show_bytes(plan.memory_bytes));
+      fmt::format("{:<14}  {} needed, {} free\n", "disk", human_bytes(plan.needed_bytes), human_bytes(plan.free_bytes));
+  text += fmt::format("{:<14}  {}\n", "memory", human_bytes(plan.memory_bytes));
   for (const std::string& note : plan.notes) text += "note: " + note + "\n";
   return text;
 }
@@ -53,7 +54,7 @@ std::string show_plan(const PackPlan& plan) {
 std::string show_report(const PackReport& report) {
   std::string text =
       fmt::format("packed {} into {} in {:.1f} s: {:.2f} GB/s, {:.0f} % of the slowest part\n",
-                  show_bytes(report.bytes_read), show_bytes(report.bytes_written), report.seconds,
+                  human_bytes(report.bytes_read), human_bytes(report.bytes_written), report.seconds,
                   report.seconds > 0 ? static_cast<double>(report.bytes_read) / report.seconds * 1e-9 : 0.0,
                   100 * report.share_of_slowest);
   text += fmt::format("while busy: read {:.2f} GB/s, quantiser {}, write {:.2f} GB/s\n", report.read_gb_per_s,
@@ -66,7 +67,7 @@ std::string show_report(const PackReport& report) {
 void verify(const Options& options, ProgressLine& progress) {
   const uint64_t bytes = verify_pack(options.pack);
   progress.erase();
-  if (!options.quiet) write_error(fmt::format("verified {}\n", show_bytes(bytes)));
+  if (!options.quiet) write_error(fmt::format("verified {}\n", human_bytes(bytes)));
 }
 
 int run(Options& options) {

@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "flashmoe/engine.h"
 #include "flashmoe/error.h"
+#include "flashmoe/wording.h"
 #include "interrupt.h"
 #include "json.h"
 #include "model_options.h"
@@ -42,7 +43,7 @@ std::string plan_text(const Forecast& f) {
                              f.prefill_chunk));
   row("RAM", fmt::format("{:.1f} GB/s", f.speeds.roofs.ram_gb_per_s));
   if (f.plan.left_in_file_bytes > 0) {
-    row("embedding", fmt::format("{} stay in the file; a token reads a row", show_bytes(f.plan.left_in_file_bytes)));
+    row("embedding", fmt::format("{} stay in the file; a token reads a row", human_bytes(f.plan.left_in_file_bytes)));
   }
   if (f.plan.experts_resident) {
     row("experts", "all in memory");
@@ -60,7 +61,7 @@ std::string plan_text(const Forecast& f) {
   row("decode, cold", fmt::format("{:.1f} tok/s", f.decode_cold));
   row("decode, warm", fmt::format("{:.1f} tok/s: {:.1f} ms computing, {:.1f} ms waiting for {}", f.decode_warm,
                                   milliseconds(f.compute_s), milliseconds(f.disk_wait_s),
-                                  show_bytes(static_cast<uint64_t>(f.bytes_missed_per_token))));
+                                  human_bytes(static_cast<uint64_t>(f.bytes_missed_per_token))));
   return out;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "flashmoe/wording.h"
 #include "quantities.h"
 
 namespace flashmoe {
@@ -15,7 +16,7 @@ constexpr double kMostSeconds = 1e6;   // left: nobody waits for what stands sti
 // "  1.90 GB/s", once it is known.
 std::string rate_text(Progress::Unit unit, double rate) {
   if (rate == 0) return "";
-  if (unit == Progress::Unit::bytes) return fmt::format("  {}/s", show_bytes(static_cast<uint64_t>(rate)));
+  if (unit == Progress::Unit::bytes) return fmt::format("  {}/s", human_bytes(static_cast<uint64_t>(rate)));
   return fmt::format("  {:.{}f} {}/s", rate, rate < 10 ? 1 : 0, unit == Progress::Unit::steps ? "steps" : "tok");
 }
 
@@ -34,7 +35,7 @@ std::string progress_text(const Progress& progress, double rate) {
   if (progress.total == 0) return progress.what;
   const std::string rate_and_rest = rate_text(progress.unit, rate) + time_left(progress, rate);
   if (progress.unit == Progress::Unit::bytes) {
-    return fmt::format("{}  {} of {}{}", progress.what, show_bytes(progress.done), show_bytes(progress.total),
+    return fmt::format("{}  {} of {}{}", progress.what, human_bytes(progress.done), human_bytes(progress.total),
                        rate_and_rest);
   }
   return fmt::format("{}  {} of {} {}{}", progress.what, show_count(progress.done), show_count(progress.total),

@@ -2,9 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <charconv>
 #include <cmath>
+
+#include "flashmoe/wording.h"
 
 namespace flashmoe {
 
@@ -24,18 +25,9 @@ std::optional<uint64_t> parse_bytes(std::string_view text) {
   return static_cast<uint64_t>(value);
 }
 
-std::string show_bytes(uint64_t bytes) {
-  constexpr std::array kUnits = {"B", "KB", "MB", "GB", "TB", "PB", "EB"};
-  if (bytes < 1000) return fmt::format("{} B", bytes);
-  double value = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; value >= 999.5 && unit + 1 < kUnits.size(); ++unit) value /= 1000;
-  return fmt::format("{:.{}f} {}", value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0, kUnits[unit]);
-}
-
 std::string show_each(uint64_t bytes, uint64_t n, uint64_t largest) {
-  if (bytes == n * largest) return show_bytes(largest) + " each";
-  return fmt::format("{} each on average, {} at most", show_bytes(bytes / n), show_bytes(largest));
+  if (bytes == n * largest) return human_bytes(largest) + " each";
+  return fmt::format("{} each on average, {} at most", human_bytes(bytes / n), human_bytes(largest));
 }
 
 std::string show_count(uint64_t count) {

@@ -11,7 +11,6 @@ namespace flashmoe {
 // "8G", "512M", "1.5GiB", "8GB", "1073741824". K, M, G, T with or without "iB" are powers of 1024, with "B" of 1000.
 std::optional<uint64_t> parse_bytes(std::string_view text);
 
-std::string show_bytes(uint64_t bytes);  // "19.6 GB": decimal, three digits
 std::string show_count(uint64_t count);  // "1,234,567"
 // Of n things that take `bytes` in all and `largest` at most: "127 KB each", or the mean as well where they differ.
 std::string show_each(uint64_t bytes, uint64_t n, uint64_t largest);

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "flashmoe/version.h"
+#include "flashmoe/wording.h"
 #include "quantities.h"
 #include "svg_chart.h"
 
@@ -184,7 +185,7 @@ std::string table(std::span<const ReportedTrace> traces) {
     const std::array<std::string, kNames.size()> cells = {
         escaped(std::filesystem::path(s.path).filename().string()),
         show_count(s.n_tokens),
-        s.cache_bytes > 0 ? show_bytes(s.cache_bytes) : "-",
+        s.cache_bytes > 0 ? human_bytes(s.cache_bytes) : "-",
         s.cache_share > 0 ? fmt::format("{:.1f} %", 100 * s.cache_share) : "-",
         s.recorded ? fmt::format("{:.1f} %", 100 * s.recorded->hit_rate()) : "-",
         number_or_dash(s.tok_per_s, " tok/s"),

@@ -6,7 +6,7 @@
 
 #include "flashmoe/machine.h"
 #include "flashmoe/version.h"
-#include "quantities.h"
+#include "flashmoe/wording.h"
 
 namespace flashmoe {
 namespace {
@@ -14,15 +14,6 @@ namespace {
 constexpr size_t kColumns = 80;
 
 }  // namespace
-
-std::string without_controls(std::string_view text) {
-  std::string shown;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    shown += byte < 0x20 || byte == 0x7F ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
-  }
-  return shown;
-}
 
 void Rows::row(const char* name, const std::string& value) {
   std::string line = fmt::format("{:<{}}{}", name, kNameColumns, without_controls(value));
@@ -36,7 +27,7 @@ void Rows::row(const char* name, const std::string& value) {
 
 std::string describe_model(const ModelReport& model) {
   const std::string file = std::filesystem::path(model.path).filename().string();
-  return fmt::format("{}, {}{}", file.empty() ? model.path : file, show_bytes(model.file_bytes),
+  return fmt::format("{}, {}{}", file.empty() ? model.path : file, human_bytes(model.file_bytes),
                      model.formats.empty() ? "" : ", mostly " + model.formats.front().format);
 }
 

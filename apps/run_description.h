@@ -2,16 +2,12 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "flashmoe/engine.h"
 
 namespace flashmoe {
 
 inline constexpr size_t kNameColumns = 16;
-
-// Control bytes, ends of lines too, as \xNN: a name out of a file must not steer a terminal.
-std::string without_controls(std::string_view text);
 
 // Rows of a name and a value, the value cut where the line would be longer than a terminal's.
 class Rows {

@@ -6,6 +6,7 @@
 
 #include "commands.h"
 #include "flashmoe/trace.h"
+#include "flashmoe/wording.h"
 #include "interrupt.h"
 #include "json.h"
 #include "option_values.h"
@@ -101,7 +102,7 @@ std::string row(const WhatIf& setting, const WhatIfResult& r) {
   return fmt::format("{:<14}{:<9}{:>5.3g}{:>9}{:>8.1f} {:>9}{:>8.1f}{:>8.1f}{:>9}\n", policy_name(setting.policy),
                      setting.format.empty() ? "-" : setting.format, setting.ram_speed,
                      r.disk_gb_per_s > 0 ? fmt::format("{:.3g}", r.disk_gb_per_s) : "-", 100 * r.cache_share,
-                     r.cache_bytes > 0 ? show_bytes(r.cache_bytes) : "-", 100 * r.all.hit_rate(),
+                     r.cache_bytes > 0 ? human_bytes(r.cache_bytes) : "-", 100 * r.all.hit_rate(),
                      100 * r.decode.hit_rate(), r.tok_per_s ? fmt::format("{:.2f}", *r.tok_per_s) : "-");
 }
 

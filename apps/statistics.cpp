@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "flashmoe/wording.h"
 #include "json.h"
 #include "quantities.h"
 
@@ -49,9 +50,9 @@ std::string read_ahead_text(const IoStats& io) {
   std::string text = ahead.verdict;
   if (ahead.guessed > 0) {
     text += fmt::format("; {} of {} guesses used, {} wasted", show_count(ahead.used), show_count(ahead.guessed),
-                        show_bytes(ahead.wasted_bytes));
+                        human_bytes(ahead.wasted_bytes));
   }
-  if (io.warm_up_bytes > 0) text += fmt::format("; {} while idle", show_bytes(io.warm_up_bytes));
+  if (io.warm_up_bytes > 0) text += fmt::format("; {} while idle", human_bytes(io.warm_up_bytes));
   return text;
 }
 
@@ -85,14 +86,14 @@ std::string engine_text(const Stats& stats) {
   add("experts", fmt::format("{} hits, {} misses, hit rate {:.1f} %", show_count(stats.cache.hits),
                              show_count(stats.cache.misses), 100 * stats.cache.hit_rate()));
   if (stats.cache.given_back_bytes > 0) {
-    add("", fmt::format("{} of the cache given back: memory was short", show_bytes(stats.cache.given_back_bytes)));
+    add("", fmt::format("{} of the cache given back: memory was short", human_bytes(stats.cache.given_back_bytes)));
   }
-  add("read", fmt::format("{}{}, waited {:.2f} s", show_bytes(stats.io.all_bytes()),
+  add("read", fmt::format("{}{}, waited {:.2f} s", human_bytes(stats.io.all_bytes()),
                           stats.io.all_bytes() > 0 ? fmt::format(", {:.2f} GB/s", stats.io.gb_per_s()) : "",
                           static_cast<double>(stats.io.wait_ns) * 1e-9));
   add("read ahead", read_ahead_text(stats.io));
   add("I/O", stats.io.mode.empty() ? "none" : stats.io.mode);
-  add("memory", fmt::format("budget {}, peak {}", show_bytes(stats.budget_bytes), show_bytes(stats.peak_bytes)));
+  add("memory", fmt::format("budget {}, peak {}", human_bytes(stats.budget_bytes), human_bytes(stats.peak_bytes)));
   add("kernels", fmt::format("{}, {} thread{}{}", stats.kernels, stats.n_threads, stats.n_threads == 1 ? "" : "s",
                              stats.exact ? ", exact" : ""));
   return out;

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "flashmoe/wording.h"
 #include "quantities.h"
-#include "run_description.h"
 
 namespace flashmoe {
 
@@ -17,8 +17,8 @@ std::string trace_summary_text(const TraceSummary& s) {
                             s.n_sequences > 1 ? fmt::format(", of {} sequences", show_count(s.n_sequences)) : "",
                             s.full ? "; the size limit was reached" : ""));
   if (s.cache_bytes > 0) {
-    row("cache", fmt::format("{}: {:.1f} % of the experts, {} each", show_bytes(s.cache_bytes), 100 * s.cache_share,
-                             show_bytes(s.expert_bytes)));
+    row("cache", fmt::format("{}: {:.1f} % of the experts, {} each", human_bytes(s.cache_bytes), 100 * s.cache_share,
+                             human_bytes(s.expert_bytes)));
   }
   if (s.recorded && s.recorded_decode) {
     row("hit rate", fmt::format("{:.1f} %; of decoded tokens {:.1f} %", 100 * s.recorded->hit_rate(),

@@ -7,8 +7,7 @@
 #include "flashmoe/engine.h"
 #include "flashmoe/error.h"
 #include "flashmoe/service.h"
-#include "quantities.h"
-#include "run_description.h"
+#include "flashmoe/wording.h"
 #include "statistics.h"
 #include "terminal.h"
 
@@ -49,7 +48,7 @@ class LocalBackend : public Backend {
         stats.n_requests, n_read, rate(n_read, stats.prefill_s), stats.cached_tokens, stats.answer_tokens,
         rate(stats.answer_tokens, stats.decode_s));
     if (stats.session_files > 0) {
-      text += fmt::format("  sessions      {} in {} file{} on disk\n", show_bytes(stats.session_bytes_on_disk),
+      text += fmt::format("  sessions      {} in {} file{} on disk\n", human_bytes(stats.session_bytes_on_disk),
                           stats.session_files, stats.session_files == 1 ? "" : "s");
     }
     return text + engine_text(stats.engine);

@@ -13,11 +13,11 @@
 #include "flashmoe/engine.h"
 #include "flashmoe/error.h"
 #include "flashmoe/service.h"
+#include "flashmoe/wording.h"
 #include "interrupt.h"
 #include "model_options.h"
 #include "option_values.h"
 #include "quantities.h"
-#include "run_description.h"
 #include "serve/http_server.h"
 #include "serve/listener.h"
 #include "serve/origin.h"
@@ -109,7 +109,7 @@ void tell_start(const Listener& listener, const Service& service, const Served& 
                           shown_host(host), listener.port()));
   write_error(fmt::format(
       "flashmoe: {} of {} planned ({}), experts {}; {} tokens of context, {} answers at once, {} may wait\n",
-      show_bytes(plan.budget_bytes()), show_bytes(plan.limit_bytes), plan.limit_source,
+      human_bytes(plan.budget_bytes()), human_bytes(plan.limit_bytes), plan.limit_source,
       plan.experts_resident ? "in memory" : "streamed",
       show_count(static_cast<uint64_t>(service.engine().context_tokens())), served.n_parallel, served.n_waiting));
 }

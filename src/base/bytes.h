@@ -1,10 +1,10 @@
-// Byte arithmetic, and how sizes are written for people.
+// Byte arithmetic; how sizes are written for people is public.
 #pragma once
 
 #include <cstdint>
 #include <optional>
-#include <string>
-#include <string_view>
+
+#include "flashmoe/wording.h"
 
 namespace flashmoe {
 
@@ -24,8 +24,5 @@ inline std::optional<uint64_t> checked_add(uint64_t a, uint64_t b) {
   if (__builtin_add_overflow(a, b, &sum)) return std::nullopt;
   return sum;
 }
-
-// "19.6 GB", "576 KB": decimal units, three digits.
-std::string human_bytes(uint64_t bytes);
 
 }  // namespace flashmoe

@@ -1,25 +1,26 @@
 #include "base/error.h"
 
+#include <string_view>
+
+#include "flashmoe/wording.h"
+
 namespace flashmoe {
 namespace {
 
-std::string without_controls(const std::string& text, bool has_lines) {
-  std::string shown;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '\n') {
-      shown += has_lines ? c : ' ';
-    } else {
-      const bool control = byte < 0x20 || byte == 0x7F;
-      shown += control ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
-    }
+std::string shown(std::string_view message, char line_end) {
+  std::string text;
+  while (true) {
+    const size_t end = message.find('\n');
+    text += without_controls(message.substr(0, end));
+    if (end == std::string_view::npos) return text;
+    text += line_end;
+    message.remove_prefix(end + 1);
   }
-  return shown;
 }
 
 }  // namespace
 
 Error::Error(Fault fault, const std::string& message)
-    : std::runtime_error(without_controls(message, fault == Fault::memory_floor)), fault_(fault) {}
+    : std::runtime_error(shown(message, fault == Fault::memory_floor ? '\n' : ' ')), fault_(fault) {}
 
 }  // namespace flashmoe

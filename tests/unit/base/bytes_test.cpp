@@ -29,18 +29,5 @@ TEST(Bytes, ChecksProductsAndSums) {
   EXPECT_EQ(checked_add(kMost, 1), std::nullopt);
 }
 
-TEST(Bytes, ShowsThreeDigits) {
-  EXPECT_EQ(human_bytes(0), "0 B");
-  EXPECT_EQ(human_bytes(999), "999 B");
-  EXPECT_EQ(human_bytes(1000), "1.00 KB");
-  EXPECT_EQ(human_bytes(576 * 1000), "576 KB");
-  EXPECT_EQ(human_bytes(19'600'000'000), "19.6 GB");
-  EXPECT_EQ(human_bytes(9'994'000), "9.99 MB");
-  EXPECT_EQ(human_bytes(9'996'000), "10.0 MB");
-  EXPECT_EQ(human_bytes(99'960'000), "100 MB");
-  EXPECT_EQ(human_bytes(999'600'000), "1.00 GB");
-  EXPECT_EQ(human_bytes(kMost), "18.4 EB");
-}
-
 }  // namespace
 }  // namespace flashmoe

@@ -1,4 +1,4 @@
-#include "base/bytes.h"
+#include "flashmoe/wording.h"
 
 #include <fmt/format.h>
 
@@ -14,6 +14,15 @@ std::string human_bytes(uint64_t bytes) {
   }
   if (unit == 0) return fmt::format("{} B", bytes);
   return fmt::format("{:.{}f} {}", value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0, kUnits[unit]);
+}
+
+std::string without_controls(std::string_view text) {
+  std::string shown;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    shown += byte < 0x20 || byte == 0x7F ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  }
+  return shown;
 }
 
 }  // namespace flashmoe
