@@ -35,7 +35,7 @@ TEST(ChatRequest, SystemTurnsAtTheStartAreOneAndToolsKeepTheirSchema) {
           "reasoning_effort": "low", "max_completion_tokens": 5, "max_tokens": 9})");
   EXPECT_EQ(
       read.request.chat_json,
-      R"({"enable_thinking":true,"messages":[{"role":"system","content":"a\n\nb"},{"role":"user","content":"c"}],)"
+      R"({"enable_thinking":true,"reasoning_effort":"low","messages":[{"role":"system","content":"a\n\nb"},{"role":"user","content":"c"}],)"
       R"("tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","z":1,"a":2}}}]})");
   EXPECT_EQ(read.request.constraint.kind, Constraint::Kind::tool_call);
   EXPECT_EQ(read.request.constraint.tool, "f");
