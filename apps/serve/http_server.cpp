@@ -132,7 +132,11 @@ void HttpServer::add_pages() {
   const auto get = [this](const char* path, auto make) {
     listener_.Get(path, [make](const Req&, Res& response) { response.set_content(dump(make()), kJson); });
   };
-  get("/health", [this] { return health(service_.stats()); });
+  listener_.Get("/health", [this](const Req&, Res& response) {
+    const ServiceStats stats = service_.stats();
+    if (is_failing(stats)) response.status = 503;
+    response.set_content(dump(health(stats)), kJson);
+  });
   get("/props", [this] { return props(service_, served_, listener_.limits()); });
   get("/v1/models", [this] { return models(service_.engine(), served_); });
   listener_.Get("/v1/models/(.+)", [this](const Req& request, Res& response) {

@@ -70,7 +70,7 @@ void add_network_options(CLI::App& cli, ServeOptions& serve) {
       });
   constexpr size_t kLeast = 1, kMostConnections = 100'000;
   add_number(cli, "--max-connections", serve.limits.n_connections, kLeast, kMostConnections,
-             "Connections at once; further ones are told 503; default 1024");
+             "Connections at once; further ones are told 503; default 1024, or what the limit on open files allows");
   cli.add_option_function<std::string>(
          "--max-request",
          [&serve](const std::string& text) {
@@ -115,6 +115,7 @@ void tell_start(const Listener& listener, const Service& service, const Served& 
 }
 
 void tell_notes(Service& service) {
+  for (const std::string& fault : service.take_faults()) write_error("flashmoe: a step failed: " + fault + "\n");
   for (const std::string& note : service.take_notes()) write_error("flashmoe: note: " + note + "\n");
 }
 
@@ -156,6 +157,7 @@ int run_server(ServeOptions& serve) {
   write_error("flashmoe: stopping\n");
   listener.end();
   accepting.join();
+  tell_notes(*service);
   tell_trace_end(serve.engine.trace, service->stop());
   return kExitOk;
 }

@@ -98,8 +98,14 @@ void add_experts(Exposition& out, const Stats& e) {
 
 }  // namespace
 
+bool is_failing(const ServiceStats& stats) { return !stats.lasting_fault.empty(); }
+
 Json health(const ServiceStats& stats) {
-  return {{"status", "ok"}, {"running", stats.n_running}, {"waiting", stats.n_waiting}};
+  Json json = {{"status", is_failing(stats) ? "failing" : "ok"}};
+  if (is_failing(stats)) json["error"] = stats.lasting_fault;
+  json["running"] = stats.n_running;
+  json["waiting"] = stats.n_waiting;
+  return json;
 }
 
 Json props(const Service& service, const Served& served, const ServeLimits& limits) {

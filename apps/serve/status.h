@@ -14,6 +14,8 @@ struct ConnectionCounts {
   uint64_t open = 0, accepted = 0, refused = 0;
 };
 
+// No request can be answered until the server is started again.
+bool is_failing(const ServiceStats& stats);
 Json health(const ServiceStats& stats);
 Json props(const Service& service, const Served& served, const ServeLimits& limits);
 Json models(const Engine& engine, const Served& served);

@@ -128,6 +128,8 @@ struct ServiceStats {
   uint64_t sessions_in_memory = 0, session_bytes_in_memory = 0;
   uint64_t session_files = 0, session_bytes_on_disk = 0;  // in the folder, of all models
   Stats engine;                                           // cache, io, stages, memory
+  // Why requests fail until the model is opened anew: a file of it changed while it was in use. Empty: nothing does.
+  std::string lasting_fault;
 };
 
 // All functions may be called from any thread.
@@ -147,8 +149,12 @@ class Service {
   // Tokens of the prompt that submit would read. Throws like submit, but neither ContextExceeded nor Error{busy}.
   virtual int64_t count_tokens(const Request& request) const = 0;
   virtual ServiceStats stats() const = 0;
-  // What went wrong without ending an answer, since the last call, one line each: files of sessions that were skipped.
+  // What went wrong without ending an answer, since the last call, one line each: files of sessions that were skipped,
+  // drives that the model is no longer read from.
   virtual std::vector<std::string> take_notes() = 0;
+  // What steps failed with since the last call, one line for each reason that was not told lately. Answers that cannot
+  // go on tell it, too.
+  virtual std::vector<std::string> take_faults() = 0;
   virtual const Engine& engine() const = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 
 #include "base/error.h"
 #include "engine/peak_memory.h"
@@ -25,7 +26,8 @@ Scheduler::Scheduler(const EngineParts& parts, const ServiceOptions& options)
     : parts_(parts),
       options_(options),
       store_(parts.session.forward.blocks(), parts.session.budget, open_folder(parts, options)),
-      settler_(parts_) {
+      settler_(parts_),
+      storage_(parts.checkpoint->files()) {
   const auto n = static_cast<size_t>(options.n_parallel);
   tokens_.reserve(static_cast<size_t>(parts_.session.forward.max_rows()));
   runs_.reserve(n);
@@ -44,8 +46,12 @@ Scheduler::Scheduler(const EngineParts& parts, const ServiceOptions& options)
 }
 
 std::vector<std::string> Scheduler::take_notes() {
-  return store_.folder() == nullptr ? std::vector<std::string>() : store_.folder()->take_notes();
+  std::vector<std::string> notes = storage_.take_notes();
+  if (store_.folder() != nullptr) std::ranges::move(store_.folder()->take_notes(), std::back_inserter(notes));
+  return notes;
 }
+
+std::vector<std::string> Scheduler::take_faults() { return storage_.take_faults(); }
 
 void Scheduler::add(std::unique_ptr<RunningAnswer> answer) {
   const std::lock_guard lock(mutex_);
@@ -78,6 +84,7 @@ ServiceStats Scheduler::stats() const {
   const std::lock_guard lock(mutex_);
   ServiceStats stats = stats_;
   stats.engine.peak_bytes = peak_resident_set_bytes();
+  stats.lasting_fault = storage_.lasting();
   return stats;
 }
 
@@ -100,6 +107,7 @@ void Scheduler::run() {
       } else if (error.fault() == Fault::interrupted) {
         fail_all(std::current_exception());
       } else {
+        storage_.add(error);
         recover(std::current_exception());
       }
       publish();
@@ -235,6 +243,7 @@ void Scheduler::step() {
   }
   const uint64_t start_ns = now_ns();
   parts_.session.forward.step(Batch{tokens_, runs_});
+  storage_.passed();
   take_results();
   const auto n_decoded = static_cast<int64_t>(decoding_.size());
   count(seconds_since(start_ns), n_decoded, static_cast<int64_t>(tokens_.size()) - n_decoded);
@@ -327,6 +336,7 @@ void Scheduler::publish() {
   engine.cache = parts_.session.experts.cache_stats();
   engine.io = parts_.session.experts.io_stats();
   engine.stages = parts_.session.forward.profile().times;
+  storage_.look_at_reads(engine.io.mode);
   const auto second = static_cast<int64_t>(now_ns() / 1'000'000'000);
   uint64_t tokens = 0;
   for (const auto& [when, n] : lately_) tokens += second - when <= kLatelySeconds ? n : 0;

@@ -6,6 +6,7 @@
 #include "engine/running_answer.h"
 #include "engine/session_store.h"
 #include "engine/settler.h"
+#include "engine/storage_faults.h"
 
 namespace flashmoe {
 
@@ -22,6 +23,7 @@ class Scheduler {
   void stop();
   ServiceStats stats() const;
   std::vector<std::string> take_notes();
+  std::vector<std::string> take_faults();
 
  private:
   using Answers = std::vector<std::unique_ptr<RunningAnswer>>;
@@ -63,6 +65,7 @@ class Scheduler {
   const ServiceOptions options_;
   SessionStore store_;
   Settler settler_;
+  StorageFaults storage_;
   std::vector<std::unique_ptr<Sequence>> free_sequences_;
   Answers running_;
 

@@ -78,6 +78,7 @@ class EngineService final : public Service {
   }
   ServiceStats stats() const override { return scheduler_->stats(); }
   std::vector<std::string> take_notes() override { return scheduler_->take_notes(); }
+  std::vector<std::string> take_faults() override { return scheduler_->take_faults(); }
   const Engine& engine() const override { return *engine_; }
 
  private:

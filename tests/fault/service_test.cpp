@@ -108,11 +108,15 @@ class ServiceFault : public testing::Test {
       std::vector<Told> outcomes;
       while (outcomes.size() < channels_.size()) outcomes.push_back(read(*channels_[outcomes.size()]));
       n_failed = scheduler_.stats().n_failed;
+      faults = scheduler_.take_faults();
+      lasting = scheduler_.stats().lasting_fault;
       scheduler_.stop();
       thread.join();
       return outcomes;
     }
     uint64_t n_failed = 0;
+    std::vector<std::string> faults;
+    std::string lasting;
 
    private:
     static ServiceOptions four_at_once(int n_waiting) {
@@ -185,6 +189,19 @@ TEST_F(ServiceFault, AReadThatFailsForAWhileEndsNoAnswer) {
     n_hit += spot_.n_times == 0 ? 1 : 0;
   }
   EXPECT_GT(n_hit, 0);
+}
+
+TEST_F(ServiceFault, WhatFailsAgainAndAgainIsToldOnce) {
+  break_expert(0, 1 << 30);
+  Served served(*this);
+  for (int i = 0; i < 4; ++i) {
+    for (const auto& prompt : some_prompts()) served.add(prompt);
+  }
+  served.run();
+  EXPECT_GT(served.n_failed, 1U);
+  ASSERT_EQ(served.faults.size(), 1U);
+  EXPECT_NE(served.faults[0].find("Input/output error"), std::string::npos) << served.faults[0];
+  EXPECT_EQ(served.lasting, "");
 }
 
 TEST_F(ServiceFault, AnExpertThatCannotBeReadEndsThoseWhoPickItAlone) {

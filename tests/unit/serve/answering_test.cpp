@@ -34,6 +34,7 @@ class SilentService : public Service {
   int64_t count_tokens(const Request&) const override { return 0; }
   ServiceStats stats() const override { return {}; }
   std::vector<std::string> take_notes() override { return {}; }
+  std::vector<std::string> take_faults() override { return {}; }
   const Engine& engine() const override { std::abort(); }
 
   std::vector<milliseconds> patience;
