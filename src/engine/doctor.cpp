@@ -199,6 +199,7 @@ void check_model(const EngineOptions& options, Examination& result) {
                            ? Finding{"memory plan", Verdict::problem, "below what this model needs at least",
                                      "flashmoe plan shows how much; raise --ram or shorten --ctx"}
                            : finding_of("model", error));
+  if (auto proc = check_proc("/")) result.findings.push_back(*proc);
   }
 }
 

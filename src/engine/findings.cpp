@@ -48,12 +48,29 @@ const char* usual_mend(Fault fault) {
 }  // namespace
 
 Finding check_huge_pages(const std::string& root) {
-  const std::string line = read_kernel_text(root + "sys/kernel/mm/transparent_hugepage/enabled").value_or("");
+  constexpr const char* kFolder = "sys/kernel/mm";
+  std::error_code error;
+  if (!fs::exists(root + kFolder, error)) {
+    return {"huge pages", Verdict::note, fmt::format("cannot be told: /{} is not there", kFolder),
+            "mount /sys to have it told; without huge pages memory is slower"};
+  }
+  const std::string line = read_kernel_text(root + kFolder + "/transparent_hugepage/enabled").value_or("");
   if (line.find("[always]") != std::string::npos || line.find("[madvise]") != std::string::npos) {
     return {"huge pages", Verdict::good, "given when asked for", ""};
   }
-  return {"huge pages", Verdict::problem, line.empty() ? "the kernel has none" : "switched off",
-          "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"};
+  if (line.empty()) {
+    return {"huge pages", Verdict::problem, "the kernel has none",
+            "take a kernel that was built with transparent huge pages"};
+  }
+  return {"huge pages", Verdict::problem, "switched off", "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"};
+}
+
+std::optional<Finding> check_proc(const std::string& root) {
+  std::error_code error;
+  if (fs::exists(root + "proc/meminfo", error)) return std::nullopt;
+  return Finding{"proc", Verdict::note,
+                 "/proc is not there: limits of cgroups, the page cache and what others take cannot be seen",
+                 "mount /proc, or say with --ram how much memory may be used"};
 }
 
 Finding check_swap(const std::string& root) {

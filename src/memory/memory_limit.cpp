@@ -1,5 +1,8 @@
 #include "memory/memory_limit.h"
 
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -48,36 +51,57 @@ void apply_cgroup(const std::string& root, const Cgroup& cgroup, const Own& own,
   }
 }
 
-void apply_machine(const std::string& root, const Own& own, MemoryLimit& limit) {
+void apply_machine(const std::string& root, const Own& own, const KernelMemory& kernel, MemoryLimit& limit) {
   const std::string meminfo = read_kernel_text(root + "proc/meminfo").value_or("");
   if (const auto available = find_kib(meminfo, "MemAvailable")) {
     tighten(limit, plus(*available, own.anonymous), "available memory");
   } else if (const auto total = find_kib(meminfo, "MemTotal")) {
     tighten(limit, *total, "installed memory");
+  } else if (kernel.free_bytes) {
+    tighten(limit, plus(*kernel.free_bytes, own.anonymous), "free memory");
+  } else if (kernel.total_bytes) {
+    tighten(limit, *kernel.total_bytes, "installed memory");
   }
 }
 
-void apply_resource_limits(const std::string& root, const Own& own, MemoryLimit& limit) {
-  const std::string limits = read_kernel_text(root + "proc/self/limits").value_or("");
-  const auto apply = [&](const char* key, uint64_t in_use, const char* source) {
-    const auto bytes = find_number(limits, key);
+void apply_resource_limits(const std::string& root, const Own& own, const KernelMemory& kernel, MemoryLimit& limit) {
+  const auto limits = read_kernel_text(root + "proc/self/limits");
+  const auto apply = [&](const char* key, std::optional<uint64_t> told, uint64_t in_use, const char* source) {
+    const auto bytes = limits ? find_number(*limits, key) : told;
     if (bytes && *bytes < kUnlimited) tighten(limit, minus(*bytes, minus(in_use, own.anonymous)), source);
   };
-  apply("Max address space", own.address_space, "address space limit (ulimit -v)");
-  apply("Max data size", own.data, "data size limit (ulimit -d)");
+  apply("Max address space", kernel.address_space, own.address_space, "address space limit (ulimit -v)");
+  apply("Max data size", kernel.data_size, own.data, "data size limit (ulimit -d)");
+}
+
+std::optional<uint64_t> soft_limit(decltype(RLIMIT_AS) resource) {
+  rlimit limit = {};
+  if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::nullopt;
+  return limit.rlim_cur;
 }
 
 }  // namespace
 
-MemoryLimit detect_memory_limit(const std::string& root) {
+KernelMemory ask_kernel() {
+  KernelMemory told{.address_space = soft_limit(RLIMIT_AS), .data_size = soft_limit(RLIMIT_DATA)};
+  struct sysinfo info = {};
+  if (sysinfo(&info) != 0) return told;
+  told.free_bytes = (uint64_t{info.freeram} + info.bufferram) * info.mem_unit;
+  told.total_bytes = uint64_t{info.totalram} * info.mem_unit;
+  return told;
+}
+
+MemoryLimit detect_memory_limit() { return detect_memory_limit("/", ask_kernel()); }
+
+MemoryLimit detect_memory_limit(const std::string& root, const KernelMemory& kernel) {
   const std::string base = root.ends_with('/') ? root : root + "/";
   const Own own = read_own(base);
   MemoryLimit limit{kUnlimited, "no limit found"};
-  apply_machine(base, own, limit);
+  apply_machine(base, own, kernel, limit);
   for (const Cgroup& group : cgroups_with("memory", base)) {
     apply_cgroup(base, group, own, limit);
   }
-  apply_resource_limits(base, own, limit);
+  apply_resource_limits(base, own, kernel, limit);
   return limit;
 }
 

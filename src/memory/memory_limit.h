@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace flashmoe {
@@ -11,9 +12,19 @@ struct MemoryLimit {
   std::string source;  // "cgroup /sys/fs/cgroup/memory/x", "available memory", "data size limit (ulimit -d)"
 };
 
+// What system calls tell where there is no /proc.
+struct KernelMemory {
+  std::optional<uint64_t> free_bytes = {};                     // the page cache is no part of it
+  std::optional<uint64_t> total_bytes = {};                    // installed
+  std::optional<uint64_t> address_space = {}, data_size = {};  // limits of this process
+};
+
+KernelMemory ask_kernel();
+
 // The smallest of: cgroup v1 and v2 limits over all ancestors (less what other processes of that cgroup hold), the
 // memory the machine has available, and the process's limits of address space and data size. `root` replaces "/" in
-// tests (proc/self, sys/fs/cgroup, proc/meminfo).
-MemoryLimit detect_memory_limit(const std::string& root = "/");
+// tests (proc/self, sys/fs/cgroup, proc/meminfo), and `kernel` what is asked for where files below it tell nothing.
+MemoryLimit detect_memory_limit(const std::string& root, const KernelMemory& kernel);
+MemoryLimit detect_memory_limit();
 
 }  // namespace flashmoe

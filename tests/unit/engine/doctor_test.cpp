@@ -58,13 +58,25 @@ TEST_F(DoctorTest, EndsWhenAskedToWithoutAModelAsWell) {
 
 TEST_F(DoctorTest, HugePages) {
   const std::string root = dir_.path() + "/";
+  EXPECT_EQ(check_huge_pages(root).verdict, Verdict::note);  // no /sys: nobody tells
+  EXPECT_NE(check_huge_pages(root).found.find("cannot be told"), std::string::npos);
+  fs::create_directories(root + "sys/kernel/mm");
   EXPECT_EQ(check_huge_pages(root).verdict, Verdict::problem);
+  EXPECT_EQ(check_huge_pages(root).mend.find("/sys"), std::string::npos);
   for (const auto& [line, verdict] : {std::pair{"always madvise [never]", Verdict::problem},
                                       {"always [madvise] never", Verdict::good},
                                       {"[always] madvise never", Verdict::good}}) {
     write("sys/kernel/mm/transparent_hugepage/enabled", line);
     EXPECT_EQ(check_huge_pages(root).verdict, verdict) << line;
   }
+}
+
+TEST_F(DoctorTest, Proc) {
+  const std::string root = dir_.path() + "/";
+  ASSERT_TRUE(check_proc(root));
+  EXPECT_EQ(check_proc(root)->verdict, Verdict::note);
+  write("proc/meminfo", "MemTotal: 1 kB\n");
+  EXPECT_FALSE(check_proc(root));
 }
 
 TEST_F(DoctorTest, Swap) {

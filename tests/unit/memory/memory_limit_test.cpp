@@ -27,7 +27,7 @@ class MemoryLimitTest : public testing::Test {
     std::filesystem::create_directories(full.parent_path());
     std::ofstream(full) << text;
   }
-  MemoryLimit detect() const { return detect_memory_limit(root_.string()); }
+  MemoryLimit detect(const KernelMemory& kernel = {}) const { return detect_memory_limit(root_.string(), kernel); }
 
   std::filesystem::path root_;
 };
@@ -139,6 +139,31 @@ TEST_F(MemoryLimitTest, ResourceLimitsCountWhatIsMappedAlready) {
 TEST_F(MemoryLimitTest, AnEmptyRootKnowsNoLimit) {
   std::filesystem::remove_all(root_ / "proc");
   EXPECT_EQ(detect().bytes, ~uint64_t{0});
+}
+
+TEST_F(MemoryLimitTest, WithoutProcTheKernelIsAsked) {
+  std::filesystem::remove_all(root_ / "proc");
+  const KernelMemory told{.free_bytes = 3 * kGiB, .total_bytes = 8 * kGiB};
+  EXPECT_EQ(detect(told).bytes, 3 * kGiB);
+  EXPECT_EQ(detect(told).source, "free memory");
+  EXPECT_EQ(detect({.total_bytes = 8 * kGiB}).source, "installed memory");
+  EXPECT_EQ(detect({.free_bytes = 3 * kGiB, .address_space = kGiB}).source, "address space limit (ulimit -v)");
+  EXPECT_EQ(detect({.free_bytes = 3 * kGiB, .data_size = kGiB}).bytes, kGiB);
+}
+
+TEST_F(MemoryLimitTest, WhatProcTellsIsNotAskedOfTheKernel) {
+  write("proc/self/limits", "Max data size             unlimited            unlimited            bytes     \n");
+  const KernelMemory told{
+      .free_bytes = kGiB, .total_bytes = kGiB, .address_space = std::nullopt, .data_size = std::optional(kGiB)};
+  EXPECT_EQ(detect(told).bytes, 20 * kGiB);
+}
+
+TEST(MemoryLimit, TheKernelTellsWhatThereIs) {
+  const KernelMemory told = ask_kernel();
+  ASSERT_TRUE(told.free_bytes && told.total_bytes);
+  EXPECT_GT(*told.free_bytes, 0U);
+  EXPECT_LE(*told.free_bytes, *told.total_bytes);
+  EXPECT_LT(*told.total_bytes, uint64_t{1} << 60);
 }
 
 TEST(MemoryLimit, ThisMachineHasOne) {
