@@ -10,13 +10,12 @@
 #include "base/cpu_features.h"
 #include "base/error.h"
 #include "base/kernel_text.h"
+#include "engine/doctor_files.h"
 #include "engine/engine_parts.h"
 #include "engine/findings.h"
 #include "engine/roof_probe.h"
 #include "flashmoe/engine.h"
 #include "flashmoe/machine.h"
-#include "io/direct_alignment.h"
-#include "io/file.h"
 #include "io/read_queue.h"
 #include "kernels/kernels.h"
 #include "memory/memory_limit.h"
@@ -105,17 +104,6 @@ Finding check_ram_speed(const Roofs& roofs) {
   return f;
 }
 
-Finding check_direct(const std::string& path) {
-  try {
-    const uint32_t alignment = probe_direct_alignment(*open_file(path));
-    if (alignment > 0) return {"O_DIRECT", Verdict::good, fmt::format("works, {} bytes aligned", alignment), ""};
-  } catch (const Error& error) {
-    return finding_of("O_DIRECT", error);
-  }
-  return {"O_DIRECT", Verdict::problem, path + ": its file system refuses direct reads",
-          "put the model on ext4, xfs or btrfs; tmpfs, overlays and network mounts read through the page cache"};
-}
-
 Finding check_disk_speed(const Forecast& forecast, const Roofs& roofs) {
   Finding f{"disk speed", Verdict::good, fmt::format("{:.2f} GB/s, {}", roofs.disk_gb_per_s, roofs.io_mode), ""};
   if (roofs.disk_gb_per_s >= kSlowDiskGbPerS) return f;
@@ -180,6 +168,8 @@ void check_model(const EngineOptions& options, Examination& result) {
          fmt::format("{}, {}, all {} tensors there", model.family, human_bytes(model.file_bytes), model.n_tensors),
          ""});
     check_text(model, findings);
+    const auto checkpoint = Checkpoint::open(options.model_path);
+    check_holes(*checkpoint, findings);
     for (const std::string& path : model.files) {
       Finding direct = check_direct(path);
       const bool good = direct.verdict == Verdict::good;
@@ -199,7 +189,6 @@ void check_model(const EngineOptions& options, Examination& result) {
                            ? Finding{"memory plan", Verdict::problem, "below what this model needs at least",
                                      "flashmoe plan shows how much; raise --ram or shorten --ctx"}
                            : finding_of("model", error));
-  if (auto proc = check_proc("/")) result.findings.push_back(*proc);
   }
 }
 
@@ -209,6 +198,7 @@ Examination examine(const EngineOptions& options) {
   Examination result;
   result.findings = {check_cpu(),      check_memory(options), check_huge_pages("/"), check_swap("/"),
                      check_io_uring(), check_open_files(),    check_locked_memory()};
+  if (auto proc = check_proc("/")) result.findings.push_back(*proc);
   if (!options.model_path.empty()) check_model(options, result);
   const Roofs roofs = result.forecast ? result.forecast->speeds.roofs : measure_memory(options);
   result.findings.push_back(check_ram_speed(roofs));

@@ -17,6 +17,7 @@
 #include "engine/chat_request.h"
 #include "engine/compute_choice.h"
 #include "engine/engine_parts.h"
+#include "engine/file_holes.h"
 #include "engine/forecast.h"
 #include "engine/load_progress.h"
 #include "engine/machine_probe.h"
@@ -292,6 +293,7 @@ void CheckpointEngine::collect_notes() {
     notes_.push_back(chat_template_->fault() + ": plain text can be continued; --chat-template FILE brings another");
   }
   if (options_.n_threads > usable_cpus()) {
+  note_holes(*model_.checkpoint, notes_);
     notes_.push_back(fmt::format("--threads {} is more than the {} CPUs this process may use, which is slow",
                                  options_.n_threads, usable_cpus()));
   }
