@@ -1,5 +1,7 @@
 // flashmoe: picks the subcommand, and turns whatever goes wrong into one line and an exit code.
+#include <malloc.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -34,6 +36,11 @@ constexpr const char* kFooter =
     "flashmoe SUBCOMMAND --help lists the options of each.\n"
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 too little memory,\n"
     "130 ended by Ctrl-C (128 and the number of any other signal).";
+
+bool has_limited_address_space() {
+  rlimit limit = {};
+  return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+}
 
 int exit_code(Fault fault) {
   switch (fault) {
@@ -142,7 +149,10 @@ int run(int argc, char** argv) {
   } catch (const Error& error) {
     return complain(error.what(), exit_code(error.fault()));
   } catch (const std::bad_alloc&) {
-    return complain("out of memory: the system refused an allocation; lower --ram or --ctx", kExitFailed);
+    return complain(
+        std::string("out of memory: the system refused an allocation; ") +
+            (has_limited_address_space() ? "raise the limit of address space (ulimit -v)" : "lower --ram or --ctx"),
+        kExitFailed);
   } catch (const std::exception& error) {
     return complain(std::string("internal error: ") + error.what(), kExitFailed);
   }
@@ -173,5 +183,7 @@ int main(int argc, char** argv) {
   // A closed pipe and a file size limit are seen where they are written to.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  // Each thread that allocates would reserve 64 MiB.
+  if (flashmoe::has_limited_address_space()) mallopt(M_ARENA_MAX, 1);
   return flashmoe::run_on_own_stack(argc, argv);
 }

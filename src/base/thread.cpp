@@ -3,6 +3,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/address_space.h"
 #include "base/check.h"
 #include "base/error.h"
 
@@ -22,7 +23,10 @@ Thread::Thread(std::function<void()> work) : work_(std::make_unique<std::functio
   pthread_attr_setstacksize(&attributes, kStackBytes);
   const int error = pthread_create(&id_, &attributes, run, work_.get());
   pthread_attr_destroy(&attributes);
-  if (error != 0) fail(Fault::io, "cannot start a thread: {}", std::strerror(error));
+  if (error != 0) {
+    fail(Fault::io, "cannot start a thread ({}; {})", std::strerror(error),
+         mend_of_refusal("use fewer (--threads), or raise the limit on processes (ulimit -u)"));
+  }
 }
 
 Thread::~Thread() { CHECK(!joinable()); }

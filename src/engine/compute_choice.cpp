@@ -3,11 +3,13 @@
 #include "base/check.h"
 #include "base/cpu_features.h"
 #include "base/error.h"
+#include "base/thread.h"
 
 namespace flashmoe {
 namespace {
 
 constexpr int kMaxThreads = 1024;
+constexpr int kOtherThreads = 20;  // at most, that read from a drive or take memory in the background
 
 const char* kernels_name(KernelChoice choice) {
   switch (choice) {
@@ -39,6 +41,10 @@ const KernelTable& choose_kernels(KernelChoice choice) {
 int choose_threads(int wanted) {
   if (wanted < 0 || wanted > kMaxThreads) fail(Fault::usage, "--threads {}: expected 1 to {}", wanted, kMaxThreads);
   return wanted == 0 ? usable_cpus() : wanted;
+}
+
+uint64_t stack_bytes(int n_computing) {
+  return static_cast<uint64_t>(n_computing + kOtherThreads) * Thread::kStackBytes;
 }
 
 }  // namespace flashmoe

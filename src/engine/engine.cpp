@@ -159,9 +159,10 @@ void CheckpointEngine::recall_use() {
 }
 
 Placement CheckpointEngine::place(const Reading& reading, int64_t prompt_tokens, int64_t answer_tokens) const {
+  const uint64_t stacks = stack_bytes(pool_ == nullptr ? choose_threads(options_.n_threads) : 0);
   Placement placement =
       plan_memory({model_.family->config(), model_.experts, report_.trunk_bytes, resident_set_bytes(),
-                   reading.alignment(), prompt_tokens, answer_tokens, options_, detect_memory_limit(),
+                   reading.alignment(), prompt_tokens, answer_tokens, options_, detect_memory_limit(stacks),
                    reading.loading_alignment(), n_answers_, left_in_file(*model_.binder, reading.alignment())});
   if (options_.read_ahead == ReadAheadChoice::on && placement.plan.experts_resident) {
     fail(Fault::usage,
@@ -292,8 +293,8 @@ void CheckpointEngine::collect_notes() {
   if (chat_template_ != nullptr && !chat_template_->fault().empty()) {
     notes_.push_back(chat_template_->fault() + ": plain text can be continued; --chat-template FILE brings another");
   }
-  if (options_.n_threads > usable_cpus()) {
   note_holes(*model_.checkpoint, notes_);
+  if (options_.n_threads > usable_cpus()) {
     notes_.push_back(fmt::format("--threads {} is more than the {} CPUs this process may use, which is slow",
                                  options_.n_threads, usable_cpus()));
   }

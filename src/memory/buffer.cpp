@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/address_space.h"
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/error.h"
@@ -26,15 +27,18 @@ uint64_t page_bytes() {
 }
 uint64_t mapped_bytes(uint64_t bytes) { return round_up(bytes, page_bytes()); }
 
+[[noreturn]] void fail_without_memory(uint64_t bytes) {
+  const int error = errno;
+  fail(Fault::io, "the system has no {} of memory to give: {}; {}", human_bytes(bytes), std::strerror(error),
+       mend_of_refusal("free some or lower the budget (--ram)"));
+}
+
 // mmap aligns to pages only: ask for 2 MiB more and give the ends back.
 std::byte* map_aligned(uint64_t bytes, int protection, int flags) {
   const uint64_t want = mapped_bytes(bytes);
   const uint64_t padded = want + kHugePage;
   void* mapping = padded < bytes ? MAP_FAILED : mmap(nullptr, padded, protection, flags, -1, 0);
-  if (mapping == MAP_FAILED) {
-    fail(Fault::io, "the system has no {} of memory to give: {}; free some or lower the budget (--ram)",
-         human_bytes(bytes), std::strerror(errno));
-  }
+  if (mapping == MAP_FAILED) fail_without_memory(bytes);
   auto* start = static_cast<std::byte*>(mapping);
   const auto address = reinterpret_cast<uintptr_t>(start);
   const uint64_t head = round_up(address, kHugePage) - address;
@@ -82,8 +86,7 @@ bool Buffer::grow(uint64_t bytes) {
   }
   if (mprotect(data_, mapped_bytes(target), PROT_READ | PROT_WRITE) != 0) {
     budget_->release(what_, target - size_);
-    fail(Fault::io, "the system has no {} of memory to give: {}; free some or lower the budget (--ram)",
-         human_bytes(target), std::strerror(errno));
+    fail_without_memory(target);
   }
   size_ = target;
   return true;

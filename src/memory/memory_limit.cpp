@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/address_space.h"
 #include "base/bytes.h"
 #include "base/cgroup.h"
 #include "base/kernel_text.h"
@@ -64,26 +65,28 @@ void apply_machine(const std::string& root, const Own& own, const KernelMemory& 
   }
 }
 
-void apply_resource_limits(const std::string& root, const Own& own, const KernelMemory& kernel, MemoryLimit& limit) {
+void apply_resource_limits(const std::string& root, const Own& own, const KernelMemory& kernel, uint64_t mapped_later,
+                           MemoryLimit& limit) {
   const auto limits = read_kernel_text(root + "proc/self/limits");
   const auto apply = [&](const char* key, std::optional<uint64_t> told, uint64_t in_use, const char* source) {
     const auto bytes = limits ? find_number(*limits, key) : told;
     if (bytes && *bytes < kUnlimited) tighten(limit, minus(*bytes, minus(in_use, own.anonymous)), source);
   };
-  apply("Max address space", kernel.address_space, own.address_space, "address space limit (ulimit -v)");
+  apply("Max address space", kernel.address_space, plus(own.address_space, mapped_later),
+        "address space limit (ulimit -v)");
   apply("Max data size", kernel.data_size, own.data, "data size limit (ulimit -d)");
 }
 
-std::optional<uint64_t> soft_limit(decltype(RLIMIT_AS) resource) {
+std::optional<uint64_t> data_size_limit() {
   rlimit limit = {};
-  if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::nullopt;
+  if (getrlimit(RLIMIT_DATA, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::nullopt;
   return limit.rlim_cur;
 }
 
 }  // namespace
 
 KernelMemory ask_kernel() {
-  KernelMemory told{.address_space = soft_limit(RLIMIT_AS), .data_size = soft_limit(RLIMIT_DATA)};
+  KernelMemory told{.address_space = address_space_limit(), .data_size = data_size_limit()};
   struct sysinfo info = {};
   if (sysinfo(&info) != 0) return told;
   told.free_bytes = (uint64_t{info.freeram} + info.bufferram) * info.mem_unit;
@@ -91,9 +94,9 @@ KernelMemory ask_kernel() {
   return told;
 }
 
-MemoryLimit detect_memory_limit() { return detect_memory_limit("/", ask_kernel()); }
+MemoryLimit detect_memory_limit(uint64_t mapped_later) { return detect_memory_limit("/", ask_kernel(), mapped_later); }
 
-MemoryLimit detect_memory_limit(const std::string& root, const KernelMemory& kernel) {
+MemoryLimit detect_memory_limit(const std::string& root, const KernelMemory& kernel, uint64_t mapped_later) {
   const std::string base = root.ends_with('/') ? root : root + "/";
   const Own own = read_own(base);
   MemoryLimit limit{kUnlimited, "no limit found"};
@@ -101,7 +104,7 @@ MemoryLimit detect_memory_limit(const std::string& root, const KernelMemory& ker
   for (const Cgroup& group : cgroups_with("memory", base)) {
     apply_cgroup(base, group, own, limit);
   }
-  apply_resource_limits(base, own, kernel, limit);
+  apply_resource_limits(base, own, kernel, mapped_later, limit);
   return limit;
 }
 

@@ -24,7 +24,8 @@ KernelMemory ask_kernel();
 // The smallest of: cgroup v1 and v2 limits over all ancestors (less what other processes of that cgroup hold), the
 // memory the machine has available, and the process's limits of address space and data size. `root` replaces "/" in
 // tests (proc/self, sys/fs/cgroup, proc/meminfo), and `kernel` what is asked for where files below it tell nothing.
-MemoryLimit detect_memory_limit(const std::string& root, const KernelMemory& kernel);
-MemoryLimit detect_memory_limit();
+// `mapped_later`: address space that will be taken without being memory, as stacks are.
+MemoryLimit detect_memory_limit(const std::string& root, const KernelMemory& kernel, uint64_t mapped_later = 0);
+MemoryLimit detect_memory_limit(uint64_t mapped_later = 0);
 
 }  // namespace flashmoe

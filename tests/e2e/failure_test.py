@@ -146,7 +146,6 @@ class Models(Case):
         self.assertEqual(len(lines), 1, err)
         self.assertIn("broken.gguf", lines[0])
 
-
     def test_file_replaced_in_mid_run(self):
         path = self.broken(lambda model: model)
         process = start("run", "-m", path, "--experts", "streamed", "--ram",
@@ -160,6 +159,7 @@ class Models(Case):
         self.assertEqual(process.returncode, 1, err)
         self.assertIn("broken.gguf", err.decode())
         self.assertIn("replaced", err.decode())
+
 
 class Served(Case):
     def test_a_file_that_changes_is_told(self):
@@ -184,7 +184,6 @@ class Served(Case):
         self.assertIn("written to or replaced", told[0])
 
 
-
 class Memory(Case):
     def test_below_the_floor(self):
         run = flashmoe("run", "--ram", "1M", *ASK)
@@ -193,6 +192,19 @@ class Memory(Case):
         self.assertTrue(run.err.startswith("flashmoe: "))
         for name in ("trunk", "kv_cache", "expert_cache", "workspace", "--ram"):
             self.assertIn(name, run.err)
+
+    def test_a_limit_of_address_space(self):
+        """Stacks and what malloc reserves are counted; where it is too small, that limit is what is named."""
+        def limited(limit, *arguments):
+            return flashmoe("run", "--quiet", "--raw", "-n", 4, "-p", "Hello", *arguments,
+                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+        want = self.ask("--raw", "-n", 4, "-p", "Hello")
+        for arguments in ([], ["--threads", 32], ["--experts", "streamed"], ["--experts", "streamed", "--io", "pread"]):
+            self.assertEqual(self.assert_done(limited(700 << 20, *arguments)).out, want, arguments)
+        for limit in range(60 << 20, 400 << 20, 20 << 20):
+            run = limited(limit, "--experts", "streamed")
+            if run.code != 0:
+                self.assertIn("ulimit -v", run.err, limit)
 
     def test_the_floor_is_enough_and_is_kept(self):
         ram = smallest_ram()

@@ -136,6 +136,15 @@ TEST_F(MemoryLimitTest, ResourceLimitsCountWhatIsMappedAlready) {
   EXPECT_EQ(detect().source, "address space limit (ulimit -v)");
 }
 
+TEST_F(MemoryLimitTest, StacksToComeTakeAddressSpaceButNoMemory) {
+  constexpr uint64_t kStacks = 256 * kMiB;
+  EXPECT_EQ(detect_memory_limit(root_.string(), {}, kStacks).bytes, 20 * kGiB);
+  write("proc/self/limits", "Max address space         4294967296           unlimited            bytes     \n");
+  write("proc/self/status", "VmSize:\t 1048576 kB\nRssAnon:\t 524288 kB\n");
+  EXPECT_EQ(detect_memory_limit(root_.string(), {}, kStacks).bytes, 4 * kGiB - kGiB / 2 - kStacks);
+  EXPECT_EQ(detect_memory_limit(root_.string(), {}, 8 * kGiB).bytes, 0U);
+}
+
 TEST_F(MemoryLimitTest, AnEmptyRootKnowsNoLimit) {
   std::filesystem::remove_all(root_ / "proc");
   EXPECT_EQ(detect().bytes, ~uint64_t{0});
