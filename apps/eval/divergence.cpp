@@ -64,12 +64,19 @@ void add(EvalRun& run, const WindowScores& scores) {
   found["model"] = found["model"].get<double>() + scores.model_surprise;
 }
 
+// Mirrors hold copies of the model that is measured.
+EngineOptions of_reference(EngineOptions engine) {
+  engine.mirrors.clear();
+  return engine;
+}
+
 // Two models that are loaded side by side would each take all that is free.
 EngineOptions with_half_of_memory(EvalRun& run, const EvalOptions& options) {
   EngineOptions half = options.engine;
   half.ram_source = "half of --ram";
   if (half.ram_bytes == 0) {
-    const MemoryPlan plan = run.open(options.reference_path, options.engine)->plan(options.engine.context_tokens);
+    const MemoryPlan plan =
+        run.open(options.reference_path, of_reference(options.engine))->plan(options.engine.context_tokens);
     half.ram_bytes = plan.limit_bytes;
     half.ram_source = "half of " + plan.limit_source;
   }
@@ -101,7 +108,7 @@ nlohmann::ordered_json evaluate_divergence(const EvalOptions& given) {
                         {"limit", options.limit},
                         {"marks_as_text", options.marks_as_text}});
   const EngineOptions half = with_half_of_memory(run, options);
-  const auto reference = run.open(options.reference_path, half), model = run.open(model_path, half);
+  const auto reference = run.open(options.reference_path, of_reference(half)), model = run.open(model_path, half);
   const std::vector<int32_t> ids = model->tokenize(text, options.marks());
   if (reference->report().vocab_size != model->report().vocab_size ||
       reference->tokenize(text, options.marks()) != ids) {

@@ -20,7 +20,7 @@ constexpr const char* kFooter =
     "ppl    perplexity of --text in windows of --ctx tokens (default 1024; the second\n"
     "       half of each is scored), or of the assistant's turns in --conversations\n"
     "kld    KL divergence from --reference on --text, in the same windows; each\n"
-    "       model gets half of --ram\n"
+    "       model gets half of --ram; --mirror has copies of the model of -m\n"
     "tools  well-formed and exact tool calls of --cases, valid JSON of --json-cases;\n"
     "       greedy\n"
     "\n"

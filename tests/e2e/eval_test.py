@@ -98,6 +98,15 @@ class EvalTest(Case):
         self.assertEqual((got["tokens"], got["kl_mean"], got["same_top"]), (128, 0, 1))
         self.assertEqual(got["perplexity"], got["reference_perplexity"])
 
+    def test_mirrors_are_of_the_model_not_of_the_reference(self):
+        reference, mirror = self.folder / "reference.gguf", self.folder / "mirror"
+        shutil.copyfile(MODEL, reference)
+        mirror.mkdir()
+        shutil.copyfile(MODEL, mirror / MODEL.name)
+        for ram in ([], ["--ram", "1G"]):
+            got = self.evaluate("kld", "--reference", reference, "--text", TEXT, "--limit", "1", "--ctx", "256", "--mirror", mirror, *ram)
+            self.assertEqual(got["kl_mean"], 0)
+
     def test_which_of_two_models_does_not_fit(self):
         run = flashmoe("eval", "kld", "--reference", MODEL, "--text", TEXT, "--ram", "40M")
         self.assertEqual((run.code, run.out), (3, ""))
