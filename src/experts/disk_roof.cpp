@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/keep_going.h"
 #include "experts/slot_layout.h"
+#include "io/read_error.h"
 #include "memory/buffer.h"
 
 namespace flashmoe {
@@ -31,7 +32,8 @@ class ExpertReads {
         queue_(queue),
         slot_bytes_(largest_slot(probe.table, probe.alignment)),
         n_slots_(static_cast<uint64_t>(std::max(probe.table.n_used, 1))),
-        reads_left_(n_slots_) {
+        reads_left_(n_slots_),
+        reads_(n_slots_ * kRecordParts) {
     budget_.allot(Allotted::read_buffers, n_slots_ * slot_bytes_);
     memory_ = Buffer(budget_, Allotted::read_buffers, n_slots_ * slot_bytes_);
     std::memset(memory_.data(), 1, memory_.size());
@@ -75,9 +77,17 @@ class ExpertReads {
     stop_if_asked(probe_.keep_going, "measuring the disk");
     idle_.clear();
     for (const ReadDone& done : queue_.wait(true)) {
-      if (done.error != 0) fail(Fault::io, "measuring the disk: a read failed: {}", std::strerror(done.error));
-      if (--reads_left_[done.tag] == 0) idle_.push_back(done.tag);
+      if (done.error != 0) fail_read(reads_[done.tag], done.error);
+      const uint64_t slot = done.tag / kRecordParts;
+      if (--reads_left_[slot] == 0) idle_.push_back(slot);
     }
+  }
+
+  [[noreturn]] void fail_read(const SlotRead& read, int error) const {
+    fail(Fault::io,
+         "{}: measuring the disk: cannot read {} bytes at offset {}: {}; check the disk, or copy the model "
+         "to another one",
+         probe_.files[read.file]->path(), read.bytes, read.offset, read_error_text(error));
   }
 
   void read_some_expert(uint64_t slot) {
@@ -92,7 +102,8 @@ class ExpertReads {
                      .bytes = read.bytes,
                      .needed_bytes = read.needed_bytes,
                      .dest = memory_.data() + slot * slot_bytes_ + read.at,
-                     .tag = slot};
+                     .tag = slot * kRecordParts + r};
+      reads_[slot * kRecordParts + r] = read;
       n_bytes_ += read.bytes;
     }
     reads_left_[slot] = layout.n_reads;
@@ -106,6 +117,7 @@ class ExpertReads {
   Buffer memory_;
   std::vector<int> reads_left_;  // [n_slots]
   std::vector<uint64_t> idle_;   // slots whose reads are done
+  std::vector<SlotRead> reads_;  // [n_slots, kRecordParts] by tag
   std::mt19937_64 random_{42};
   uint64_t n_bytes_ = 0;
 };

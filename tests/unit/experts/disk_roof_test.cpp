@@ -39,7 +39,9 @@ TEST(DiskRoof, AFailedReadAndAnInterruptionLeaveNothingInFlight) {
   EXPECT_EQ(queue.pending(), 0);
   const Extent& down = experts.table.at(0, 2).down.parts[0];
   experts.disk->fail_at(static_cast<int>(down.file), down.offset, EIO, kAlways);
-  expect_error([&] { measure_expert_reads(probe, queue); }, Fault::io, {"Input/output error"});
+  expect_error(
+      [&] { measure_expert_reads(probe, queue); }, Fault::io,
+      {experts.files[down.file]->path(), "measuring the disk", "offset", "Input/output error", "; check the disk"});
   EXPECT_EQ(queue.pending(), 0);
 }
 
