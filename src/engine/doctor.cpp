@@ -170,6 +170,7 @@ void check_model(const EngineOptions& options, Examination& result) {
     check_text(model, findings);
     const auto checkpoint = Checkpoint::open(options.model_path);
     check_holes(*checkpoint, findings);
+    check_mirrors(*checkpoint, options.mirrors, findings);
     for (const std::string& path : model.files) {
       Finding direct = check_direct(path);
       const bool good = direct.verdict == Verdict::good;

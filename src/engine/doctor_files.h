@@ -14,4 +14,8 @@ namespace flashmoe {
 Finding check_direct(const std::string& path);
 // Adds one if there are holes in tensors.
 void check_holes(const Checkpoint& checkpoint, std::vector<Finding>& findings);
+// Adds one for each folder of copies that can be opened; the others are refused when they are read from.
+void check_mirrors(const Checkpoint& checkpoint, const std::vector<std::string>& folders,
+                   std::vector<Finding>& findings);
+
 }  // namespace flashmoe
