@@ -16,9 +16,6 @@ namespace {
 
 constexpr std::string_view kSpaces = " \t\r\n\f\v";
 
-// More than any context holds; a device that never ends is not read until memory is gone.
-constexpr size_t kMostBytes = 64U << 20U;
-
 struct Opened {
   Opened(const std::string& path, int flags) : descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags)) {
     if (descriptor < 0) throw Error(Fault::io, fmt::format("cannot open {}: {}", path, std::strerror(errno)));
@@ -30,7 +27,7 @@ struct Opened {
   const int descriptor;
 };
 
-std::string read_descriptor(int descriptor, const std::string& path) {
+std::string read_descriptor(int descriptor, const std::string& path, const ReadLimit& limit) {
   std::string text;
   char piece[65536];
   while (true) {
@@ -38,9 +35,9 @@ std::string read_descriptor(int descriptor, const std::string& path) {
     if (n == 0) return text;
     if (n > 0) {
       text.append(piece, static_cast<size_t>(n));
-      if (text.size() > kMostBytes) {
-        throw Error(Fault::input,
-                    fmt::format("{}: more than {} MiB, too long for any model", shown_path(path), kMostBytes >> 20U));
+      if (text.size() > limit.bytes) {
+        throw Error(Fault::input, fmt::format("{}: more than {} MiB, too long for {}", shown_path(path),
+                                              limit.bytes >> 20U, limit.what));
       }
     } else if (errno != EINTR) {
       throw Error(Fault::io, fmt::format("cannot read {}: {}", shown_path(path), std::strerror(errno)));
@@ -53,16 +50,16 @@ std::string read_descriptor(int descriptor, const std::string& path) {
 std::string shown_path(const std::string& path) { return path == "-" ? "standard input" : path; }
 
 std::string read_text(const std::string& path) {
-  return path == "-" ? read_descriptor(STDIN_FILENO, path) : read_descriptor(Opened(path, 0).descriptor, path);
+  return path == "-" ? read_descriptor(STDIN_FILENO, path, {}) : read_descriptor(Opened(path, 0).descriptor, path, {});
 }
 
-std::string read_regular_text(const std::string& path) {
+std::string read_regular_text(const std::string& path, const ReadLimit& limit) {
   const Opened file(path, O_NONBLOCK);  // a pipe would be opened only when somebody writes to it
   struct stat status = {};
   if (::fstat(file.descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
     throw Error(Fault::input, path + ": not a regular file");
   }
-  return read_descriptor(file.descriptor, path);
+  return read_descriptor(file.descriptor, path, limit);
 }
 
 std::optional<int32_t> parse_id(std::string_view word) {

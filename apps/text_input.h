@@ -1,6 +1,7 @@
 // What comes in as text: files, standard input, lists of token ids.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,11 +10,17 @@
 
 namespace flashmoe {
 
+// More than any context holds; a device that never ends is not read until memory is gone.
+struct ReadLimit {
+  size_t bytes = size_t{64} << 20;
+  const char* what = "any model";  // a longer text is too long for
+};
+
 // All of a file; "-" is standard input. Throws Error{io} with path and reason.
 std::string read_text(const std::string& path);
 
 // The same for regular files alone: Error{input} for a pipe, a device or a folder, which is not waited for.
-std::string read_regular_text(const std::string& path);
+std::string read_regular_text(const std::string& path, const ReadLimit& limit = {});
 
 // One id; nothing for anything else.
 std::optional<int32_t> parse_id(std::string_view word);

@@ -15,6 +15,7 @@
 namespace flashmoe {
 namespace {
 
+constexpr ReadLimit kState = {.bytes = size_t{1} << 30, .what = "the state of an evaluation"};
 constexpr double kSaveSeconds = 10;  // between two writes of the state, which holds every score so far
 
 double now_seconds() {
@@ -43,7 +44,7 @@ EvalRun::EvalRun(const EvalOptions& options, nlohmann::json identity)
   identify_models();
   std::error_code error;
   if (!std::filesystem::exists(options.state_file, error)) return;
-  const auto state = nlohmann::json::parse(read_text(options.state_file), nullptr, false);
+  const auto state = nlohmann::json::parse(read_regular_text(options.state_file, kState), nullptr, false);
   if (!state.is_object() || !state.contains("identity") || !state.contains("found") ||
       !state.value("n_done", nlohmann::json()).is_number_unsigned()) {
     throw Error(Fault::input, options.state_file + ": this is not the state of an evaluation; name another file");

@@ -201,6 +201,7 @@ class EvalTest(Case):
                 (1, ["line 2"], ["tools", "--json-cases", broken]),
                 (1, ["want"], ["tools", "--cases", JSON_CASES]),
                 (1, ["missing.txt"], ["ppl", "--text", self.folder / "missing.txt"]),
+                (1, ["/dev/full: not a regular file"], ["ppl", "--text", TEXT, "--state", "/dev/full"]),
                 (1, ["not the state"], ["ppl", "--text", TEXT, "--state", broken]),
         ]:
             with self.subTest(arguments=arguments):
