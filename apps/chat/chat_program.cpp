@@ -169,7 +169,7 @@ void ChatProgram::answer() {
 void ChatProgram::list_sessions() {
   const TranscriptStore::Listing listing = parts_.store.list();
   for (const TranscriptStore::Damaged& each : listing.damaged) parts_.face.note("skipped: " + each.what);
-  if (listing.transcripts.empty()) return parts_.face.note("no chats are kept in " + parts_.store.folder());
+  if (listing.transcripts.empty()) return parts_.face.note(parts_.store.none_kept());
   int number = 0;
   for (const Transcript& each : listing.transcripts) {
     ++number;

@@ -58,15 +58,13 @@ Transcript read(const std::string& text) {
   return transcript;
 }
 
-Error no_chats(const std::string& folder) { return Error(Fault::input, "no chats are kept in " + folder); }
-
-Transcript take_last(TranscriptStore::Listing& listing, const std::string& folder) {
+Transcript take_last(TranscriptStore::Listing& listing, const std::string& none_kept) {
   const bool any = !listing.transcripts.empty();
   if (!listing.damaged.empty() &&
       (!any || listing.damaged.front().modified_s > listing.transcripts.front().updated_s)) {
     throw Error(Fault::input, listing.damaged.front().what + "; it is the last one: name another to go on with");
   }
-  if (!any) throw no_chats(folder);
+  if (!any) throw Error(Fault::input, none_kept);
   return std::move(listing.transcripts.front());
 }
 
@@ -80,6 +78,11 @@ std::string TranscriptStore::new_id() const {
     struct stat status = {};
     if (::stat(path_of(id).c_str(), &status) != 0) return id;
   }
+}
+
+std::string TranscriptStore::none_kept() const {
+  return folder_.empty() ? "no chats are kept: neither HOME nor XDG_DATA_HOME names a folder"
+                         : "no chats are kept in " + folder_;
 }
 
 std::string TranscriptStore::path_of(const std::string& id) const { return folder_ + "/" + id + kSuffix; }
@@ -143,7 +146,7 @@ TranscriptStore::Listing TranscriptStore::list() const {
 Transcript TranscriptStore::find(const std::string& name) const {
   Listing listing = list();
   std::vector<Transcript>& all = listing.transcripts;
-  if (name == "last") return take_last(listing, folder_);
+  if (name == "last") return take_last(listing, none_kept());
   size_t number = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
   if (error == std::errc() && end == name.data() + name.size() && number >= 1 && number <= all.size()) {
@@ -160,7 +163,7 @@ Transcript TranscriptStore::find(const std::string& name) const {
   }
   if (n_found > 1) throw Error(Fault::input, fmt::format("more than one chat begins with '{}'", name));
   if (damaged != nullptr) throw Error(Fault::input, damaged->what);
-  if (all.empty()) throw no_chats(folder_);
+  if (all.empty()) throw Error(Fault::input, none_kept());
   if (found == nullptr) throw Error(Fault::input, fmt::format("there is no chat '{}'; /sessions lists them", name));
   return std::move(*found);
 }

@@ -44,6 +44,8 @@ class TranscriptStore {
   // The transcript that `name` means: "last", a number in the order of list(), or an id or its beginning. Throws
   // Error{input} when there is none or more than one, and when it is damaged.
   Transcript find(const std::string& name) const;
+  // What to tell when there is none: where they would be.
+  std::string none_kept() const;
   const std::string& folder() const { return folder_; }
 
  private:

@@ -147,6 +147,8 @@ class Pipes(ChatCase):
         homeless = {name: value for name, value in self.environment.items() if name not in ("HOME", "XDG_DATA_HOME")}
         self.assertNotEqual(self.assert_done(flashmoe("chat", "-n", 4, *NO_THINK, stdin=b"Hello\n", env=homeless)).out, "")
         self.assert_fails(flashmoe("chat", "--resume", "last", stdin=b"Hello\n", env=homeless), 2, "HOME", "--no-save")
+        run = self.assert_done(flashmoe("chat", "-n", 4, *NO_THINK, stdin=b"/sessions\n", env=homeless))
+        self.assertIn("no chats are kept: neither HOME nor XDG_DATA_HOME names a folder\n", run.err)
 
     def test_thoughts_without_an_answer_are_told(self):
         run = self.assert_done(flashmoe("chat", "-n", 5, stdin=b"hi\n"))
