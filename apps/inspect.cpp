@@ -174,8 +174,10 @@ Command add_inspect(CLI::App& cli) {
   auto chosen = std::make_shared<Options>();
   CLI::App* options = cli.add_subcommand("inspect", "Tell what a model holds and what it takes to run it");
   options
-      ->add_option("-m,--model,MODEL", chosen->model,
-                   "A .gguf file (any part of a split) or a folder of safetensors; default: the built-in model")
+      ->add_option(
+          "-m,--model,MODEL", chosen->model,
+          "A .gguf file (any part of a split), or a folder of safetensors or that flashmoe pack wrote; default: the "
+          "built-in model")
       ->option_text("MODEL")
       ->check(not_empty);
   options->add_flag("--json", chosen->json, "Print everything as JSON");

@@ -17,7 +17,8 @@ void add_reading_options(CLI::App& cli, EngineOptions& options) {
   add_choice<VerifyChoice>(
       cli, "--verify-reads", options.verify_reads,
       {{"first", VerifyChoice::first}, {"always", VerifyChoice::always}, {"never", VerifyChoice::never}},
-      "When checksums of a packed folder's experts are compared; default: at the first read of each")
+      "When checksums of a packed folder's weights are compared, those of experts and of what every token needs; "
+      "default: at the first read of each")
       ->group(kGroup);
   add_choice<ReadAheadChoice>(
       cli, "--read-ahead", options.read_ahead,
@@ -47,7 +48,8 @@ void add_reading_options(CLI::App& cli, EngineOptions& options) {
 }
 
 std::string about_model(const std::string& otherwise) {
-  return "A .gguf file (any part of a split) or a folder of safetensors; default: " + otherwise;
+  return "A .gguf file (any part of a split), or a folder of safetensors or that flashmoe pack wrote; default: " +
+         otherwise;
 }
 
 }  // namespace

@@ -104,7 +104,9 @@ Command add_pack(CLI::App& cli) {
   auto chosen = std::make_shared<Options>();
   PackOptions& pack = chosen->pack;
   CLI::App* options = cli.add_subcommand("pack", "Turn a model into the folder that streams best");
-  options->add_option("SRC", pack.source, "A .gguf file, or a folder of safetensors")->check(not_empty)->required();
+  options->add_option("SRC", pack.source, "A .gguf file, a folder of safetensors, or a packed folder")
+      ->check(not_empty)
+      ->required();
   options->add_option("DST", pack.destination, "The folder to write: new, empty, or begun by the same command")
       ->check(not_empty)
       ->required();

@@ -124,8 +124,10 @@ Command add_plan(CLI::App& cli) {
              "Tokens of the prompt to plan for; default 512");
   add_number(*options, "--gen-tokens", chosen->gen_tokens, int64_t{1}, kMostTokens,
              "Tokens of the answer to plan for; default 64");
-  add_number(*options, "--hit-rate", chosen->hit_percent, 0.0F, 100.0F,
-             "Percent of picks found in memory; default: what is usual for the share of experts that fit");
+  add_number(
+      *options, "--hit-rate", chosen->hit_percent, 0.0F, 100.0F,
+      "Percent of picks found in memory; default: as in benchmarks of this model, or, without any, what is usual for "
+      "the share of experts that fit");
   options->add_flag("--json", chosen->json, "Print everything as JSON");
   add_model_options(*options, chosen->engine);
   options->footer(kFooter);

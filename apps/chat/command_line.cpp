@@ -16,7 +16,7 @@ constexpr CommandInfo kCommands[] = {
     {ChatCommand::new_chat, "/new", "", "Begin a new chat; this one is kept"},
     {ChatCommand::sessions, "/sessions", "", "List the chats that are kept"},
     {ChatCommand::resume, "/resume", "[CHAT]", "Go on with the last chat, or with an id or number", ArgumentKind::chat},
-    {ChatCommand::fork, "/fork", "[N]", "Go on in a copy of this chat, or of its N turns", ArgumentKind::text},
+    {ChatCommand::fork, "/fork", "[N]", "Go on in a copy of this chat, or its first N turns", ArgumentKind::text},
     {ChatCommand::undo, "/undo", "", "Take back the last question and its answer"},
     {ChatCommand::retry, "/retry", "", "Answer the last question again, with the next seed"},
     {ChatCommand::system, "/system", "[TEXT|off]", "Show or set the system message", ArgumentKind::text},
