@@ -90,7 +90,7 @@ Finding check_locked_memory() {
   Finding f{"locked memory", Verdict::good, unlimited ? "no limit" : "limit " + human_bytes(limit.rlim_cur), ""};
   if (!unlimited && limit.rlim_cur < kLeastLocked) {
     f.verdict = Verdict::note;
-    f.mend = "ulimit -l 65536: before Linux 5.12 the rings of io_uring count against it";
+    f.mend = "ulimit -l 65536: the rings of io_uring count against it, of all processes of a user together";
   }
   return f;
 }

@@ -12,6 +12,7 @@
 #include "io/direct_alignment.h"
 #include "io/disk_record.h"
 #include "io/mirror.h"
+#include "io/obtainable_queue.h"
 #include "io/page_cache.h"
 #include "memory/buffer.h"
 
@@ -81,8 +82,7 @@ Reading::Reading(const Checkpoint& checkpoint, const EngineOptions& options) : i
     } catch (const Error& error) {
       if (io_ == IoChoice::uring) throw;
       may_uring_ = false;
-      const std::string_view why = error.what();
-      remark(why.substr(0, why.find_first_of(":;")));
+      remark(short_refusal(error.what()));
     }
   }
   const uint32_t found = direct_alignment(drives_, io_);
@@ -92,6 +92,7 @@ Reading::Reading(const Checkpoint& checkpoint, const EngineOptions& options) : i
 }
 
 void Reading::remark(std::string_view text) {
+  if (remark_.find(text) != std::string::npos) return;  // each queue that is opened may say the same
   if (!remark_.empty()) remark_ += "; ";
   remark_ += text;
 }
@@ -148,14 +149,16 @@ std::unique_ptr<ReadQueue> Reading::untried_queue() {
 
 // One engine serves all drives: the first one's. Each has its own depth.
 std::unique_ptr<ReadQueue> Reading::open_queue(const std::vector<DiskChoice>& choices) {
-  std::vector<Drive> drives = drives_;
   int depth = 0;
+  for (const DiskChoice& choice : choices) depth += choice.depth;
+  ObtainableQueue got = obtain_queue(choices.front().engine, depth, io_ != IoChoice::uring);
+  if (!got.refusal.empty()) remark(got.refusal);
+  std::vector<Drive> drives = drives_;
   for (size_t d = 0; d < drives.size(); ++d) {
-    drives[d].depth = choices[d].depth;
+    drives[d].depth = std::max(1, choices[d].depth * std::min(depth, got.queue->depth()) / depth);
     if (choices[d].gb_per_s > 0) drives[d].gb_per_s = choices[d].gb_per_s;
-    depth += choices[d].depth;
   }
-  return make_spread_queue(make_read_queue(choices.front().engine, depth), std::move(drives),
+  return make_spread_queue(std::move(got.queue), std::move(drives),
                            {.chunk_bytes = choices.front().chunk_bytes, .remark = remark_});
 }
 

@@ -22,7 +22,7 @@ struct DiskChoice {
   bool direct = true;
   uint64_t chunk_bytes = 0;  // longer reads are cut into about equal parts; 0: never
   double gb_per_s = 0;       // of random reads in that way; 0: not measured
-  bool settled = false;      // the time was enough to try everything: worth remembering
+  bool settled = false;      // everything could be tried, and in time: worth remembering
 };
 
 struct DiskQuestion {

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/error.h"
 #include "io/disk_choice.h"
 #include "io/page_cache.h"
 #include "io/spread_queue.h"
@@ -53,6 +54,8 @@ class Trial {
   int n_slots() const { return static_cast<int>(memory_.size() / most_bytes_); }
   bool time_is_over() const { return seconds_since(start_ns_) > kTrialSeconds; }
 
+  bool is_settled() const { return !refused_ && !time_is_over(); }
+
   std::optional<ReadRequest> request(bool direct, uint64_t slot) {
     const uint64_t bytes = round_up(question_.read_bytes[n_requests_++ % question_.read_bytes.size()], kBlock);
     const uint64_t n_places = (question_.file->size() - bytes) / kBlock;
@@ -76,11 +79,8 @@ class Trial {
   ReadWay best_way(bool direct);
   uint64_t best_chunk(const ReadWay& way);
   double buffered_gain(const ReadWay& way);
-  std::unique_ptr<ReadQueue> cutting_queue(const ReadWay& way, uint64_t chunk_bytes) const {
-    std::vector<Drive> drives(1);
-    drives[0].depth = way.depth;  // no files: descriptors are taken as they are
-    return make_spread_queue(make_read_queue(way.engine, way.depth), std::move(drives), {.chunk_bytes = chunk_bytes});
-  }
+  std::unique_ptr<ReadQueue> queue_of(const ReadWay& way);
+  std::unique_ptr<ReadQueue> cutting_queue(const ReadWay& way, uint64_t chunk_bytes);
 
   const DiskQuestion& question_;
   std::span<std::byte> memory_;
@@ -88,9 +88,28 @@ class Trial {
   uint64_t most_bytes_ = 0;
   std::vector<uint64_t> slot_bytes_;  // [n_slots] of the read in each
   uint64_t n_requests_ = 0;
+  bool refused_ = false;  // a queue was, which another time may be had
   uint64_t start_ns_ = now_ns();
   std::mt19937_64 random_{std::random_device{}()};
 };
+
+// Null where the system refuses it.
+std::unique_ptr<ReadQueue> Trial::queue_of(const ReadWay& way) {
+  try {
+    return make_read_queue(way.engine, way.depth);
+  } catch (const Error&) {
+    refused_ = true;
+    return nullptr;
+  }
+}
+
+std::unique_ptr<ReadQueue> Trial::cutting_queue(const ReadWay& way, uint64_t chunk_bytes) {
+  auto queue = queue_of(way);
+  if (queue == nullptr) return nullptr;
+  std::vector<Drive> drives(1);
+  drives[0].depth = way.depth;  // no files: descriptors are taken as they are
+  return make_spread_queue(std::move(queue), std::move(drives), {.chunk_bytes = chunk_bytes});
+}
 
 // GB/s with the queue kept full for a slice; 0 when a read failed or no place was left to measure.
 double Trial::rate(ReadQueue& queue, bool direct) {
@@ -133,7 +152,7 @@ ReadWay Trial::best_way(bool direct) {
       // On a slow disk a deep queue takes longer than all trials may.
       const double queue_bytes = static_cast<double>(way.depth) * static_cast<double>(most_bytes_);
       if (best > 0 && queue_bytes > best * 1e9 * kLongestQueueSeconds) continue;
-      way.gb_per_s = std::max(way.gb_per_s, rate(*make_read_queue(way.engine, way.depth), direct));
+      if (const auto queue = queue_of(way)) way.gb_per_s = std::max(way.gb_per_s, rate(*queue, direct));
       best = std::max(best, way.gb_per_s);
     }
   }
@@ -158,7 +177,10 @@ uint64_t Trial::best_chunk(const ReadWay& way) {
   constexpr int kRounds = 7;
   std::array<std::unique_ptr<ReadQueue>, kChunks.size() + 1> queues;
   std::array<std::array<uint64_t, kRounds>, kChunks.size() + 1> times{};
-  for (size_t i = 0; i < queues.size(); ++i) queues[i] = cutting_queue(way, i == 0 ? 0 : kChunks[i - 1]);
+  for (size_t i = 0; i < queues.size(); ++i) {
+    queues[i] = cutting_queue(way, i == 0 ? 0 : kChunks[i - 1]);
+    if (queues[i] == nullptr) return 0;
+  }
   for (size_t round = 0; round < kRounds; ++round) {
     for (size_t i = 0; i < queues.size(); ++i) {
       if (time_is_over()) return 0;
@@ -181,8 +203,10 @@ double Trial::buffered_gain(const ReadWay& way) {
   double direct = way.gb_per_s, buffered = 0;
   for (int turn = 0; turn < kBufferedTurns; ++turn) {
     if (time_is_over()) return 0;
-    direct = std::max(direct, rate(*make_read_queue(way.engine, way.depth), true));
-    const double through_cache = rate(*make_read_queue(way.engine, way.depth), false);
+    const auto queue = queue_of(way);
+    if (queue == nullptr) return 0;
+    direct = std::max(direct, rate(*queue, true));
+    const double through_cache = rate(*queue, false);
     buffered = turn == 0 ? through_cache : std::min(buffered, through_cache);
     if (buffered <= kBufferedGain * direct) return 0;
   }
@@ -194,14 +218,14 @@ DiskChoice Trial::run() {
   const ReadWay way = best_way(untried.direct);
   if (way.gb_per_s == 0) return untried;
   DiskChoice choice{way.engine, way.depth, untried.direct, 0, way.gb_per_s};
-  choice.settled = !time_is_over();
+  choice.settled = is_settled();
   if (!choice.direct) return choice;
   if (question_.may_buffered) {
     const double buffered = buffered_gain(way);
-    if (buffered > 0) return {way.engine, way.depth, false, 0, buffered, !time_is_over()};
+    if (buffered > 0) return {way.engine, way.depth, false, 0, buffered, is_settled()};
   }
   choice.chunk_bytes = best_chunk(way);
-  choice.settled = !time_is_over();
+  choice.settled = is_settled();
   return choice;
 }
 

@@ -24,7 +24,8 @@ class PreadQueue final : public ReadQueue {
       for (int i = 0; i < n_threads; ++i) threads_.emplace_back([this] { serve(); });
     } catch (const Error& error) {
       stop();
-      fail(Fault::io, "{}, number {} of {} that read the disk", error.what(), threads_.size() + 1, n_threads);
+      fail(Fault::io, "{}, number {} of {} that read the disk; raise ulimit -u or the pids.max of its cgroup",
+           error.what(), threads_.size() + 1, n_threads);
     }
   }
 

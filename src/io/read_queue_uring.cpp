@@ -1,9 +1,13 @@
+#include <fmt/format.h>
 #include <liburing.h>
+#include <sys/resource.h>
 
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/check.h"
 #include "base/error.h"
 #include "io/read_queue.h"
@@ -11,6 +15,31 @@
 
 namespace flashmoe {
 namespace {
+
+std::string limit_text(int resource, uint64_t unit) {
+  rlimit limit = {};
+  getrlimit(static_cast<__rlimit_resource>(resource), &limit);
+  return limit.rlim_cur == RLIM_INFINITY ? "unlimited" : fmt::format("{}", limit.rlim_cur / unit);
+}
+
+// With the limit that is behind it, where there is one.
+std::string refusal_text(int error) {
+  std::string text = std::strerror(error);
+  if (error == ENOMEM) text += ", ulimit -l is " + limit_text(RLIMIT_MEMLOCK, kKiB);
+  if (error == EMFILE) text += ", ulimit -n is " + limit_text(RLIMIT_NOFILE, 1);
+  return text;
+}
+
+const char* refusal_cause(int error) {
+  switch (error) {
+    case ENOMEM:
+      return "its rings count as locked memory, of all processes of a user together, and are more than that limit";
+    case EMFILE:
+      return "it needs one more open file than that limit allows";
+    default:
+      return "the kernel, a container or a sandbox forbids it";
+  }
+}
 
 class UringQueue final : public ReadQueue {
  public:
@@ -70,9 +99,8 @@ class UringQueue final : public ReadQueue {
       result = io_uring_queue_init_params(depth, &ring_, &params);
     }
     if (result != 0) {
-      fail(Fault::unsupported,
-           "io_uring is not available here ({}): the kernel, a container or a sandbox forbids it; use --io pread",
-           std::strerror(-result));
+      fail(Fault::unsupported, "io_uring is not available here ({}): {}; use --io pread", refusal_text(-result),
+           refusal_cause(-result));
     }
     io_uring_probe* probe = io_uring_get_probe_ring(&ring_);
     const bool can_read = probe != nullptr && io_uring_opcode_supported(probe, IORING_OP_READ) != 0;

@@ -132,6 +132,17 @@ class Models(Case):
         self.assertIn(run.code, (1, 3), run.err)
         self.assertTrue(run.err.startswith("flashmoe: "), run.err)
 
+    def test_rings_the_system_refuses(self):
+        limits = lambda n: lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (n, n))
+        command = ["run", "--raw", "--experts", "streamed", "--ram", f"{smallest_ram()}M", *ASK]
+        plain = self.assert_done(flashmoe(*command, "--quiet")).out
+        for n in range(8, 20, 2):
+            cache = self.folder / str(n)
+            fresh = {"env": {**os.environ, "XDG_CACHE_HOME": str(cache)}, "preexec_fn": limits(n)}
+            self.assertEqual(self.assert_done(flashmoe(*command, "--quiet", **fresh)).out, plain)
+        run = flashmoe(*command, "--io", "uring", preexec_fn=limits(8))
+        self.assert_fails(run, 1, "io_uring", "ulimit -n is 8")
+
     def test_file_that_shrinks_in_mid_run(self):
         path = self.broken(lambda model: model)
         process = start("run", "-m", path, "--experts", "streamed", "--io", "buffered", "--ram",
