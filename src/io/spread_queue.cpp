@@ -5,21 +5,24 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "io/drive_pace.h"
 #include "io/read_queue_progress.h"
 
 namespace flashmoe {
 namespace {
 
-constexpr uint64_t kBlock = 4096;                 // parts keep the alignment that O_DIRECT wants
-constexpr uint64_t kRateWindowBytes = 16 * kMiB;  // a drive's rate is judged anew after that many
-constexpr double kRateWeight = 0.3;               // of the newest window
-constexpr int kMostFailures = 3;                  // in a row, then a drive is left alone
-constexpr size_t kMostDrives = 32;                // bits of Part::failed_drives
+constexpr uint64_t kBlock = 4096;            // parts keep the alignment that O_DIRECT wants
+constexpr int kMostFailures = 3;             // in a row, then a drive is left alone
+constexpr size_t kMostDrives = 32;           // bits of Part::failed_drives
+constexpr uint64_t kProbeBytes = 64 * kKiB;  // at most
+constexpr uint32_t kProbe = UINT32_MAX;      // Part::read of what nobody asked for
+constexpr double kTrustBehindRest = 0.25;    // of the fastest other drive's rate
 
 struct Part {
   uint32_t read = 0;
@@ -45,7 +48,9 @@ struct DriveState {
   int n_failures = 0;  // in a row
   int error = 0;       // why it is not in use
   uint64_t in_flight_bytes = 0, total_bytes = 0;
-  uint64_t window_bytes = 0, window_busy_ns = 0, busy_since_ns = 0;
+  DrivePace pace{drive.gb_per_s};
+  std::vector<std::byte> probe_memory = {};
+  uint64_t probe_began_ns = 0;
   std::vector<uint64_t> looked_at;  // [n_files] the batch of completions behind which each was looked at
 };
 
@@ -61,6 +66,9 @@ class SpreadQueue final : public ReadQueue {
       CHECK(drive.depth > 0 && drive.gb_per_s > 0 && drive.files.size() == n_files);
       drives_.push_back({.drive = std::move(drive), .looked_at = std::vector<uint64_t>(n_files)});
     }
+    for (DriveState& state : drives_) {
+      if (is_spread()) state.probe_memory.resize(kProbeBytes + kBlock);
+    }
     requests_.reserve(static_cast<size_t>(total_depth));
     last_look_ns_ = now_ns();
   }
@@ -68,6 +76,7 @@ class SpreadQueue final : public ReadQueue {
   void submit(std::span<const ReadRequest> requests) override {
     for (const ReadRequest& request : requests) add(request);
     pending_ += static_cast<int>(requests.size());
+    if (is_spread()) now_ = now_ns();
     start_parts();
   }
 
@@ -77,9 +86,10 @@ class SpreadQueue final : public ReadQueue {
     handed_.reserve(static_cast<size_t>(pending_));
     look_for_changes();
     do {
-      const auto batch = inner_->wait(block);
+      const auto batch = wait_for_parts(block && done_.empty() && pending_ > 0);
       ++batch_;
       for (const ReadDone& part : batch) take(part);
+      if (is_spread()) judge_drives();
       start_parts();
     } while (block && done_.empty() && pending_ > 0);
     std::swap(handed_, done_);
@@ -92,7 +102,20 @@ class SpreadQueue final : public ReadQueue {
   const char* name() const override;
 
  private:
+  bool is_spread() const { return drives_.size() > 1; }
   void tell_shares() const;
+
+  std::span<const ReadDone> wait_for_parts(bool block) {
+    if (!is_spread()) return inner_->wait(block);
+    const uint64_t start = block ? now_ns() : 0;
+    const auto batch = inner_->wait(block);
+    now_ = now_ns();
+    for (DriveState& state : drives_) {
+      if (block && state.n_in_flight > 0) state.pace.wait(now_ - start);
+    }
+    return batch;
+  }
+
   void add(const ReadRequest& request) {
     const uint32_t id = idle(reads_, idle_reads_);
     Read& read = reads_[id];
@@ -134,18 +157,20 @@ class SpreadQueue final : public ReadQueue {
     }
   }
 
-  // The drive in use that has not failed this part and will probably finish it first, or none.
+  // The drive in use that has not failed this part and will probably finish it first, or none. One that rests comes
+  // behind all others.
   DriveState* best_drive(const Part& part) {
     if (reads_[part.read].file < 0) return part.failed_drives == 0 ? drives_.data() : nullptr;
     DriveState* best = nullptr;
-    double best_time = 0;
+    std::pair<bool, double> least;
     for (size_t d = 0; d < drives_.size(); ++d) {
       DriveState& state = drives_[d];
       if (!state.in_use || (part.failed_drives >> d & 1U) != 0) continue;
-      const double time = static_cast<double>(state.in_flight_bytes + part.bytes) / state.drive.gb_per_s;
-      if (best != nullptr && time >= best_time) continue;
+      const double time = static_cast<double>(state.in_flight_bytes + part.bytes) / state.pace.gb_per_s();
+      const std::pair costs(state.pace.rests(), time);
+      if (best != nullptr && costs >= least) continue;
       best = &state;
-      best_time = time;
+      least = costs;
     }
     return best;
   }
@@ -163,26 +188,62 @@ class SpreadQueue final : public ReadQueue {
       if (state->n_in_flight == state->drive.depth) break;
       start(backlog_.pop(), *state);
     }
-    if (!requests_.empty()) inner_->submit(requests_);
+    if (requests_.empty()) return;
+    if (is_spread()) start_probes();
+    inner_->submit(requests_);
   }
 
   void start(uint32_t id, DriveState& state) {
     Part& part = parts_[id];
     const Read& read = reads_[part.read];
     part.drive = static_cast<uint32_t>(&state - drives_.data());
-    int fd = read.request.fd;
-    if (read.file >= 0) {
-      const File& file = *state.drive.files[static_cast<size_t>(read.file)];
-      fd = read.direct ? file.direct_fd() : file.buffered_fd();
-    }
-    if (state.n_in_flight++ == 0) state.busy_since_ns = now_ns();
+    if (state.n_in_flight++ == 0) state.pace.begin(now_);
     state.in_flight_bytes += part.bytes;
-    requests_.push_back({.fd = fd,
+    requests_.push_back({.fd = read.file < 0 ? read.request.fd : descriptor(state, read),
                          .offset = read.request.offset + part.at,
                          .bytes = part.bytes,
                          .needed_bytes = part.needed_bytes,
                          .dest = read.request.dest + part.at,
                          .tag = id});
+  }
+
+  static int descriptor(const DriveState& state, const Read& read) {
+    const File& file = *state.drive.files[static_cast<size_t>(read.file)];
+    return read.direct ? file.direct_fd() : file.buffered_fd();
+  }
+
+  // Drives that rest read a part that another one was just given, into memory of their own: nobody waits for it.
+  void start_probes() {
+    const Part sample = parts_[requests_.front().tag];
+    const Read& read = reads_[sample.read];
+    for (DriveState& state : drives_) {
+      const bool wanted = state.in_use && state.n_in_flight == 0 && state.pace.wants_probe(now_);
+      if (!wanted || read.file < 0) continue;
+      const uint32_t id = idle(parts_, idle_parts_);
+      const uint64_t bytes = std::min(sample.bytes, kProbeBytes);
+      parts_[id] = {.read = kProbe, .drive = static_cast<uint32_t>(&state - drives_.data()), .bytes = bytes};
+      ++state.n_in_flight;
+      state.in_flight_bytes += bytes;
+      state.probe_began_ns = now_;
+      void* memory = state.probe_memory.data();
+      size_t room = state.probe_memory.size();
+      requests_.push_back({.fd = descriptor(state, read),
+                           .offset = read.request.offset + sample.at,
+                           .bytes = bytes,
+                           .needed_bytes = std::min(sample.needed_bytes, bytes),
+                           .dest = static_cast<std::byte*>(std::align(kBlock, kProbeBytes, memory, room)),
+                           .tag = id});
+    }
+  }
+
+  void take_probe(DriveState& state, const ReadDone& done) {
+    idle_parts_.push_back(static_cast<uint32_t>(done.tag));
+    if (done.error != 0) return state.pace.rest(now_);
+    double fastest = 0;
+    for (const DriveState& other : drives_) {
+      if (other.in_use && !other.pace.rests()) fastest = std::max(fastest, other.pace.gb_per_s());
+    }
+    state.pace.probed(parts_[done.tag].bytes, state.probe_began_ns, now_, kTrustBehindRest * fastest);
   }
 
   void take(const ReadDone& done) {
@@ -191,6 +252,7 @@ class SpreadQueue final : public ReadQueue {
     DriveState& state = drives_[part.drive];
     --state.n_in_flight;
     state.in_flight_bytes -= part.bytes;
+    if (part.read == kProbe) return take_probe(state, done);
     const bool watched = reads_[part.read].file >= 0;
     if (watched && done.error == 0) look_at(state, static_cast<size_t>(reads_[part.read].file));
     // A changed file may have given anything.
@@ -198,7 +260,7 @@ class SpreadQueue final : public ReadQueue {
     if (error == 0) {
       state.n_failures = 0;
       state.total_bytes += part.bytes;
-      measure(state, part.bytes);
+      if (is_spread()) state.pace.arrive(part.bytes, now_);
     } else {
       part.failed_drives |= 1U << part.drive;
       if (watched && ++state.n_failures >= kMostFailures && n_in_use() > 1) stop_using(state, error);
@@ -211,16 +273,15 @@ class SpreadQueue final : public ReadQueue {
     idle_parts_.push_back(id);
   }
 
-  void measure(DriveState& state, uint64_t bytes) {
-    if (drives_.size() == 1) return;
-    const uint64_t now = now_ns();
-    state.window_bytes += bytes;
-    state.window_busy_ns += now - state.busy_since_ns;
-    state.busy_since_ns = now;
-    if (state.window_bytes < kRateWindowBytes || state.window_busy_ns == 0) return;
-    const double rate = static_cast<double>(state.window_bytes) / static_cast<double>(state.window_busy_ns);
-    state.drive.gb_per_s += kRateWeight * (rate - state.drive.gb_per_s);
-    state.window_bytes = state.window_busy_ns = 0;
+  // Those that have become far slower rest, unless all have: then it is the machine, or there is no better one.
+  void judge_drives() {
+    const auto sound = [](const DriveState& d) { return d.in_use && !d.pace.rests(); };
+    const auto late = [&](const DriveState& d) { return sound(d) && d.pace.is_late(); };
+    if (std::none_of(drives_.begin(), drives_.end(), late)) return;
+    const bool all = std::all_of(drives_.begin(), drives_.end(), [&](const auto& d) { return !sound(d) || late(d); });
+    for (DriveState& state : drives_) {
+      if (late(state)) all ? state.pace.forgive() : state.pace.rest(now_);
+    }
   }
 
   void finish(const Part& part, int error, int n_tries = 1) {
@@ -272,6 +333,7 @@ class SpreadQueue final : public ReadQueue {
   std::vector<ReadDone> done_;         // not handed out yet
   std::vector<ReadDone> handed_;       // what wait() returned last
   int pending_ = 0;
+  uint64_t now_ = 0;  // of the last completions or requests; 0 with one drive
   uint64_t last_look_ns_ = 0;
   uint64_t batch_ = 0;  // of completions
   mutable std::string name_;
@@ -296,6 +358,7 @@ void SpreadQueue::tell_shares() const {
   }
   name_ += ")";
   for (const DriveState& state : drives_) {
+    if (state.in_use && state.pace.rests()) name_ += fmt::format(", {} left alone while it is slow", state.drive.name);
     if (state.in_use) continue;
     name_ += fmt::format(", without {}: {}", state.drive.name,
                          state.error == ESTALE ? "a file changed" : std::strerror(state.error));

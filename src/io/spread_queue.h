@@ -26,8 +26,9 @@ struct SpreadOptions {
 };
 
 // `inner` does the transfers; its depth should be the sum of the drives'. A part goes to the drive that is likely to
-// finish it first. One that fails is read from the next drive, and a drive whose reads fail again and again, or one of
-// whose files changed, is used no more: name() tells. Only when no drive is left is there an error.
+// finish it first; a drive that turns far slower than it was rests until a probe beside the reads finds it as before.
+// A part that fails is read from the next drive, and a drive whose reads fail again and again, or one of whose files
+// changed, is used no more: name() tells. Only when no drive is left is there an error.
 std::unique_ptr<ReadQueue> make_spread_queue(std::unique_ptr<ReadQueue> inner, std::vector<Drive> drives,
                                              const SpreadOptions& options);
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -12,7 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "support/fake_read_queue.h"
+#include "support/slow_read_queue.h"
 #include "support/temp_dir.h"
 
 namespace flashmoe {
@@ -157,6 +160,79 @@ TEST_F(Mirrored, ADriveThatFailsAgainAndAgainIsLeftAloneAndNamed) {
   const uint64_t before = disk_->n_reads();
   EXPECT_EQ(n_failed(read_some(100, 5000)), 0);
   EXPECT_EQ(disk_->n_reads() - before, 100u);
+}
+
+// One file on each of two drives, the second of which takes so long.
+class SlowDrive : public testing::Test {
+ protected:
+  SlowDrive() {
+    std::vector<Drive> drives;
+    for (const char* name : {"a", "b"}) {
+      drives.push_back({.name = name, .files = {disk_->add(std::string(name) + "/f", content(1))}, .depth = kDepth});
+    }
+    const auto ns_of = [this](const ReadRequest& request) {
+      n_of_b_ += request.fd;
+      return request.fd == 1 ? b_ns_ : 100'000;
+    };
+    auto inner = std::make_unique<SlowReadQueue>(disk_, ns_of, 2 * kDepth);
+    queue_ = make_spread_queue(std::move(inner), std::move(drives), {});
+  }
+  // As a token does: a few reads at once, all waited for. How many of the second drive were begun.
+  int read(int n_rounds) {
+    const int before = n_of_b_;
+    std::vector<std::byte> memory(4 * 5000);
+    for (int round = 0; round < n_rounds; ++round) {
+      for (uint64_t i = 0; i < 4; ++i) {
+        const ReadRequest request{0, 7000 * i, 5000, 5000, &memory[5000 * i], i};
+        queue_->submit({&request, 1});
+      }
+      while (queue_->pending() > 0) {
+        for (const ReadDone& done : queue_->wait(true)) EXPECT_EQ(done.error, 0);
+      }
+      for (size_t i = 0; i < 4; ++i) {
+        EXPECT_EQ(std::memcmp(&memory[5000 * i], disk_->content(0).data() + 7000 * i, 5000), 0);
+      }
+    }
+    return n_of_b_ - before;
+  }
+
+  std::shared_ptr<FakeDisk> disk_ = std::make_shared<FakeDisk>();
+  uint64_t b_ns_ = 100'000;
+  int n_of_b_ = 0;
+  std::unique_ptr<ReadQueue> queue_;
+};
+
+TEST_F(SlowDrive, IsLeftAloneAtOnceAndTakesPartAgainWhenItHasRecovered) {
+  EXPECT_GE(read(20), 20) << "equal drives share";
+  b_ns_ = 100'000'000;
+  EXPECT_LE(read(300), 4) << "a round and a probe or two";
+  EXPECT_NE(std::string(queue_->name()).find("b left alone while it is slow"), std::string::npos) << queue_->name();
+  b_ns_ = 100'000;
+  for (int i = 0; i < 100 && std::string(queue_->name()).find("alone") != std::string::npos; ++i) read(100);
+  EXPECT_EQ(std::string(queue_->name()).find("alone"), std::string::npos) << queue_->name();
+  EXPECT_GE(read(100), 20);
+}
+
+TEST_F(SlowDrive, NobodyWaitsForAProbe) {
+  b_ns_ = 200'000'000;
+  read(1);
+  const uint64_t start = now_ns();
+  uint64_t longest = 0;
+  while (now_ns() - start < 1'000'000'000) {
+    const uint64_t before = now_ns();
+    read(1);
+    longest = std::max(longest, now_ns() - before);
+  }
+  EXPECT_GE(n_of_b_, 3) << "it is asked";
+  EXPECT_LT(longest, b_ns_ * 3 / 4);
+}
+
+TEST_F(SlowDrive, IsUsedWhereNoOtherIsLeft) {
+  disk_->fail_at(0, 0, EIO, kAlways);  // so that the first is out of use
+  disk_->fail_at(0, 7000, EIO, kAlways);
+  disk_->fail_at(0, 14'000, EIO, kAlways);
+  b_ns_ = 60'000'000;
+  EXPECT_GE(read(5), 15);
 }
 
 // Files that exist, so that they can be changed while they are read.
