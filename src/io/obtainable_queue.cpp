@@ -34,7 +34,7 @@ ObtainableQueue obtain_queue(ReadEngine engine, int depth, bool may_pread, const
     queue = deepest_queue(engine, depth, may_pread ? kLeastRing : 1, make, refused);
     depth = std::min(depth, kMostThreads);
   }
-  if (queue == nullptr && may_pread) queue = deepest_queue(ReadEngine::pread, depth, 1, make, refused);
+  if (queue == nullptr && may_pread) queue = deepest_queue(ReadEngine::pread, depth, 0, make, refused);
   if (queue == nullptr) throw *refused;
   return {std::move(queue), refused == nullptr ? "" : short_refusal(refused->what())};
 }

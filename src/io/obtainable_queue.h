@@ -18,7 +18,7 @@ struct ObtainableQueue {
 using QueueMaker = std::function<std::unique_ptr<ReadQueue>(ReadEngine, int)>;
 
 // The wanted queue, or else the deepest that is to be had: of io_uring as long as it keeps a drive busy, then, where
-// `may_pread`, of threads. Throws the Error of the first refusal where nothing is.
+// `may_pread`, of threads, or without any. Throws the Error of the first refusal where nothing is.
 ObtainableQueue obtain_queue(ReadEngine engine, int depth, bool may_pread, const QueueMaker& make = make_read_queue);
 
 // Of an Error's message what a note has room for: all before its explanation and what to do.

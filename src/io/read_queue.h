@@ -41,6 +41,7 @@ class ReadQueue {
 
 // Throws Error{unsupported} where the kernel or a sandbox forbids io_uring.
 std::unique_ptr<ReadQueue> make_uring_queue(int depth);
+// Throws Error{io} where the system refuses a thread. 0: wait(true) reads, one after the other.
 std::unique_ptr<ReadQueue> make_pread_queue(int n_threads);
 
 }  // namespace flashmoe

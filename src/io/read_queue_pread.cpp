@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
@@ -48,6 +49,7 @@ class PreadQueue final : public ReadQueue {
   std::span<const ReadDone> wait(bool block) override {
     handed_.clear();
     handed_.reserve(static_cast<size_t>(pending_));
+    if (threads_.empty() && block) read_here();
     {
       std::unique_lock lock(mutex_);
       if (block && pending_ > 0) arrival_.wait(lock, [this] { return !done_.empty(); });
@@ -59,7 +61,7 @@ class PreadQueue final : public ReadQueue {
 
   int pending() const override { return pending_; }
   const char* name() const override { return "pread"; }
-  int depth() const override { return static_cast<int>(threads_.size()); }
+  int depth() const override { return std::max(1, static_cast<int>(threads_.size())); }
 
  private:
   void stop() {
@@ -83,6 +85,13 @@ class PreadQueue final : public ReadQueue {
       done_.push_back(read.done());
       arrival_.notify_one();
     }
+  }
+
+  void read_here() {
+    if (backlog_.empty() || !done_.empty()) return;
+    ReadProgress read(backlog_.pop());
+    transfer(read);
+    done_.push_back(read.done());
   }
 
   static void transfer(ReadProgress& read) {
@@ -110,7 +119,7 @@ class PreadQueue final : public ReadQueue {
 }  // namespace
 
 std::unique_ptr<ReadQueue> make_pread_queue(int n_threads) {
-  CHECK(n_threads > 0);
+  CHECK(n_threads >= 0);
   return std::make_unique<PreadQueue>(n_threads);
 }
 

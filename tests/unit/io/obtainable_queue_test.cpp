@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "base/error.h"
+#include "io/file.h"
 #include "support/expect_error.h"
 #include "support/fake_read_queue.h"
+#include "support/temp_dir.h"
 
 namespace flashmoe {
 namespace {
@@ -59,6 +61,33 @@ TEST(ObtainableQueue, FewThreadsAreBetterThanNone) {
   const ObtainableQueue got = obtain_queue(ReadEngine::pread, 8, true, std::ref(limits));
   EXPECT_EQ(got.queue->depth(), 1);
   EXPECT_EQ(got.refusal, "no thread (limit 8)");
+}
+
+TEST(ObtainableQueue, WithoutAnyThreadWhoWaitsReads) {
+  Limits limits{0, 0};
+  EXPECT_NE(obtain_queue(ReadEngine::uring, 32, true, std::ref(limits)).queue, nullptr);
+  EXPECT_EQ(limits.asked.back(), std::pair(ReadEngine::pread, 0));
+
+  const TempDir folder;
+  const auto file = open_file(folder.write("f", "abcdefgh"));
+  const auto queue = make_pread_queue(0);
+  EXPECT_EQ(queue->depth(), 1);
+  EXPECT_TRUE(queue->wait(true).empty());
+  std::string text(4, '.');
+  std::vector<ReadRequest> requests;
+  for (uint64_t i = 0; i < 4; ++i) {
+    requests.push_back({file->buffered_fd(), 2 * i, 1, 1, reinterpret_cast<std::byte*>(&text[i]), i});
+  }
+  queue->submit(requests);
+  EXPECT_TRUE(queue->wait(false).empty());
+  for (uint64_t i = 0; i < 4; ++i) {
+    const auto done = queue->wait(true);
+    ASSERT_EQ(done.size(), 1u);
+    EXPECT_EQ(done[0].tag, i);
+    EXPECT_EQ(done[0].error, 0);
+  }
+  EXPECT_EQ(queue->pending(), 0);
+  EXPECT_EQ(text, "aceg");
 }
 
 TEST(ObtainableQueue, WhoWantsRingsOnlyGetsTheDeepestOrTheFirstRefusal) {
