@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "base/check.h"
@@ -26,7 +27,7 @@ SlotReader::SlotReader(const ExpertTable& table, std::vector<std::shared_ptr<Fil
       alignment_(options.alignment),
       verify_(options.verify),
       drop_behind_(options.drop_behind),
-      verified_(table.records.size()),
+      copies_(table.records.size()),
       slots_(data.size()),
       queue_(std::move(queue)) {
   for (size_t i = 0; i < data.size(); ++i) slots_[i].data = data[i];
@@ -43,9 +44,10 @@ void SlotReader::start(int index, ExpertId id, ReadCause cause) {
   slot.weights = weights_in_slot(record_of(id), layout, slot.data);
   slot.n_reads_left = layout.n_reads;
   slot.failed_read = -1;
-  slot.n_mismatches = 0;
+  slot.wrong = {};
+  slot.drives = 0;
   slot.bytes = 0;
-  for (int r = 0; r < layout.n_reads; ++r) add_request(index, r, layout);
+  for (int r = 0; r < layout.n_reads; ++r) add_request(index, r, layout, copies_[index_of(id)].wrong);
   if (n_reading_++ == 0) busy_since_ = now_ns();
   if (cause == ReadCause::demand) ++n_demanded_;
 }
@@ -63,7 +65,7 @@ void SlotReader::forget_cause(int index) {
 
 uint64_t SlotReader::record_bytes(ExpertId id) const { return record_of(id).bytes(); }
 
-void SlotReader::add_request(int index, int read, const SlotLayout& layout) {
+void SlotReader::add_request(int index, int read, const SlotLayout& layout, uint32_t avoided_drives) {
   const SlotRead& r = layout.reads[static_cast<size_t>(read)];
   Slot& slot = slots_[static_cast<size_t>(index)];
   requests_.push_back({.fd = descriptors_[r.file],
@@ -71,7 +73,8 @@ void SlotReader::add_request(int index, int read, const SlotLayout& layout) {
                        .bytes = r.bytes,
                        .needed_bytes = r.needed_bytes,
                        .dest = slot.data + r.at,
-                       .tag = static_cast<uint64_t>(index) * kTagsPerSlot + static_cast<uint64_t>(read)});
+                       .tag = static_cast<uint64_t>(index) * kTagsPerSlot + static_cast<uint64_t>(read),
+                       .avoided_drives = avoided_drives});
 }
 
 void SlotReader::submit() {
@@ -100,9 +103,11 @@ bool SlotReader::take_arrival(const ReadDone& done) {
     slot.failed_read = read;
     slot.error = done.error;
     slot.n_tries = done.n_tries;
+    slot.drives = done.drives;
   } else {
     const SlotRead& r = layout.reads[static_cast<size_t>(read)];
     slot.bytes += std::min(r.bytes, files_[r.file]->size() - r.offset);
+    if (slot.failed_read < 0) slot.drives |= done.drives;
   }
   if (--slot.n_reads_left > 0) return false;
   if (slot.failed_read < 0 && !is_right(slot, layout) && read_anew(index, layout)) return false;
@@ -114,17 +119,20 @@ bool SlotReader::take_arrival(const ReadDone& done) {
   return true;
 }
 
-// Whether the slot holds what was packed, as far as that is to be looked at.
+// Whether the slot holds what was packed, as far as that is to be looked at. Bytes of drives that were never looked at
+// one by one always are.
 bool SlotReader::is_right(const Slot& slot, const SlotLayout& layout) {
   const ExpertRecord& record = record_of(slot.id);
   if (!record.checksum || verify_ == VerifyChoice::never) return true;
-  const size_t index =
-      static_cast<size_t>(slot.id.layer) * static_cast<size_t>(table_.n_experts) + static_cast<size_t>(slot.id.expert);
-  if (verify_ == VerifyChoice::first && verified_[index]) return true;
+  Copies& copies = copies_[index_of(slot.id)];
+  const uint32_t drives = std::max(slot.drives, 1U);
+  if (verify_ == VerifyChoice::first && (drives & ~copies.right) == 0) return true;
   CHECK(layout.n_reads == 1);
   const std::byte* begin = slot.data + layout.part_at[0];  // the gate's weights come first
-  verified_[index] = checksum_of({begin, static_cast<size_t>(record.bytes())}) == *record.checksum;
-  return verified_[index];
+  if (checksum_of({begin, static_cast<size_t>(record.bytes())}) != *record.checksum) return false;
+  if (std::has_single_bit(drives)) copies.right |= drives;
+  if (slot.wrong.n() > 0) note_damage(slot, layout.reads[0]);
+  return true;
 }
 
 std::array<Interleaving, 3> SlotReader::matrices(int index) {
@@ -141,26 +149,45 @@ void SlotReader::drop_from_page_cache(const SlotLayout& layout) const {
   }
 }
 
-// A record with a wrong checksum is read once more: memory and cables err, too. False when that has been done.
+// Of a record that was read anew, and is right now.
+void SlotReader::note_damage(const Slot& slot, const SlotRead& read) {
+  const uint32_t suspects = slot.wrong.suspects(slot.drives);
+  if (std::has_single_bit(suspects)) copies_[index_of(slot.id)].wrong |= suspects;
+  mended_path_ = path_of(read, suspects == 0 ? slot.drives : suspects);
+  ++n_mended_;
+}
+
+// A record with a wrong checksum is read once more, from another drive where there is one. False when that has been
+// done.
 bool SlotReader::read_anew(int index, const SlotLayout& layout) {
   Slot& slot = slots_[static_cast<size_t>(index)];
-  if (++slot.n_mismatches > 1) {
+  const auto avoided = slot.wrong.next(slot.drives, queue_->n_drives());
+  if (!avoided) {
     slot.failed_read = 0;
     slot.error = EBADMSG;
-    slot.n_tries = slot.n_mismatches;
+    slot.n_tries = slot.wrong.n();
     return false;
   }
   slot.n_reads_left = layout.n_reads;
   slot.bytes = 0;
-  for (int r = 0; r < layout.n_reads; ++r) add_request(index, r, layout);
+  slot.drives = 0;
+  for (int r = 0; r < layout.n_reads; ++r) add_request(index, r, layout, *avoided);
   return true;
+}
+
+std::string SlotReader::path_of(const SlotRead& read, uint32_t drives) const {
+  const std::string path = queue_->path_on(drives, descriptors_[read.file]);
+  return path.empty() ? files_[read.file]->path() : path;
 }
 
 uint64_t SlotReader::busy_ns() const { return n_reading_ > 0 ? busy_ns_ + now_ns() - busy_since_ : busy_ns_; }
 
 std::string SlotReader::mode() const {
-  return direct_ ? fmt::format("{}, direct {}, depth {}", queue_->name(), alignment_, queue_->depth())
-                 : fmt::format("{}, buffered, depth {}", queue_->name(), queue_->depth());
+  std::string mode = direct_ ? fmt::format("{}, direct {}, depth {}", queue_->name(), alignment_, queue_->depth())
+                             : fmt::format("{}, buffered, depth {}", queue_->name(), queue_->depth());
+  if (n_mended_ == 0) return mode;
+  return mode + fmt::format(", {} damaged record{} read anew, the last of {}", n_mended_, n_mended_ == 1 ? "" : "s",
+                            mended_path_);
 }
 
 void SlotReader::fail_slot(int index) const {
@@ -177,7 +204,7 @@ void SlotReader::fail_slot(int index) const {
   fail_read({.layer = slot.id.layer,
              .expert = slot.id.expert,
              .matrices = matrices,
-             .path = files_[read.file]->path(),
+             .path = path_of(read, slot.drives),
              .offset = read.offset,
              .bytes = read.bytes,
              .error = slot.error,

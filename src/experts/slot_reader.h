@@ -12,6 +12,7 @@
 #include "experts/slot_layout.h"
 #include "experts/source.h"
 #include "flashmoe/options.h"
+#include "io/drive_tries.h"
 #include "io/file.h"
 #include "io/read_queue.h"
 #include "kernels/interleaving.h"
@@ -34,7 +35,8 @@ struct Slot {
   int failed_read = -1;
   int error = 0;  // of failed_read, after
   int n_tries = 1;
-  int n_mismatches = 0;  // arrivals with a wrong checksum
+  uint32_t drives = 0;   // ReadDone::drives of its reads, or of failed_read
+  DriveTries wrong;      // arrivals with a wrong checksum
   uint64_t bytes = 0;    // read from the files, once ready
   uint64_t arrival = 0;  // counts up over all slots
 };
@@ -77,12 +79,17 @@ class SlotReader {
   std::string mode() const;
 
  private:
-  void add_request(int index, int read, const SlotLayout& layout);
+  void add_request(int index, int read, const SlotLayout& layout, uint32_t avoided_drives);
   bool take_arrival(const ReadDone& done);
   bool is_right(const Slot& slot, const SlotLayout& layout);
+  void note_damage(const Slot& slot, const SlotRead& read);
+  std::string path_of(const SlotRead& read, uint32_t drives) const;
   void drop_from_page_cache(const SlotLayout& layout) const;
   bool read_anew(int index, const SlotLayout& layout);
   const ExpertRecord& record_of(ExpertId id) const { return table_.at(id.layer, id.expert); }
+  size_t index_of(ExpertId id) const {
+    return static_cast<size_t>(id.layer) * static_cast<size_t>(table_.n_experts) + static_cast<size_t>(id.expert);
+  }
 
   const ExpertTable& table_;
   std::vector<std::shared_ptr<File>> files_;
@@ -91,7 +98,13 @@ class SlotReader {
   uint32_t alignment_;
   VerifyChoice verify_;
   bool drop_behind_;
-  std::vector<bool> verified_;  // [n_layers, n_experts]
+  // Bit sets of drives whose copy of a record was looked at on its own.
+  struct Copies {
+    uint32_t right = 0, wrong = 0;
+  };
+  std::vector<Copies> copies_;  // [n_layers, n_experts]
+  uint64_t n_mended_ = 0;       // records that were wrong, and right when read anew
+  std::string mended_path_;     // the last one's that was wrong
   std::vector<Slot> slots_;
   std::vector<ReadRequest> requests_;  // about to be submitted
   int n_reading_ = 0, n_demanded_ = 0;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 namespace flashmoe {
 
@@ -15,6 +16,8 @@ struct ReadRequest {
   uint64_t needed_bytes = 0;  // a read that stops at the end of the file is complete from here on; <= bytes
   std::byte* dest = nullptr;  // must stay valid until the read is done
   uint64_t tag = 0;           // the caller's own, handed back
+  // Bit set: drives to read from only where no other can give the bytes; of queues over several.
+  uint32_t avoided_drives = 0;
 };
 
 struct ReadDone {
@@ -22,6 +25,8 @@ struct ReadDone {
   // 0, or an errno; ENODATA: the file ended before needed_bytes; ESTALE: it was written to or replaced while in use.
   int error = 0;
   int n_tries = 1;  // after how many it was given up
+  // Bit set: drives that gave the bytes, or the one that the error is of; 0 of queues that know no drives.
+  uint32_t drives = 0;
 };
 
 class ReadQueue {
@@ -37,6 +42,10 @@ class ReadQueue {
   virtual int pending() const = 0;       // submitted and not yet handed out
   virtual const char* name() const = 0;  // "io_uring", "pread", and what is special; valid until the next call
   virtual int depth() const = 0;         // most reads in flight at once
+  // Drives that hold the files, and where the file that callers name by `fd` lies on the first of ReadDone::drives;
+  // "" where the queue does not know.
+  virtual int n_drives() const { return 1; }
+  virtual std::string path_on(uint32_t /*drives*/, int /*fd*/) const { return {}; }
 };
 
 // Throws Error{unsupported} where the kernel or a sandbox forbids io_uring.

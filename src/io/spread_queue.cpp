@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -38,7 +39,8 @@ struct Read {
   bool direct = false;
   int n_parts_left = 0;
   int error = 0;
-  int n_tries = 1;  // before error
+  int n_tries = 1;                        // before error
+  uint32_t drives = 0, failed_drive = 0;  // bit sets: that gave parts; that error is of
 };
 
 struct DriveState {
@@ -99,6 +101,14 @@ class SpreadQueue final : public ReadQueue {
 
   int pending() const override { return pending_; }
   int depth() const override { return inner_->depth(); }
+  int n_drives() const override { return static_cast<int>(drives_.size()); }
+  std::string path_on(uint32_t drives, int fd) const override {
+    Read read = {.request = {.fd = fd}};
+    find_file(read);
+    if (read.file < 0 || drives == 0) return {};
+    const DriveState& state = drives_[static_cast<size_t>(std::countr_zero(drives))];
+    return state.drive.files[static_cast<size_t>(read.file)]->path();
+  }
   const char* name() const override;
 
  private:
@@ -158,16 +168,18 @@ class SpreadQueue final : public ReadQueue {
   }
 
   // The drive in use that has not failed this part and will probably finish it first, or none. One that rests comes
-  // behind all others.
+  // behind the others, one that is to be avoided behind all.
   DriveState* best_drive(const Part& part) {
-    if (reads_[part.read].file < 0) return part.failed_drives == 0 ? drives_.data() : nullptr;
+    const Read& read = reads_[part.read];
+    if (read.file < 0) return part.failed_drives == 0 ? drives_.data() : nullptr;
     DriveState* best = nullptr;
-    std::pair<bool, double> least;
+    std::pair<int, double> least;
     for (size_t d = 0; d < drives_.size(); ++d) {
       DriveState& state = drives_[d];
       if (!state.in_use || (part.failed_drives >> d & 1U) != 0) continue;
+      const int reluctance = ((read.request.avoided_drives >> d & 1U) != 0 ? 2 : 0) + (state.pace.rests() ? 1 : 0);
       const double time = static_cast<double>(state.in_flight_bytes + part.bytes) / state.pace.gb_per_s();
-      const std::pair costs(state.pace.rests(), time);
+      const std::pair costs(reluctance, time);
       if (best != nullptr && costs >= least) continue;
       best = &state;
       least = costs;
@@ -258,6 +270,7 @@ class SpreadQueue final : public ReadQueue {
     // A changed file may have given anything.
     const int error = done.error == 0 && watched && !state.in_use && state.error == ESTALE ? ESTALE : done.error;
     if (error == 0) {
+      reads_[part.read].drives |= 1U << part.drive;
       state.n_failures = 0;
       state.total_bytes += part.bytes;
       if (is_spread()) state.pace.arrive(part.bytes, now_);
@@ -289,9 +302,10 @@ class SpreadQueue final : public ReadQueue {
     if (error != 0) {
       read.error = error;
       read.n_tries = n_tries;
+      if (part.failed_drives != 0) read.failed_drive = 1U << part.drive;
     }
     if (--read.n_parts_left > 0) return;
-    done_.push_back({read.request.tag, read.error, read.n_tries});
+    done_.push_back({read.request.tag, read.error, read.n_tries, read.error == 0 ? read.drives : read.failed_drive});
     idle_reads_.push_back(part.read);
   }
 
