@@ -232,9 +232,9 @@ void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
   forward_ = std::make_unique<Forward>(*model_.family, *kernels_, *pool_, *experts_, *workspace_, options_.exact);
   forward_->set_blocks(DeltaBlocks(turn_ends()));
   if (rows_of_embedding() == RowsOf::file) {
-    forward_->set_embedding(std::make_unique<FileRows>(*model_.binder->rows(), *model_.checkpoint,
-                                                       reading.untried_queue(),
-                                                       reading.direct() ? reading.alignment() : 1, budget_));
+    forward_->set_embedding(
+        std::make_unique<FileRows>(*model_.binder->rows(), *model_.checkpoint, reading.untried_queue(),
+                                   reading.direct() ? reading.alignment() : 1, budget_, trunk_.drives_without_rows()));
   }
   recorder_ = start_trace(
       {model_, placement_.plan, report_, expert_alignment_, earlier_use_.rates, kernels_->name, pool_->size()},

@@ -36,12 +36,13 @@ uint64_t FileRows::bytes(const Binder::MatrixRequest& matrix, uint32_t alignment
 }
 
 FileRows::FileRows(const Binder::MatrixRequest& matrix, const Checkpoint& checkpoint, std::unique_ptr<ReadQueue> queue,
-                   uint32_t alignment, Budget& budget)
+                   uint32_t alignment, Budget& budget, uint32_t avoided_drives)
     : matrix_(*matrix.target),
       name_(matrix.tensor->name),
       parts_(parts_of(matrix)),
       alignment_(alignment),
       place_bytes_(place_bytes(matrix, alignment)),
+      avoided_drives_(avoided_drives),
       buffer_(budget, Allotted::read_buffers, bytes(matrix, alignment)),
       queue_(std::move(queue)) {
   CHECK(matrix.pieces.empty());
@@ -91,7 +92,8 @@ void FileRows::add_requests(int32_t row, std::byte* place) {
     const uint64_t offset = offset_of(parts_[p], row), first = round_down(offset, alignment_);
     const uint64_t end = offset + static_cast<uint64_t>(parts_[p].row_bytes);
     const uint64_t tag = requests_.size() * kParts + p;
-    requests_.push_back({descriptors_[p], first, round_up(end, alignment_) - first, end - first, place, tag});
+    requests_.push_back(
+        {descriptors_[p], first, round_up(end, alignment_) - first, end - first, place, tag, avoided_drives_});
     place += span_of(parts_[p], alignment_);
   }
 }
@@ -109,9 +111,10 @@ void FileRows::decode(int32_t row, const std::byte* place, float* out) const {
 
 void FileRows::fail_read(const ReadDone& done) const {
   const ReadRequest& request = requests_[done.tag / kParts];
-  const std::string tries = done.n_tries > 1 ? fmt::format(" ({} tries)", done.n_tries) : "";
-  fail(Fault::io, "{}: reading {} bytes of tensor {} at offset {} failed: {}{}", paths_[done.tag % kParts],
-       request.needed_bytes, name_, request.offset, read_error_text(done.error), tries);
+  const std::string path = queue_->path_on(done.drives, request.fd);
+  fail(Fault::io, "{}: reading {} bytes of tensor {} at offset {} failed: {}",
+       path.empty() ? paths_[done.tag % kParts] : path, request.needed_bytes, name_, request.offset,
+       read_failure_text(done.error, done.n_tries));
 }
 
 }  // namespace flashmoe

@@ -19,9 +19,10 @@ class FileRows {
   // Bytes of Allotted::read_buffers that the constructor takes. `alignment`: of direct reads.
   static uint64_t bytes(const Binder::MatrixRequest& matrix, uint32_t alignment);
 
-  // `alignment` 1: reads go through the page cache. The matrix must have all its rows as they lie.
+  // `alignment` 1: reads go through the page cache. The matrix must have all its rows as they lie. `avoided_drives`: of
+  // the queue, whose copy is damaged.
   FileRows(const Binder::MatrixRequest& matrix, const Checkpoint& checkpoint, std::unique_ptr<ReadQueue> queue,
-           uint32_t alignment, Budget& budget);
+           uint32_t alignment, Budget& budget, uint32_t avoided_drives = 0);
 
   // out [rows.size(), cols]: those rows of the matrix, in any order. Throws Error{io}. One thread calls.
   void read(std::span<const int32_t> rows, float* out);
@@ -38,6 +39,7 @@ class FileRows {
   std::array<int, 3> descriptors_ = {};
   std::array<std::string, 3> paths_;
   uint64_t alignment_, place_bytes_;  // of a row in the buffer
+  uint32_t avoided_drives_;
   Buffer buffer_;
   std::vector<ReadRequest> requests_;
   std::unique_ptr<ReadQueue> queue_;

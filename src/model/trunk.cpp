@@ -2,37 +2,22 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/checksum.h"
 #include "base/error.h"
-#include "checkpoint/trunk_checksums.h"
-#include "io/read_error.h"
+#include "base/function_ref.h"
+#include "io/drive_tries.h"
 #include "kernels/interleaving.h"
 #include "model/matrix_parts.h"
+#include "model/trunk_reads.h"
 
 namespace flashmoe {
 namespace {
 
-// Every matrix, and its scales where they are apart, lies in memory at the same offset within a page as on disk, so
-// that direct reads need no copy.
-constexpr uint64_t kPage = 4096;
-constexpr uint64_t kReadBytes = 4 * kMiB;
-
-// Rows that are put together from several places are read through the page cache, which needs no alignment.
-uint64_t offset_in_page(const Binder::MatrixRequest& request, const MatrixPart& part) {
-  return request.pieces.empty() ? part.stored.offset % kPage : 0;
-}
-uint64_t part_span(const Binder::MatrixRequest& request, const MatrixPart& part) {
-  return part.bytes == 0 ? 0 : round_up(offset_in_page(request, part) + part.bytes, kPage);
-}
-uint64_t matrix_span(const Binder::MatrixRequest& request) {
-  uint64_t span = 0;
-  for (const MatrixPart& part : parts_of(request)) span += part_span(request, part);
-  return span;
-}
 bool stays_in_file(const Binder::MatrixRequest& request, RowsOf rows) {
   return rows == RowsOf::file && request.use == MatrixUse::rows;
 }
@@ -68,22 +53,40 @@ int64_t first_not_finite(const MatrixView& w) {
   return -1;
 }
 
-[[noreturn]] void fail_damaged(const Checkpoint& checkpoint, const TensorInfo& tensor) {
-  fail(Fault::io,
-       "{}: tensor {}: its checksum is not the one in manifest.json (2 tries); the file is damaged: restore it or pack "
-       "the model anew",
-       checkpoint.files()[tensor.file]->path(), tensor.name);
+[[noreturn]] void fail_damaged(const Trunk::Reading& how, const Checkpoint& checkpoint, const TensorInfo& tensor,
+                               uint32_t drives, int n_tries) {
+  const File& file = *checkpoint.files()[tensor.file];
+  const std::string path = how.queue.path_on(drives, file.buffered_fd());
+  fail(
+      Fault::io,
+      "{}: tensor {}: its checksum is not the one in manifest.json ({} tries); the file is damaged: restore it or pack "
+      "the model anew",
+      path.empty() ? file.path() : path, tensor.name, n_tries);
 }
 
-std::span<const float> load_vector(const Binder::VectorRequest& request, const Checkpoint& checkpoint, bool verify,
-                                   std::byte* dest) {
+// `read` with other drives, which it is told to avoid and tells, until `is_right` or there is none to ask any more.
+// `tries`: what came before.
+void read_until_right(const Trunk::Reading& how, const Checkpoint& checkpoint, const TensorInfo& tensor,
+                      DriveTries tries, uint32_t avoided, FunctionRef<uint32_t(uint32_t)> read,
+                      FunctionRef<bool()> is_right) {
+  while (true) {
+    const uint32_t drives = read(avoided);
+    if (is_right()) return;
+    const auto next = tries.next(drives, how.queue.n_drives());
+    if (!next) fail_damaged(how, checkpoint, tensor, drives, tries.n());
+    avoided = *next;
+  }
+}
+
+std::span<const float> load_vector(const Binder::VectorRequest& request, const Checkpoint& checkpoint,
+                                   const Trunk::Reading& how, std::byte* dest) {
   const TensorInfo& tensor = *request.tensor;
   std::vector<std::byte> raw(tensor.bytes);
-  for (int n_tries = 0;; ++n_tries) {
-    if (n_tries == 2) fail_damaged(checkpoint, tensor);
-    checkpoint.files()[tensor.file]->read(tensor.offset, raw);
-    if (!verify || !tensor.checksum || checksum_of(raw) == *tensor.checksum) break;
-  }
+  const auto read = [&](uint32_t avoided) {
+    return read_stored(how.queue, *checkpoint.files()[tensor.file], tensor, tensor.offset, raw, avoided);
+  };
+  const auto is_right = [&] { return !how.verify || !tensor.checksum || checksum_of(raw) == *tensor.checksum; };
+  read_until_right(how, checkpoint, tensor, {}, 0, read, is_right);
   float* values = reinterpret_cast<float*>(dest);
   const int64_t n = tensor.n_values();
   format_info(tensor.format).decode({raw.data()}, 0, n, values);
@@ -100,74 +103,6 @@ void drop_from_page_cache(const Binder::MatrixRequest& request, const Checkpoint
   }
 }
 
-// The reads that bring all matrices, and what each is for.
-class MatrixReads {
- public:
-  MatrixReads(const Checkpoint& checkpoint, bool direct, std::byte* memory)
-      : checkpoint_(checkpoint), direct_(direct), next_(memory) {}
-
-  void add(const Binder::MatrixRequest& request) {
-    const std::array<MatrixPart, 3> parts = parts_of(request);
-    request.target->data = add_part(request, parts[0]);
-    request.target->scales = add_part(request, parts[1]);
-    request.target->biases = add_part(request, parts[2]);
-  }
-  std::span<const ReadRequest> requests() const { return requests_; }
-  std::byte* end() const { return next_; }
-
-  [[noreturn]] void fail_read(const ReadDone& done) const {
-    const Source& source = sources_[done.tag];
-    fail(Fault::io, "{}: reading tensor {} at offset {} failed: {}", source.file->path(), source.tensor->name,
-         requests_[done.tag].offset, read_error_text(done.error));
-  }
-
- private:
-  struct Source {
-    const TensorInfo* tensor;
-    const File* file;
-  };
-
-  // Where the part will be; null where there is none.
-  const std::byte* add_part(const Binder::MatrixRequest& request, const MatrixPart& part) {
-    if (part.bytes == 0) return nullptr;
-    std::byte* base = next_;  // page-aligned
-    next_ += part_span(request, part);
-    const Source source = {request.tensor, checkpoint_.files()[part.stored.file].get()};
-    const uint64_t offset = part.stored.offset;
-    if (request.pieces.empty()) {
-      const int fd = direct_ && source.file->direct_fd() >= 0 ? source.file->direct_fd() : source.file->buffered_fd();
-      const uint64_t end = offset + part.bytes;
-      add_reads(source, fd, round_down(offset, kPage), end, round_up(end, kPage), base);
-      return base + offset_in_page(request, part);
-    }
-    std::byte* at = base;
-    for (const RowPieces& pieces : request.pieces) {
-      const auto bytes = static_cast<uint64_t>(pieces.n / part.group_rows * part.row_bytes);
-      for (int64_t i = 0; i < pieces.times; ++i, at += bytes) {
-        const int64_t row = (pieces.first + i * pieces.stride) / part.group_rows;
-        const uint64_t first = offset + static_cast<uint64_t>(row * part.row_bytes);
-        add_reads(source, source.file->buffered_fd(), first, first + bytes, first + bytes, at);
-      }
-    }
-    return base;
-  }
-
-  // Bytes [first, end) of the file, reads going as far as read_end.
-  void add_reads(const Source& source, int fd, uint64_t first, uint64_t end, uint64_t read_end, std::byte* dest) {
-    for (uint64_t at = first; at < end; at += kReadBytes) {
-      const uint64_t to = std::min(read_end, at + kReadBytes);
-      requests_.push_back({fd, at, to - at, std::min(to, end) - at, dest + (at - first), requests_.size()});
-      sources_.push_back(source);
-    }
-  }
-
-  const Checkpoint& checkpoint_;
-  bool direct_;
-  std::byte* next_;
-  std::vector<ReadRequest> requests_;
-  std::vector<Source> sources_;  // [requests]
-};
-
 // Whether memory holds what was packed.
 bool memory_is_right(const Binder::MatrixRequest& request) {
   if (!request.tensor->checksum) return true;
@@ -180,53 +115,69 @@ bool memory_is_right(const Binder::MatrixRequest& request) {
   return checksum.value() == *request.tensor->checksum;
 }
 
-// Whether the file does: of a matrix that was put together from pieces, or was not read.
-bool file_is_right(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) {
-  if (!request.tensor->checksum) return true;
-  const bool right = checksum_of_tensor(checkpoint, *request.tensor) == *request.tensor->checksum;
+// Bit set: drives whose copy of the tensor is not what was packed, of one whose bytes in memory cannot tell. At least
+// one drive's is right.
+uint32_t damaged_copies(const Binder::MatrixRequest& request, const Checkpoint& checkpoint, const Trunk::Reading& how) {
+  if (!request.tensor->checksum) return 0;
+  const int n_drives = how.queue.n_drives();
+  uint32_t damaged = 0;
+  for (int d = 0; d < n_drives; ++d) {
+    const uint32_t drive = uint32_t{1} << d;
+    const auto is_right = [&] {
+      return stored_checksum(how.queue, checkpoint, *request.tensor, ~drive) == *request.tensor->checksum;
+    };
+    if (!is_right() && !is_right()) damaged |= drive;
+  }
   if (request.target->data == nullptr) drop_from_page_cache(request, checkpoint);
-  return right;
+  if (std::popcount(damaged) == n_drives) fail_damaged(how, checkpoint, *request.tensor, damaged, 2);
+  return damaged;
 }
 
 }  // namespace
 
 uint64_t Trunk::bytes(const Binder& binder, RowsOf rows) {
   uint64_t total = 0;
-  for (const auto& request : binder.matrices()) total += stays_in_file(request, rows) ? 0 : matrix_span(request);
+  for (const auto& request : binder.matrices()) total += stays_in_file(request, rows) ? 0 : MatrixReads::span(request);
   for (const auto& request : binder.vectors()) total += vector_span(*request.tensor);
   return total;
 }
 
-void Trunk::read_anew(const Binder::MatrixRequest& request, const Checkpoint& checkpoint) {
-  const std::array<const std::byte*, 3> memory = {request.target->data, request.target->scales, request.target->biases};
-  const std::array<MatrixPart, 3> parts = parts_of(request);
-  for (size_t p = 0; p < parts.size(); ++p) {
-    if (parts[p].bytes == 0) continue;
-    const Extent& stored = parts[p].stored;
-    std::byte* at = buffer_.data() + (memory[p] - buffer_.data());
-    checkpoint.files()[stored.file]->read(stored.offset, {at, static_cast<size_t>(stored.bytes)});
-  }
+uint32_t Trunk::read_anew(const Binder::MatrixRequest& request, const Checkpoint& checkpoint, const Reading& how,
+                          uint32_t avoided_drives) {
+  std::byte* memory = buffer_.data() + (MatrixReads::begin(request) - buffer_.data());
+  MatrixReads reads(checkpoint, how.direct, memory, avoided_drives);
+  reads.add(request);
+  return reads.run(how.queue, {});
 }
 
-// Memory and cables err, too: what differs is read once more.
-void Trunk::verify_matrices(const Binder& binder, const Checkpoint& checkpoint, ThreadPool& pool) {
+// Memory and cables err, too: what differs is read once more, from another drive where there is one.
+void Trunk::verify_matrices(const Binder& binder, const Checkpoint& checkpoint, const Reading& how) {
   const auto& requests = binder.matrices();
   const auto as_read = [](const Binder::MatrixRequest& r) { return r.pieces.empty() && r.target->data != nullptr; };
   std::vector<char> right(requests.size());
-  pool.parallel_for(static_cast<int64_t>(requests.size()), 1, [&](int64_t begin, int64_t end) {
+  how.pool.parallel_for(static_cast<int64_t>(requests.size()), 1, [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
       right[i] = as_read(requests[i]) && memory_is_right(requests[i]) ? 1 : 0;
     }
   });
   for (size_t i = 0; i < requests.size(); ++i) {
+    const Binder::MatrixRequest& request = requests[i];
     if (right[i] == 1) continue;
-    if (as_read(requests[i])) {
-      read_anew(requests[i], checkpoint);
-      if (memory_is_right(requests[i])) continue;
-    } else if (file_is_right(requests[i], checkpoint) || file_is_right(requests[i], checkpoint)) {
+    if (as_read(request)) {
+      DriveTries tries;
+      const auto read = [&](uint32_t avoided) { return read_anew(request, checkpoint, how, avoided); };
+      const uint32_t avoided = tries.next(0, how.queue.n_drives()).value_or(0);
+      read_until_right(how, checkpoint, *request.tensor, tries, avoided, read,
+                       [&] { return memory_is_right(request); });
       continue;
     }
-    fail_damaged(checkpoint, *requests[i].tensor);
+    const uint32_t damaged = damaged_copies(request, checkpoint, how);
+    if (damaged == 0) continue;
+    if (request.target->data == nullptr) {
+      drives_without_rows_ |= damaged;
+    } else {
+      read_anew(request, checkpoint, how, damaged);
+    }
   }
 }
 
@@ -256,33 +207,18 @@ void Trunk::interleave_matrices(const Binder& binder, const KernelTable& kernels
 
 void Trunk::load(const Binder& binder, const Checkpoint& checkpoint, const Reading& how, Budget& budget,
                  const std::function<void(uint64_t)>& on_bytes) {
-  ReadQueue& queue = how.queue;
   buffer_ = Buffer(budget, Allotted::trunk, bytes(binder, how.rows));
   MatrixReads matrices(checkpoint, how.direct, buffer_.data());
   for (const auto& request : binder.matrices()) {
     if (!stays_in_file(request, how.rows)) matrices.add(request);
   }
-  const std::span<const ReadRequest> reads = matrices.requests();
-  uint64_t done_bytes = 0;
-  size_t submitted = 0;
-  const auto window = static_cast<size_t>(queue.depth()) * 2;
-  while (submitted < reads.size() || queue.pending() > 0) {
-    const size_t room = window - std::min(window, static_cast<size_t>(queue.pending()));
-    const size_t n = std::min(room, reads.size() - submitted);
-    queue.submit(reads.subspan(submitted, n));
-    submitted += n;
-    for (const ReadDone& done : queue.wait(true)) {
-      if (done.error != 0) matrices.fail_read(done);
-      done_bytes += reads[done.tag].bytes;
-      if (on_bytes) on_bytes(done_bytes);
-    }
-  }
+  matrices.run(how.queue, on_bytes);
   std::byte* at = matrices.end();
   for (const auto& request : binder.vectors()) {
-    *request.target = load_vector(request, checkpoint, how.verify, at);
+    *request.target = load_vector(request, checkpoint, how, at);
     at += vector_span(*request.tensor);
   }
-  if (how.verify) verify_matrices(binder, checkpoint, how.pool);
+  if (how.verify) verify_matrices(binder, checkpoint, how);
   check_routers(binder, checkpoint, how.pool);
   if (how.interleave_for != nullptr) interleave_matrices(binder, *how.interleave_for, how.pool);
 }
