@@ -59,6 +59,17 @@ bool same_device(const File& a, const File& b) {
   return ::stat(a.path().c_str(), &x) == 0 && ::stat(b.path().c_str(), &y) == 0 && x.st_dev == y.st_dev;
 }
 
+Mirror open_copies(const Checkpoint& checkpoint, const std::string& folder) {
+  try {
+    return open_mirror(checkpoint.files(), folder);
+  } catch (const Error& error) {
+    const auto& tensors = checkpoint.tensors();
+    const bool packed = std::any_of(tensors.begin(), tensors.end(), [](const auto& t) { return t.second.checksum; });
+    if (error.fault() != Fault::input || !packed) throw;
+    fail(Fault::input, "{}; flashmoe pack --verify of each folder tells", error.what());
+  }
+}
+
 // The reads of the first expert: those of others are about as long.
 std::vector<uint64_t> read_sizes(const ExpertTable& experts, uint32_t alignment) {
   const SlotLayout layout = lay_out_slot(experts.records.front(), alignment);
@@ -73,7 +84,7 @@ Reading::Reading(const Checkpoint& checkpoint, const EngineOptions& options) : i
   const auto& files = checkpoint.files();
   const std::string folder = std::filesystem::path(files.front()->path()).parent_path().string();
   drives_.push_back({.name = folder.empty() ? "." : folder, .files = files});
-  open_mirrors(options.mirrors);
+  open_mirrors(options.mirrors, checkpoint);
   if (io_ == IoChoice::pread) {
     may_uring_ = false;
   } else {
@@ -97,9 +108,11 @@ void Reading::remark(std::string_view text) {
   remark_ += text;
 }
 
-void Reading::open_mirrors(const std::vector<std::string>& folders) {
+void Reading::open_mirrors(const std::vector<std::string>& folders, const Checkpoint& checkpoint) {
   for (const std::string& folder : folders) {
-    Drive mirror{.name = folder, .files = open_mirror(drives_.front().files, folder)};
+    Mirror opened = open_copies(checkpoint, folder);
+    if (!opened.remark.empty()) remark(opened.remark);
+    Drive mirror{.name = folder, .files = std::move(opened.files)};
     for (const Drive& other : drives_) {
       if (!same_device(*mirror.files.front(), *other.files.front())) continue;
       remark(fmt::format("{} is on the same drive as {}", folder, other.name));

@@ -39,7 +39,7 @@ class Reading {
  private:
   bool loads_direct() const { return alignment_ > 1 && !cached_; }
   void remark(std::string_view text);
-  void open_mirrors(const std::vector<std::string>& folders);
+  void open_mirrors(const std::vector<std::string>& folders, const Checkpoint& checkpoint);
   std::unique_ptr<ReadQueue> open_queue(const std::vector<DiskChoice>& choices);
   DiskChoice choose(const Drive& drive, const ExpertTable& experts, Budget& budget) const;
 

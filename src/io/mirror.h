@@ -9,9 +9,14 @@
 
 namespace flashmoe {
 
+struct Mirror {
+  std::vector<std::shared_ptr<File>> files;
+  std::string remark;  // what could not be compared, and why; empty: nothing
+};
+
 // The files of the same names in `folder`, in the same order. They must be copies: sizes, first bytes and samples all
-// over are compared. Throws Error{io, input} that names `folder` and the file.
-std::vector<std::shared_ptr<File>> open_mirror(const std::vector<std::shared_ptr<File>>& files,
-                                               const std::string& folder);
+// over are compared, but for places that cannot be read in one of the two. Throws Error{io, input} that names `folder`
+// and the file.
+Mirror open_mirror(const std::vector<std::shared_ptr<File>>& files, const std::string& folder);
 
 }  // namespace flashmoe

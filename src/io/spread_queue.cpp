@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -13,6 +12,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "io/drive_pace.h"
+#include "io/read_error.h"
 #include "io/read_queue_progress.h"
 
 namespace flashmoe {
@@ -375,7 +375,7 @@ void SpreadQueue::tell_shares() const {
     if (state.in_use && state.pace.rests()) name_ += fmt::format(", {} left alone while it is slow", state.drive.name);
     if (state.in_use) continue;
     name_ += fmt::format(", without {}: {}", state.drive.name,
-                         state.error == ESTALE ? "a file changed" : std::strerror(state.error));
+                         state.error == ESTALE ? "a file changed" : read_error_text(state.error));
   }
 }
 

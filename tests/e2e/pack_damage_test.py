@@ -1,9 +1,10 @@
 """Packed folders that were damaged: named, and never wrong text."""
 import json
 import random
+import shutil
 import unittest
 
-from flashmoe_cli import MODEL, flashmoe
+from flashmoe_cli import MODEL, flashmoe, smallest_ram
 from pack_case import PackCase
 
 
@@ -90,6 +91,56 @@ class Damage(PackCase):
                 self.assert_fails(run, 1, "trunk.gguf", "checksum")
                 n_refused += 1
         self.assertGreater(n_refused, 0)
+
+
+class Copies(PackCase):
+    """Packed folders with a copy on another drive."""
+
+    COMPARED_BYTES, SAMPLE_BYTES, SAMPLES = 256 << 10, 4 << 10, 64
+
+    def spoil(self, folder):
+        """Damage all over, but none where copies are compared before they are used."""
+        for path in (*folder.glob("*.bank"), folder / "trunk.gguf"):
+            data = bytearray(path.read_bytes())
+            last = len(data) - self.SAMPLE_BYTES
+            samples = [last // self.SAMPLES * i + last % self.SAMPLES * i // self.SAMPLES
+                       for i in range(1, self.SAMPLES + 1)]
+            for at in range(self.COMPARED_BYTES + 8, len(data) - 2 * self.SAMPLE_BYTES, 65536):
+                at += self.SAMPLE_BYTES * any(sample <= at < sample + self.SAMPLE_BYTES for sample in samples)
+                data[at] ^= 0x08
+            path.write_bytes(data)
+
+    def test_the_whole_copy_gives_what_the_damaged_one_cannot(self):
+        packed = self.pack(MODEL)
+        copy = self.folder / "copy"
+        command = ["run", "-m", packed, "-p", "Hello", "-n", 12]
+        wanted = self.assert_done(flashmoe(*command, "--quiet")).out
+        for spoilt in (copy, packed):
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(packed, copy)
+            self.spoil(spoilt)
+            for more in (("--experts", "resident"), ("--experts", "streamed"), ("--experts", "streamed", "--io", "pread"),
+                         ("--experts", "streamed", "--ram", f"{smallest_ram()}M"), ("--io", "buffered")):
+                with self.subTest(spoilt=spoilt.name, more=more):
+                    run = self.assert_done(flashmoe(*command, "--mirror", copy, *more))
+                    self.assertEqual(run.out, wanted)
+        self.assertIn(f"the last of {packed}/experts-", run.err)
+        self.spoil(copy)
+        self.spoil(packed)  # the same places again: it is whole now
+        self.assertEqual(self.assert_done(flashmoe(*command, "--mirror", copy, "--quiet")).out, wanted)
+        self.spoil(packed)
+        self.assert_fails(flashmoe(*command, "--mirror", copy, "--quiet"), 1, "checksum")
+
+    def test_copies_that_differ_are_both_named(self):
+        packed = self.pack(MODEL)
+        copy = self.folder / "copy"
+        shutil.copytree(packed, copy)
+        bank = packed / "experts-00.bank"
+        data = bytearray(bank.read_bytes())
+        data[100] ^= 1
+        bank.write_bytes(data)
+        self.assert_fails(flashmoe("run", "-m", packed, "--mirror", copy, "-p", "x", "-n", 1), 1, copy / bank.name, bank,
+                          "differ at offset 100", "flashmoe pack --verify")
 
 
 if __name__ == "__main__":
