@@ -7,9 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
-#include "base/cpu_features.h"
 #include "base/error.h"
-#include "checkpoint/shown_name.h"
 #include "engine/bench_record.h"
 #include "engine/bound_model.h"
 #include "engine/cache_folder.h"
@@ -17,11 +15,11 @@
 #include "engine/chat_request.h"
 #include "engine/compute_choice.h"
 #include "engine/engine_parts.h"
-#include "engine/file_holes.h"
 #include "engine/forecast.h"
 #include "engine/load_progress.h"
 #include "engine/machine_probe.h"
 #include "engine/memory_planner.h"
+#include "engine/model_notes.h"
 #include "engine/model_report.h"
 #include "engine/peak_memory.h"
 #include "engine/reading.h"
@@ -81,7 +79,6 @@ class CheckpointEngine final : public PartedEngine {
   RowsOf rows_of_embedding() const { return placement_.plan.left_in_file_bytes > 0 ? RowsOf::file : RowsOf::memory; }
   void recall_use();
   std::vector<int32_t> turn_ends() const;
-  void collect_notes();
   const Tokenizer& tokenizer() const;
 
   uint64_t start_ns_ = now_ns();
@@ -133,7 +130,7 @@ CheckpointEngine::CheckpointEngine(const EngineOptions& options)
     fail(Fault::usage, "--verify-reads always: {} has no checksums; a folder that flashmoe pack wrote has",
          report_.path);
   }
-  collect_notes();
+  notes_ = notes_on(report_, *model_.checkpoint, chat_template_.get(), options.n_threads);
   load_seconds_ = seconds_since(start_ns_);
 }
 
@@ -282,22 +279,6 @@ void CheckpointEngine::load_weights(Reading& reading) {
   expert_alignment_ = how.alignment;
   experts_ = make_streamed_experts(model_.experts, checkpoint.files(), std::move(queue), how, budget_);
   if (fill) experts_->fill(progress.part());
-}
-
-void CheckpointEngine::collect_notes() {
-  if (!report_.unused_tensors.empty()) {
-    const auto n = report_.unused_tensors.size();
-    notes_.push_back(fmt::format("{} tensor{} in the file {} not used (first: {}); see flashmoe inspect", n,
-                                 n == 1 ? "" : "s", n == 1 ? "is" : "are", printable(report_.unused_tensors.front())));
-  }
-  if (chat_template_ != nullptr && !chat_template_->fault().empty()) {
-    notes_.push_back(chat_template_->fault() + ": plain text can be continued; --chat-template FILE brings another");
-  }
-  note_holes(*model_.checkpoint, notes_);
-  if (options_.n_threads > usable_cpus()) {
-    notes_.push_back(fmt::format("--threads {} is more than the {} CPUs this process may use, which is slow",
-                                 options_.n_threads, usable_cpus()));
-  }
 }
 
 const Tokenizer& CheckpointEngine::tokenizer() const {

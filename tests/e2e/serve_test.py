@@ -164,8 +164,7 @@ class Chat(Served):
         told = self.plain(logprobs=True, top_logprobs=3)["choices"][0]["logprobs"]["content"]
         self.assertEqual("".join(t["token"] for t in told), text)
         for token in told:
-            self.assertEqual(len(token["top_logprobs"]), 3)
-            self.assertEqual(token["top_logprobs"][0]["token"], token["token"])  # greedy
+            self.assertEqual([len(token["top_logprobs"]), token["top_logprobs"][0]["token"]], [3, token["token"]])  # greedy
             self.assertLessEqual(token["logprob"], 0)
 
     def test_marks_in_user_text_are_text(self):
@@ -176,8 +175,7 @@ class Chat(Served):
         body = {"messages": [{"role": "user", "content": "word " * 20_000}], "max_tokens": 5}
         self.assertEqual(self.server.post("/v1/chat/completions", {**body, "stream": True})[1]["error"]["code"], "context_length_exceeded")
         self.assertEqual(self.server.post("/v1/messages", body)[0], 400)
-        status, counted = self.server.post("/v1/messages/count_tokens", body)  # which is what tells by how much
-        self.assertEqual((status, counted["input_tokens"] > 20_000), (200, True))
+        self.assertGreater(self.ok("/v1/messages/count_tokens", **body)["input_tokens"], 20_000)  # which tells by how much
 
     def test_bad_requests(self):
         for body, *parts in (("{", "not valid JSON"), ("[]", "object"), ({}, "messages"), ({"messages": []}, "messages"),
