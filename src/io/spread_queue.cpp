@@ -250,7 +250,10 @@ class SpreadQueue final : public ReadQueue {
 
   void take_probe(DriveState& state, const ReadDone& done) {
     idle_parts_.push_back(static_cast<uint32_t>(done.tag));
-    if (done.error != 0) return state.pace.rest(now_);
+    if (done.error != 0) {
+      count_failure(state, done.error);
+      return state.pace.rest(now_);
+    }
     double fastest = 0;
     for (const DriveState& other : drives_) {
       if (other.in_use && !other.pace.rests()) fastest = std::max(fastest, other.pace.gb_per_s());
@@ -276,7 +279,7 @@ class SpreadQueue final : public ReadQueue {
       if (is_spread()) state.pace.arrive(part.bytes, now_);
     } else {
       part.failed_drives |= 1U << part.drive;
-      if (watched && ++state.n_failures >= kMostFailures && n_in_use() > 1) stop_using(state, error);
+      if (watched) count_failure(state, error);
       if (best_drive(part) != nullptr) {
         backlog_.push(id);
         return;
@@ -331,6 +334,9 @@ class SpreadQueue final : public ReadQueue {
 
   int n_in_use() const {
     return static_cast<int>(std::count_if(drives_.begin(), drives_.end(), [](const auto& d) { return d.in_use; }));
+  }
+  void count_failure(DriveState& state, int error) {
+    if (++state.n_failures >= kMostFailures && n_in_use() > 1) stop_using(state, error);
   }
   static void stop_using(DriveState& state, int error) {
     state.in_use = false;
