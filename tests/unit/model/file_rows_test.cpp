@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <iostream>
 #include <numeric>
+#include <tuple>
 
 #include "engine/bound_model.h"
 #include "io/direct_alignment.h"
@@ -108,8 +109,10 @@ TEST_F(FileRowsTest, AnEmbeddingThatIsTheOutputMatrixTooStaysInMemory) {
 TEST_F(FileRowsTest, AReadThatFailsIsToldAndTheNextOneWorks) {
   const BoundModel model = bind_model(write_tiny_model(dir_.path(), {}));
   const Binder::MatrixRequest& request = *model.binder->rows();
-  for (const auto& [error, text] : {std::pair(EIO, "Input/output error"), std::pair(ENODATA, "the file ends before"),
-                                    std::pair(ESTALE, "was written to or replaced")}) {
+  for (const auto& [error, text, mend] :
+       {std::tuple(EIO, "Input/output error", "check the disk"),
+        std::tuple(ENODATA, "the file ends before", "restore it and start again"),
+        std::tuple(ESTALE, "was written to or replaced", "restore it and start again")}) {
     auto queue = std::make_unique<DisturbedReadQueue>(3);
     int n_failures = 1;
     queue->set_errors([&, error = error](const ReadDone&) { return n_failures-- > 0 ? error : 0; });
@@ -117,8 +120,9 @@ TEST_F(FileRowsTest, AReadThatFailsIsToldAndTheNextOneWorks) {
     std::vector<int32_t> all(static_cast<size_t>(request.target->rows));
     std::iota(all.begin(), all.end(), 0);
     std::vector<float> values(all.size() * static_cast<size_t>(request.target->cols));
-    expect_error([&] { rows.read(all, values.data()); }, Fault::io,
-                 {model.checkpoint->files().front()->path().c_str(), request.tensor->name.c_str(), "offset", text});
+    expect_error(
+        [&] { rows.read(all, values.data()); }, Fault::io,
+        {model.checkpoint->files().front()->path().c_str(), request.tensor->name.c_str(), "offset", text, mend});
     rows.read(all, values.data());
     EXPECT_NE(values.back(), 0);
   }
