@@ -44,7 +44,7 @@ class Bench(Case):
 
     def test_tells_what_smaller_caches_would_hit(self):
         fresh = {"env": {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")}}
-        small = ["--experts", "streamed", "--ram", f"{smallest_ram() + 8}M", "--ctx", 128]
+        small = ["--experts", "streamed", "--ram", f"{smallest_ram() + 6}M", "--ctx", 128]
         tokens = ["--prompt-tokens", 70, "--gen-tokens", 48]
 
         def forecast():
