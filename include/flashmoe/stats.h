@@ -39,6 +39,7 @@ struct ReadAheadStats {
 
 struct IoStats {
   std::string mode;            // what is really in use, for example "io_uring, direct, depth 32"
+  std::string missing_drives;  // that were given up, each with why; empty: none
   uint64_t bytes_read = 0;     // of experts that were picked, from the device or page cache
   uint64_t warm_up_bytes = 0;  // of experts read while nothing was asked for
   uint64_t wait_ns = 0;        // time the token loop stood still for reads

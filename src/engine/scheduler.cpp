@@ -336,7 +336,7 @@ void Scheduler::publish() {
   engine.cache = parts_.session.experts.cache_stats();
   engine.io = parts_.session.experts.io_stats();
   engine.stages = parts_.session.forward.profile().times;
-  storage_.look_at_reads(engine.io.mode);
+  storage_.note_missing_drives(engine.io.missing_drives);
   const auto second = static_cast<int64_t>(now_ns() / 1'000'000'000);
   uint64_t tokens = 0;
   for (const auto& [when, n] : lately_) tokens += second - when <= kLatelySeconds ? n : 0;

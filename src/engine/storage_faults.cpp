@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string_view>
 #include <utility>
 
 #include "base/clock.h"
@@ -45,15 +46,11 @@ void StorageFaults::add(const Error& error) {
   }
 }
 
-void StorageFaults::look_at_reads(std::string_view mode) {
-  constexpr std::string_view kWithout = "without ";
-  const size_t at = mode.find(", without ");
-  const std::string_view drives = at == std::string_view::npos ? "" : mode.substr(mode.find(kWithout, at));
+void StorageFaults::note_missing_drives(const std::string& drives) {
   if (drives == drives_) return;
   drives_ = drives;
-  if (drives_.empty()) return;
   const std::lock_guard lock(mutex_);
-  notes_.push_back("the model is read " + drives_);
+  notes_.push_back("the model is read without " + drives_);
 }
 
 std::vector<std::string> StorageFaults::take_faults() {

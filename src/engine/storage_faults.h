@@ -5,7 +5,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -13,7 +12,7 @@
 
 namespace flashmoe {
 
-// add, passed and look_at_reads are for the engine's thread, the others for any.
+// add, passed and note_missing_drives are for the engine's thread, the others for any.
 class StorageFaults {
  public:
   // The files live as long as this. A reason that was told is told again when it comes back after steps that passed
@@ -26,8 +25,8 @@ class StorageFaults {
   void add(const Error& error);
   // A step was made.
   void passed() { passed_ = true; }
-  // How the model is read (IoStats::mode): drives that it is read without are a note.
-  void look_at_reads(std::string_view mode);
+  // That the model is read without (IoStats::missing_drives). Any that are new are a note.
+  void note_missing_drives(const std::string& drives);
 
   // Since the last call, one line each.
   std::vector<std::string> take_faults();

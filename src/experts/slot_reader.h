@@ -77,6 +77,7 @@ class SlotReader {
   uint64_t busy_ns() const;                       // with at least one read in flight
   uint64_t record_bytes(ExpertId id) const;       // that reading it takes from the files
   std::string mode() const;
+  std::string missing_drives() const { return queue_->missing_drives(); }
 
  private:
   void add_request(int index, int read, const SlotLayout& layout, uint32_t avoided_drives);

@@ -353,13 +353,11 @@ void StreamedExperts::fill(const std::function<void(uint64_t)>& on_bytes) {
 
 IoStats StreamedExperts::io_stats() const {
   const std::lock_guard lock(mutex_);
-  IoStats io;
-  io.mode = reader_.mode();
+  IoStats io{.mode = reader_.mode(), .missing_drives = reader_.missing_drives(), .read_ahead = unasked_.stats()};
   io.bytes_read = bytes_read_;
   io.warm_up_bytes = warm_up_bytes_;
   io.wait_ns = reader_.wait_ns();
   io.busy_ns = reader_.busy_ns();
-  io.read_ahead = unasked_.stats();
   io.read_ahead.verdict = holds_all_ ? "off: every expert has a place in memory" : read_ahead_.verdict();
   return io;
 }

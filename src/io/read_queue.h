@@ -42,6 +42,7 @@ class ReadQueue {
   virtual int pending() const = 0;       // submitted and not yet handed out
   virtual const char* name() const = 0;  // "io_uring", "pread", and what is special; valid until the next call
   virtual int depth() const = 0;         // most reads in flight at once
+  virtual std::string missing_drives() const { return {}; }  // that were given up, each with why
   // Drives that hold the files, and where the file that callers name by `fd` lies on the first of ReadDone::drives;
   // "" where the queue does not know.
   virtual int n_drives() const { return 1; }

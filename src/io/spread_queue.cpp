@@ -23,7 +23,7 @@ constexpr int kMostFailures = 3;             // in a row, then a drive is left a
 constexpr size_t kMostDrives = 32;           // bits of Part::failed_drives
 constexpr uint64_t kProbeBytes = 64 * kKiB;  // at most
 constexpr uint32_t kProbe = UINT32_MAX;      // Part::read of what nobody asked for
-constexpr double kTrustBehindRest = 0.25;    // of the fastest other drive's rate
+constexpr double kTrustBehindRest = 0.5;     // of the fastest other drive's rate: enough to get some reads
 
 struct Part {
   uint32_t read = 0;
@@ -68,9 +68,6 @@ class SpreadQueue final : public ReadQueue {
       CHECK(drive.depth > 0 && drive.gb_per_s > 0 && drive.files.size() == n_files);
       drives_.push_back({.drive = std::move(drive), .looked_at = std::vector<uint64_t>(n_files)});
     }
-    for (DriveState& state : drives_) {
-      if (is_spread()) state.probe_memory.resize(kProbeBytes + kBlock);
-    }
     requests_.reserve(static_cast<size_t>(total_depth));
     last_look_ns_ = now_ns();
   }
@@ -101,6 +98,7 @@ class SpreadQueue final : public ReadQueue {
 
   int pending() const override { return pending_; }
   int depth() const override { return inner_->depth(); }
+  std::string missing_drives() const override;
   int n_drives() const override { return static_cast<int>(drives_.size()); }
   std::string path_on(uint32_t drives, int fd) const override {
     Read read = {.request = {.fd = fd}};
@@ -237,6 +235,7 @@ class SpreadQueue final : public ReadQueue {
       ++state.n_in_flight;
       state.in_flight_bytes += bytes;
       state.probe_began_ns = now_;
+      state.probe_memory.resize(kProbeBytes + kBlock);
       void* memory = state.probe_memory.data();
       size_t room = state.probe_memory.size();
       requests_.push_back({.fd = descriptor(state, read),
@@ -371,18 +370,24 @@ const char* SpreadQueue::name() const {
 void SpreadQueue::tell_shares() const {
   uint64_t total = 0;
   for (const DriveState& state : drives_) total += state.total_bytes;
-  name_ += fmt::format(" from {} drives (", drives_.size());
+  std::string shares, slow;
   for (const DriveState& state : drives_) {
     const double share = total == 0 ? 0 : static_cast<double>(state.total_bytes) / static_cast<double>(total);
-    name_ += fmt::format("{}{:.0f} %", &state == drives_.data() ? "" : " + ", 100 * share);
+    shares += fmt::format("{}{:.0f} %", shares.empty() ? "" : " + ", 100 * share);
+    if (state.in_use && state.pace.rests()) slow += fmt::format(", {} left alone while it is slow", state.drive.name);
   }
-  name_ += ")";
+  name_ += fmt::format(" from {} drives ({}){}", drives_.size(), shares, slow);
+  if (const std::string missing = missing_drives(); !missing.empty()) name_ += ", without " + missing;
+}
+
+std::string SpreadQueue::missing_drives() const {
+  std::string missing;
   for (const DriveState& state : drives_) {
-    if (state.in_use && state.pace.rests()) name_ += fmt::format(", {} left alone while it is slow", state.drive.name);
     if (state.in_use) continue;
-    name_ += fmt::format(", without {}: {}", state.drive.name,
-                         state.error == ESTALE ? "a file changed" : read_error_text(state.error));
+    missing += fmt::format("{}{}: {}", missing.empty() ? "" : " and ", state.drive.name,
+                           state.error == ESTALE ? "a file changed" : read_error_text(state.error));
   }
+  return missing;
 }
 
 }  // namespace

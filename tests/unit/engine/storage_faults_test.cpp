@@ -67,13 +67,13 @@ TEST_F(StorageFaultsTest, AChangedFileLasts) {
   EXPECT_EQ(faults.lasting(), before);
 }
 
-TEST_F(StorageFaultsTest, ADriveThatIsGivenUpIsANoteWhateverItsShare) {
+TEST_F(StorageFaultsTest, ADriveThatIsGivenUpIsANoteOnce) {
   StorageFaults faults(files_);
-  faults.look_at_reads("pread from 2 drives (50 % + 50 %)");
+  faults.note_missing_drives("");
   EXPECT_TRUE(faults.take_notes().empty());
-  faults.look_at_reads("pread from 2 drives (50 % + 50 %), without m2: Input/output error");
+  faults.note_missing_drives("m2: Input/output error");
   EXPECT_EQ(faults.take_notes(), std::vector<std::string>{"the model is read without m2: Input/output error"});
-  faults.look_at_reads("pread from 2 drives (60 % + 40 %), without m2: Input/output error");
+  faults.note_missing_drives("m2: Input/output error");
   EXPECT_TRUE(faults.take_notes().empty());
 }
 

@@ -7,20 +7,15 @@
 #include <cstring>
 #include <string>
 
+#include "support/patterned_bytes.h"
 #include "support/temp_dir.h"
 
 namespace flashmoe {
 namespace {
 
-std::string pattern(size_t n_bytes) {
-  std::string bytes(n_bytes, '\0');
-  for (size_t i = 0; i < n_bytes; ++i) bytes[i] = static_cast<char>(i * 31 + (i >> 8));
-  return bytes;
-}
-
 TEST(DirectAlignment, NamesAnAlignmentThatWorks) {
   const TempDir folder;
-  const std::string bytes = pattern(1 << 20);
+  const std::string bytes = patterned_bytes(1 << 20);
   const auto file = open_file(folder.write("f", bytes));
   const uint32_t alignment = probe_direct_alignment(*file);
   if (alignment == 0) GTEST_SKIP() << "the file system of " << folder.path() << " has no O_DIRECT";
@@ -38,9 +33,9 @@ TEST(DirectAlignment, NamesAnAlignmentThatWorks) {
 TEST(DirectAlignment, SmallFiles) {
   const TempDir folder;
   EXPECT_EQ(probe_direct_alignment(*open_file(folder.write("empty", ""))), 0u);
-  const auto large = open_file(folder.write("large", pattern(1 << 16)));
+  const auto large = open_file(folder.write("large", patterned_bytes(1 << 16)));
   for (const size_t n_bytes : {size_t{1}, size_t{511}, size_t{513}, size_t{5000}}) {
-    const auto small = open_file(folder.write("small", pattern(n_bytes)));
+    const auto small = open_file(folder.write("small", patterned_bytes(n_bytes)));
     EXPECT_EQ(probe_direct_alignment(*small), probe_direct_alignment(*large)) << n_bytes;
   }
 }

@@ -10,16 +10,11 @@
 #include <vector>
 
 #include "support/expect_error.h"
+#include "support/patterned_bytes.h"
 #include "support/temp_dir.h"
 
 namespace flashmoe {
 namespace {
-
-std::string pattern(size_t n_bytes) {
-  std::string bytes(n_bytes, '\0');
-  for (size_t i = 0; i < n_bytes; ++i) bytes[i] = static_cast<char>(i * 31 + (i >> 8));
-  return bytes;
-}
 
 std::string read(const File& file, uint64_t offset, size_t n_bytes) {
   std::string bytes(n_bytes, '\0');
@@ -29,7 +24,7 @@ std::string read(const File& file, uint64_t offset, size_t n_bytes) {
 
 TEST(File, ReadsAnywhere) {
   const TempDir folder;
-  const std::string bytes = pattern(100'000);
+  const std::string bytes = patterned_bytes(100'000);
   const auto file = open_file(folder.write("f", bytes));
   EXPECT_EQ(file->path(), folder / "f");
   EXPECT_EQ(file->size(), bytes.size());
@@ -43,7 +38,7 @@ TEST(File, ReadsAnywhere) {
 
 TEST(File, ReadPastTheEndTellsWhatIsMissing) {
   const TempDir folder;
-  const auto file = open_file(folder.write("short", pattern(10)));
+  const auto file = open_file(folder.write("short", patterned_bytes(10)));
   expect_error([&] { read(*file, 8, 5); }, Fault::io, {folder / "short", "offset 10", "3 bytes early"});
   expect_error([&] { read(*file, 10, 1); }, Fault::io, {"offset 10", "1 bytes early"});
   expect_error([&] { read(*file, UINT64_MAX - 4, 1); }, Fault::io, {"short"});
@@ -51,7 +46,7 @@ TEST(File, ReadPastTheEndTellsWhatIsMissing) {
 
 TEST(File, SeesAFileCutShortWhileOpen) {
   const TempDir folder;
-  const auto file = open_file(folder.write("f", pattern(8192)));
+  const auto file = open_file(folder.write("f", patterned_bytes(8192)));
   ASSERT_EQ(::truncate((folder / "f").c_str(), 100), 0);
   expect_error([&] { read(*file, 0, 8192); }, Fault::io, {"offset 100", "8092 bytes early"});
 }
@@ -76,7 +71,7 @@ TEST(File, RefusesWhatMayNotBeRead) {
 
 TEST(File, BufferedDescriptorReadsTheFile) {
   const TempDir folder;
-  const std::string bytes = pattern(5000);
+  const std::string bytes = patterned_bytes(5000);
   const auto file = open_file(folder.write("f", bytes));
   std::string got(bytes.size(), '\0');
   ASSERT_EQ(::pread(file->buffered_fd(), got.data(), got.size(), 0), static_cast<ssize_t>(got.size()));

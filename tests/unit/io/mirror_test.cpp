@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "support/expect_error.h"
+#include "support/patterned_bytes.h"
 #include "support/temp_dir.h"
 
 namespace flashmoe {
@@ -15,8 +16,7 @@ namespace {
 
 class MirrorTest : public testing::Test {
  protected:
-  MirrorTest() : bytes_(3'000'000, '\0') {
-    for (size_t i = 0; i < bytes_.size(); ++i) bytes_[i] = static_cast<char>(i * 31 + (i >> 8));
+  MirrorTest() : bytes_(patterned_bytes(3'000'000)) {
     files_ = {open_file(folder_.write("a/one", bytes_)), open_file(folder_.write("a/two", "short"))};
     folder_.write("b/one", bytes_);
     folder_.write("b/two", "short");

@@ -157,6 +157,7 @@ TEST_F(Mirrored, ADriveThatFailsAgainAndAgainIsLeftAloneAndNamed) {
   EXPECT_EQ(n_failed(read_some(300, 5000)), 0);
   EXPECT_NE(std::string(queue_->name()).find("without drive1: Input/output error"), std::string::npos)
       << queue_->name();
+  EXPECT_EQ(queue_->missing_drives(), "drive1: Input/output error");
   const uint64_t before = disk_->n_reads();
   EXPECT_EQ(n_failed(read_some(100, 5000)), 0);
   EXPECT_EQ(disk_->n_reads() - before, 100u);
@@ -195,6 +196,13 @@ class SlowDrive : public testing::Test {
     }
     return n_of_b_ - before;
   }
+  // Of the reads of 100 rounds those of the second drive, once they are a share: beside other programs, whose turns are
+  // as long as a slow read, either drive may be left alone for a while.
+  int shared() {
+    int n = 0;
+    for (int i = 0; i < 100 && n < 20; ++i) n = read(100);
+    return n;
+  }
 
   std::shared_ptr<FakeDisk> disk_ = std::make_shared<FakeDisk>();
   uint64_t b_ns_ = 100'000;
@@ -203,18 +211,16 @@ class SlowDrive : public testing::Test {
 };
 
 TEST_F(SlowDrive, IsLeftAloneAtOnceAndTakesPartAgainWhenItHasRecovered) {
-  EXPECT_GE(read(20), 20) << "equal drives share";
+  EXPECT_GE(shared(), 20) << "equal drives share";
   b_ns_ = 100'000'000;
   EXPECT_LE(read(300), 4) << "a round and a probe or two";
   EXPECT_NE(std::string(queue_->name()).find("b left alone while it is slow"), std::string::npos) << queue_->name();
   b_ns_ = 100'000;
-  for (int i = 0; i < 100 && std::string(queue_->name()).find("alone") != std::string::npos; ++i) read(100);
-  EXPECT_EQ(std::string(queue_->name()).find("alone"), std::string::npos) << queue_->name();
-  EXPECT_GE(read(100), 20);
+  EXPECT_GE(shared(), 20) << queue_->name();
 }
 
 TEST_F(SlowDrive, NobodyWaitsForAProbe) {
-  b_ns_ = 200'000'000;
+  b_ns_ = 1'000'000'000;
   read(1);
   const uint64_t start = now_ns();
   uint64_t longest = 0;
