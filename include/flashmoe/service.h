@@ -43,7 +43,7 @@ struct Constraint {
 
 struct Request {
   // An OpenAI-shaped chat request: messages, tools and what else the chat template reads (enable_thinking, ...). Or,
-  // when empty, plain text to continue, or, when that is empty too, ids.
+  // when empty, plain text to continue, in which marks count, or, when that is empty too, ids.
   std::string chat_json;
   std::string text;
   std::vector<int32_t> ids;
