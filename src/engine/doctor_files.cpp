@@ -12,6 +12,7 @@
 #include "engine/file_holes.h"
 #include "engine/findings.h"
 #include "io/direct_alignment.h"
+#include "io/mirror.h"
 
 namespace flashmoe {
 namespace {
@@ -24,9 +25,7 @@ constexpr const char* kMirror = "mirror";
 std::optional<Files> open_copies(const Files& files, const std::string& folder) {
   Files copies;
   try {
-    for (const auto& file : files) {
-      copies.push_back(open_file((fs::path(folder) / fs::path(file->path()).filename()).string()));
-    }
+    for (const auto& file : files) copies.push_back(open_file(path_of_copy(*file, folder)));
   } catch (const Error&) {
     return std::nullopt;
   }

@@ -49,8 +49,7 @@ class Comparison {
     if (at == expected.end()) return;
     fail(Fault::input,
          "--mirror {}: {} and {} differ at offset {}: one of them is damaged, or of another model; find out which "
-         "before "
-         "you copy it again",
+         "before you copy it again",
          folder_, copy_.path(), file_.path(), offset + static_cast<uint64_t>(at - expected.begin()));
   }
 
@@ -71,13 +70,16 @@ std::shared_ptr<File> open_copy(const std::string& path, const std::string& fold
 
 }  // namespace
 
+std::string path_of_copy(const File& file, const std::string& folder) {
+  return (std::filesystem::path(folder) / std::filesystem::path(file.path()).filename()).string();
+}
+
 Mirror open_mirror(const std::vector<std::shared_ptr<File>>& files, const std::string& folder) {
   Mirror mirror;
   int n_unread = 0;
   std::string why;
   for (const auto& file : files) {
-    const std::string name = std::filesystem::path(file->path()).filename();
-    const auto copy = open_copy((std::filesystem::path(folder) / name).string(), folder);
+    const auto copy = open_copy(path_of_copy(*file, folder), folder);
     std::error_code error;
     if (std::filesystem::equivalent(file->path(), copy->path(), error)) {
       fail(Fault::usage, "--mirror {}: holds the model's own files, not copies of them; leave it away", folder);
