@@ -45,6 +45,9 @@ std::string plan_text(const Forecast& f) {
   if (f.plan.left_in_file_bytes > 0) {
     row("embedding", fmt::format("{} stay in the file; a token reads a row", human_bytes(f.plan.left_in_file_bytes)));
   }
+  if (f.plan.lent_bytes > 0) {
+    row("lent", fmt::format("{} of the above to experts, until they are needed", human_bytes(f.plan.lent_bytes)));
+  }
   if (f.plan.experts_resident) {
     row("experts", "all in memory");
   } else {
@@ -76,6 +79,7 @@ std::string plan_json(const Forecast& f) {
                     {"budget_bytes", f.plan.budget_bytes()},
                     {"floor_bytes", f.plan.floor_bytes},
                     {"left_in_file_bytes", f.plan.left_in_file_bytes},
+                    {"lent_bytes", f.plan.lent_bytes},
                     {"allotments", allotments}};
   json["experts"] = f.plan.experts_resident ? "resident" : "streamed";
   json["context_tokens"] = f.context_tokens;

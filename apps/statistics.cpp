@@ -85,6 +85,10 @@ std::string engine_text(const Stats& stats) {
   const auto add = [&out](const char* name, const std::string& value) { out += row(name, value); };
   add("experts", fmt::format("{} hits, {} misses, hit rate {:.1f} %", show_count(stats.cache.hits),
                              show_count(stats.cache.misses), 100 * stats.cache.hit_rate()));
+  add("cache", human_bytes(stats.cache.bytes) +
+                   (stats.cache.lent_bytes > 0
+                        ? fmt::format(", {} of it lent until it is needed", human_bytes(stats.cache.lent_bytes))
+                        : ""));
   if (stats.cache.given_back_bytes > 0) {
     add("", fmt::format("{} of the cache given back: memory was short", human_bytes(stats.cache.given_back_bytes)));
   }
@@ -139,6 +143,8 @@ std::string statistics_json(const Stats& stats, StopReason reason, bool with_sta
   json["cache"] = {{"hits", stats.cache.hits},
                    {"misses", stats.cache.misses},
                    {"hit_rate", stats.cache.hit_rate()},
+                   {"bytes", stats.cache.bytes},
+                   {"lent_bytes", stats.cache.lent_bytes},
                    {"given_back_bytes", stats.cache.given_back_bytes}};
   json["io"] = {{"mode", stats.io.mode},
                 {"bytes_read", stats.io.all_bytes()},

@@ -77,6 +77,8 @@ void add_experts(Exposition& out, const Stats& e) {
   out.counter("read_wait_seconds_total", real(e.io.wait_ns) * 1e-9, "Time the token loop stood still for reads.");
   out.counter("read_busy_seconds_total", real(e.io.busy_ns) * 1e-9, "Time with a read in flight.");
   out.gauge("memory_budget_bytes", real(e.budget_bytes), "Memory planned.");
+  out.gauge("expert_cache_bytes", real(e.cache.bytes), "Memory of experts.");
+  out.gauge("memory_lent_bytes", real(e.cache.lent_bytes), "Of it, planned for other things that do not need it yet.");
   out.gauge("memory_peak_bytes", real(e.peak_bytes), "Largest resident set.");
   out.head("stage_seconds_total", "counter", "Time in each stage, for each kind of layer.");
   for (size_t kind = 0; kind < kLayerKindCount; ++kind) {
@@ -132,6 +134,7 @@ Json props(const Service& service, const Served& served, const ServeLimits& limi
           {"memory",
            {{"limit_bytes", plan.limit_bytes},
             {"budget_bytes", plan.budget_bytes()},
+            {"lent_bytes", stats.engine.cache.lent_bytes},
             {"experts", plan.experts_resident ? "resident" : "streamed"},
             {"allotments", allotments}}},
           {"limits", {{"body_bytes", limits.body_bytes}, {"connections", limits.n_connections}}},

@@ -19,6 +19,9 @@ struct MemoryPlan {
   std::string limit_source;  // who says so: "--ram", "cgroup /sys/fs/...", "available memory"
   uint64_t floor_bytes = 0;  // sum of the floors
   std::vector<Allotment> allotments;
+  // Of kv_cache, delta_state, workspace and sessions: what the expert_cache has beside its own while they do not need
+  // it.
+  uint64_t lent_bytes = 0;
   bool experts_resident = false;
   uint64_t experts_total_bytes = 0;
   uint64_t left_in_file_bytes = 0;  // of the embedding, of which a token reads a row; 0: the trunk has it in memory
@@ -26,8 +29,9 @@ struct MemoryPlan {
 
   uint64_t budget_bytes() const;  // sum of what was given
   uint64_t spare_bytes() const;   // of the limit, that nothing was given
-  double cached_share() const;    // of the routed experts, that the expert_cache holds
-  std::string table() const;      // for people, several lines
+  // Of the routed experts, that the expert_cache holds while one sequence of so many tokens is decoded.
+  double cached_share(int64_t n_tokens) const;
+  std::string table() const;  // for people, several lines
 };
 
 }  // namespace flashmoe

@@ -54,6 +54,7 @@ struct EngineOptions {
   std::vector<std::string> mirrors;  // folders with copies of the model's files, on other drives
   ExpertsChoice experts = ExpertsChoice::automatic;
   ReadAheadChoice read_ahead = ReadAheadChoice::automatic;
+  bool lend = true;   // experts have memory that is planned for sequences and steps until those need it
   bool learn = true;  // which experts are used is kept in the user's cache folder, so that the next start is warm
   VerifyChoice verify_reads = VerifyChoice::first;
   KvChoice kv = KvChoice::automatic;

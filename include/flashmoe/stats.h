@@ -23,9 +23,12 @@ struct StageTimes {
 };
 
 struct CacheStats {
-  uint64_t hits = 0;              // picks whose weights were in memory when asked for
-  uint64_t misses = 0;            // picks that had to be read, also if they were read ahead
-  uint64_t given_back_bytes = 0;  // of the cache, to a system that ran short of memory; at this moment
+  uint64_t hits = 0;    // picks whose weights were in memory when asked for
+  uint64_t misses = 0;  // picks that had to be read, also if they were read ahead
+  // At this moment:
+  uint64_t bytes = 0;             // of the cache's slots
+  uint64_t lent_bytes = 0;        // of these, planned for other things that do not need them yet
+  uint64_t given_back_bytes = 0;  // of the cache, to a system that ran short of memory
   double hit_rate() const { return hits + misses == 0 ? 0.0 : double(hits) / double(hits + misses); }
 };
 

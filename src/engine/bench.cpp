@@ -207,7 +207,9 @@ Measured measure(const EngineOptions& options, const BenchOptions& bench, BenchR
 void remember(const BenchOptions& bench, const BenchResult& result, std::span<const BenchPoint> others) {
   const auto compute_s = [](const BenchPhase& phase) { return 1 / phase.tok_per_s - phase.disk_wait_s; };
   BenchRecord rates(user_cache_folder(), result.model.files, result.model.file_bytes);
-  rates.remember({.share = result.plan.cached_share(),
+  const double share =
+      static_cast<double>(result.stats.cache.bytes) / static_cast<double>(result.plan.experts_total_bytes);
+  rates.remember({.share = std::min(1.0, share),
                   .hit_rate = result.decode.hit_rate,
                   .compute_s = compute_s(result.decode),
                   .prefill_compute_s = bench.prompt_tokens >= kLeastPrefill ? compute_s(result.prefill) : 0,

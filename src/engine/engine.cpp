@@ -195,7 +195,7 @@ Forecast CheckpointEngine::forecast(int64_t prompt_tokens, int64_t answer_tokens
   f.context_tokens = placement.context_tokens;
   f.prefill_chunk = placement.prefill_chunk;
   f.speeds = probe_.speeds(reading, placement, prefill_rows, position);
-  f.cache_share = f.plan.cached_share();
+  f.cache_share = f.plan.cached_share(static_cast<int64_t>(position));
   const BenchRecord seen(user_cache_folder(), report_.files, report_.file_bytes);
   const std::string machine =
       machine_of(choose_threads(options_.n_threads), choose_kernels(options_.kernels).name, options_.exact);
@@ -222,7 +222,7 @@ void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
   pool_ = std::make_unique<ThreadPool>(choose_threads(options_.n_threads));
   Reading reading(*model_.checkpoint, options_);
   placement_ = place(reading, prompt_tokens, answer_tokens);
-  apply(placement_.plan, budget_);
+  apply(placement_, budget_);
   load_weights(reading);
   workspace_ = std::make_unique<Workspace>(config, workspace_shape(model_.experts, placement_.max_rows, options_.exact),
                                            budget_);
@@ -233,9 +233,9 @@ void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
         std::make_unique<FileRows>(*model_.binder->rows(), *model_.checkpoint, reading.untried_queue(),
                                    reading.direct() ? reading.alignment() : 1, budget_, trunk_.drives_without_rows()));
   }
-  recorder_ = start_trace(
-      {model_, placement_.plan, report_, expert_alignment_, earlier_use_.rates, kernels_->name, pool_->size()},
-      options_.trace, *experts_, *forward_);
+  recorder_ =
+      start_trace({model_, placement_, report_, expert_alignment_, earlier_use_.rates, kernels_->name, pool_->size()},
+                  options_.trace, *experts_, *forward_);
   load_seconds_ += seconds_since(start_ns);
 }
 
@@ -273,7 +273,7 @@ void CheckpointEngine::load_weights(Reading& reading) {
   }
   recall_use();
   StreamedOptions how =
-      streaming_options(options_, placement_, model_.experts, reading, pool_->size(), earlier_use_.rates);
+      streaming_options(options_, placement_, model_.experts, reading, pool_->size(), budget_, earlier_use_.rates);
   how.interleave_for = interleave_for;
   how.pool = &*pool_;
   expert_alignment_ = how.alignment;

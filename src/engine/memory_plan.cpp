@@ -16,13 +16,14 @@ uint64_t MemoryPlan::budget_bytes() const {
 
 uint64_t MemoryPlan::spare_bytes() const { return limit_bytes - std::min(limit_bytes, budget_bytes()); }
 
-double MemoryPlan::cached_share() const {
+double MemoryPlan::cached_share(int64_t n_tokens) const {
+  if (experts_resident) return 1;
+  const uint64_t kept = std::min(lent_bytes, kv_bytes_per_token * static_cast<uint64_t>(n_tokens));
+  uint64_t bytes = lent_bytes - kept;
   for (const Allotment& a : allotments) {
-    if (a.name == "expert_cache" && !experts_resident && a.bytes < experts_total_bytes) {
-      return static_cast<double>(a.bytes) / static_cast<double>(experts_total_bytes);
-    }
+    if (a.name == "expert_cache") bytes += a.bytes;
   }
-  return 1;
+  return std::min(1.0, static_cast<double>(bytes) / static_cast<double>(experts_total_bytes));
 }
 
 std::string MemoryPlan::table() const {

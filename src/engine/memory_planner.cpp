@@ -28,9 +28,17 @@ constexpr uint64_t kSessionsShare = 16;        // and the conversations that a s
 constexpr uint64_t kStatesRemembered = 4;      // of a conversation: one at the end of each of its last messages
 constexpr uint64_t kProgramBytes = 24 * kMiB;  // code, stacks, heap beyond what was counted when planning
 constexpr uint64_t kPageTableShare = 256;      // page tables are 1/512 of small pages; the rest is the kernel's own
+constexpr uint64_t kNeverLentShare = 64;       // of the limit: for what the kernel takes beside what is planned
 constexpr uint64_t kLimitSlack = 32;           // --ram may exceed the measured limit by this part of it
 constexpr uint64_t kReadQueueBytes = kMiB;     // rings and request lists
 constexpr uint64_t kRowQueueBytes = kMiB / 4;  // the same of the embedding's rows
+
+Allotted allotted_of(const Allotment& allotment) {
+  const auto name = std::find(kAllottedNames.begin(), kAllottedNames.end(), allotment.name);
+  return static_cast<Allotted>(name - kAllottedNames.begin());
+}
+
+uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
 uint64_t workspace_bytes(const PlanRequest& r, int64_t chunk) {
   return Workspace::bytes(r.config, workspace_shape(r.experts, chunk + r.n_answers, r.options.exact));
@@ -110,14 +118,15 @@ MemoryLimit choose_limit(const PlanRequest& r) {
   if (r.options.ram_bytes == 0) {
     // What the kernel itself needs beside us, and what others may come to need.
     const uint64_t reserve = std::max(r.limit.bytes / 32, std::min(64 * kMiB, r.limit.bytes / 8));
-    return {r.limit.bytes - reserve, fmt::format("{}, less {} left free", r.limit.source, human_bytes(reserve))};
+    return {.bytes = r.limit.bytes - reserve,
+            .source = fmt::format("{}, less {} left free", r.limit.source, human_bytes(reserve))};
   }
   // A limit of the same size, less what is in use already, is what was meant.
   if (r.options.ram_bytes > r.limit.bytes + r.limit.bytes / kLimitSlack) {
     fail(Fault::usage, "--ram asks for {}, but only {} can be used ({}); leave --ram away to use what there is",
          human_bytes(r.options.ram_bytes), human_bytes(r.limit.bytes), r.limit.source);
   }
-  return {std::min(r.options.ram_bytes, r.limit.bytes), r.options.ram_source};
+  return {.bytes = std::min(r.options.ram_bytes, r.limit.bytes), .source = r.options.ram_source};
 }
 
 // What an automatic plan may choose, and fall back from when memory is tight.
@@ -167,7 +176,7 @@ Placement place_trunk(const PlanRequest& r, const MemoryLimit& limit, KvFormat k
 // Gives the routed experts what is left, and never less than they need.
 void place_experts(const PlanRequest& r, MemoryPlan& plan) {
   const uint64_t taken = plan.budget_bytes();
-  const uint64_t left = plan.limit_bytes - std::min(plan.limit_bytes, taken);
+  const uint64_t left = minus(plan.limit_bytes, taken);
   const uint64_t resident = streamed_sizes(r.experts, r.resident_alignment).full_bytes;
   const StreamedSizes streamed = streamed_sizes(r.experts, r.read_alignment);
   const ExpertsChoice choice = r.options.experts;
@@ -177,9 +186,27 @@ void place_experts(const PlanRequest& r, MemoryPlan& plan) {
   plan.allotments.push_back({kAllottedNames[static_cast<size_t>(Allotted::expert_cache)], given, floor});
 }
 
+// Lets streamed experts have what a sequence, a step or a conversation will need, until it does.
+void lend(const PlanRequest& r, Placement& placement) {
+  MemoryPlan& plan = placement.plan;
+  if (plan.experts_resident || !r.options.lend) return;
+  uint64_t lenders = 0;
+  for (const Allotment& a : plan.allotments) {
+    if (std::ranges::count(kLenders, allotted_of(a)) > 0) lenders += a.bytes;
+  }
+  // The cache has addresses for what is lent, beside those of the lenders.
+  placement.lendable_bytes =
+      std::min(minus(lenders, plan.limit_bytes / kNeverLentShare), minus(r.limit.mappable_bytes, plan.budget_bytes()));
+  const uint64_t decoding = KvCache::bytes(r.config, placement.kv_format, 1) + DeltaState::bytes(r.config) +
+                            Workspace::bytes(r.config, workspace_shape(r.experts, 1, r.options.exact));
+  const uint64_t room = minus(streamed_sizes(r.experts, r.read_alignment).full_bytes, plan.allotments.back().bytes);
+  plan.lent_bytes = std::min(minus(placement.lendable_bytes, decoding), room);
+}
+
 Placement place(const PlanRequest& r, const MemoryLimit& limit, KvFormat kv, const Sizes& sizes, const Sizes& least) {
   Placement placement = place_trunk(r, limit, kv, sizes, least);
   place_experts(r, placement.plan);
+  lend(r, placement);
   for (const Allotment& a : placement.plan.allotments) placement.plan.floor_bytes += a.floor_bytes;
   return placement;
 }
@@ -233,11 +260,9 @@ Placement plan_memory(const PlanRequest& r) {
               "the memory limit is below what this model needs at least\n" + placement.plan.table());
 }
 
-void apply(const MemoryPlan& plan, Budget& budget) {
-  for (const Allotment& a : plan.allotments) {
-    const auto name = std::find(kAllottedNames.begin(), kAllottedNames.end(), a.name);
-    budget.allot(static_cast<Allotted>(name - kAllottedNames.begin()), a.bytes);
-  }
+void apply(const Placement& placement, Budget& budget) {
+  for (const Allotment& a : placement.plan.allotments) budget.allot(allotted_of(a), a.bytes);
+  budget.lend(placement.lendable_bytes);
 }
 
 }  // namespace flashmoe

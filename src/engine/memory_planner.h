@@ -43,6 +43,7 @@ struct Placement {
   int64_t prefill_chunk = 0;  // rows, a multiple of kDeltaChunk
   int64_t max_rows = 0;       // of a step: a chunk, and beside it a row of each of a service's answers
   KvFormat kv_format = KvFormat::f16;
+  uint64_t lendable_bytes = 0;  // of the lenders' allotments, to the expert cache while they are not claimed
 };
 
 // Throws Error{memory_floor} with the plan's table when the limit is below the floor, Error{usage} when --ram or --ctx
@@ -53,7 +54,7 @@ Placement plan_memory(const PlanRequest& request);
 // The workspace of prefill steps of `rows` rows.
 WorkspaceShape workspace_shape(const ExpertTable& experts, int64_t rows, bool exact);
 
-// Sets a budget's allotments to the plan's.
-void apply(const MemoryPlan& plan, Budget& budget);
+// Sets a budget's allotments to the plan's, and lends.
+void apply(const Placement& placement, Budget& budget);
 
 }  // namespace flashmoe

@@ -75,9 +75,9 @@ class ExpertsAlone {
 
   void open() {
     const bool resident = placement_.plan.experts_resident;
-    apply(placement_.plan, budget_);
+    apply(placement_, budget_);
     auto queue = resident ? reading_->loading_queue() : reading_->streaming_queue(table_, budget_);
-    StreamedOptions how = streaming_options(options_, placement_, table_, *reading_, pool_.size(), {});
+    StreamedOptions how = streaming_options(options_, placement_, table_, *reading_, pool_.size(), budget_, {});
     how.warm_up = false;  // only what is picked is read
     how.interleave_for = options_.exact ? nullptr : &kernels_;
     how.pool = &pool_;
@@ -126,7 +126,8 @@ class ExpertsAlone {
   const char* kernels() const { return kernels_.name; }
   double cache_share() const {
     const double layers = static_cast<double>(layers_.size()) / static_cast<double>(table_.n_layers);
-    return std::min(1.0, placement_.plan.cached_share() / layers);
+    const double all = layers * static_cast<double>(table_.bytes());
+    return std::min(1.0, static_cast<double>(experts_->cache_stats().bytes) / all);
   }
 
  private:

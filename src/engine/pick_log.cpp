@@ -59,7 +59,7 @@ CacheStats PickLog::replay(double share, const std::function<bool()>& keep_going
   TraceHeader filled = header_;
   filled.has_unasked = true;  // the cache takes whatever finds a place before the first step
   const auto classes = slots_of(header_, {.cache_share = share}, static_cast<double>(header_.expert_bytes()));
-  const auto cache = make_replay_cache(CachePolicy::two_timescale, filled, classes, nullptr);
+  const auto cache = make_replay_cache(CachePolicy::two_timescale, filled, classes, GivenBack::none, nullptr);
   std::vector<int32_t> count(static_cast<size_t>(header_.n_experts));
   CacheStats decode;
   TraceStep step;

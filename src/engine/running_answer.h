@@ -17,7 +17,7 @@ class RunningAnswer {
 
   // Leaves the queue; what the sequence holds already is the beginning of the prompt.
   void begin(std::unique_ptr<Sequence> sequence);
-  std::unique_ptr<Sequence> give_up_sequence() { return std::move(sequence_); }
+  void drop_sequence() { sequence_.reset(); }  // its memory is free for others
   Sequence& sequence() { return *sequence_; }
   // Goes on in another sequence, which holds a beginning of the prompt: what is missing is read, and what was sampled
   // is fed, again.

@@ -36,11 +36,10 @@ Scheduler::Scheduler(const EngineParts& parts, const ServiceOptions& options)
   ended_.reserve(n);
   parts_.session.forward.profile().on = true;
   parts_.session.forward.set_before_layer([this](int layer) { before_layer(layer); });
-  free_sequences_.push_back(empty_sequence());
   if (store_.folder() != nullptr) {
     const auto found = store_.folder()->scan();
     parts_.sampled_calls->recall(found, *store_.folder());
-    store_.recall(found, *free_sequences_.back(), parts.session.forward.config().vocab_size);
+    store_.recall(found, *empty_sequence(), parts.session.forward.config().vocab_size);
   }
   publish();
 }
@@ -136,9 +135,7 @@ bool Scheduler::idle_work() {
 
 bool Scheduler::settle() {
   if (settler_.idle()) return false;
-  std::unique_ptr<Sequence> sequence = empty_sequence();
-  const int64_t n = settler_.settle(*sequence, store_);
-  free_sequences_.push_back(std::move(sequence));
+  const int64_t n = settler_.settle(*empty_sequence(), store_);
   const std::lock_guard lock(mutex_);
   stats_.settled_tokens += static_cast<uint64_t>(n);
   return true;
@@ -158,7 +155,7 @@ void Scheduler::drop_cancelled() {
     }
   };
   take_cancelled(running_);
-  for (auto& answer : dropped) free_sequences_.push_back(answer->give_up_sequence());
+  for (auto& answer : dropped) answer->drop_sequence();
   {
     const std::lock_guard lock(mutex_);
     take_cancelled(waiting_);
@@ -212,16 +209,9 @@ std::unique_ptr<Sequence> Scheduler::resumed(std::span<const int32_t> ids) {
   return sequence;
 }
 
-std::unique_ptr<Sequence> Scheduler::empty_sequence() {
+std::unique_ptr<Sequence> Scheduler::empty_sequence() const {
   const SessionParts& s = parts_.session;
-  if (free_sequences_.empty()) {
-    return std::make_unique<Sequence>(s.forward.config(), s.kv_format, s.context_tokens, s.budget);
-  }
-  std::unique_ptr<Sequence> sequence = std::move(free_sequences_.back());
-  free_sequences_.pop_back();
-  std::ranges::fill(sequence->delta().span(), std::byte{0});
-  sequence->set_n_tokens(0, 0);
-  return sequence;
+  return std::make_unique<Sequence>(s.forward.config(), s.kv_format, s.context_tokens, s.budget);
 }
 
 void Scheduler::step() {
@@ -285,7 +275,7 @@ void Scheduler::take_rows(int64_t first_row, std::span<RunningAnswer* const> ans
 }
 
 std::unique_ptr<RunningAnswer> Scheduler::remove(RunningAnswer& answer) {
-  if (auto sequence = answer.give_up_sequence()) free_sequences_.push_back(std::move(sequence));
+  answer.drop_sequence();
   const auto at = std::find_if(running_.begin(), running_.end(), [&](const auto& a) { return a.get() == &answer; });
   std::unique_ptr<RunningAnswer> removed = std::move(*at);
   running_.erase(at);

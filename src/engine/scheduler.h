@@ -39,7 +39,7 @@ class Scheduler {
   bool save_one();
   void gather();
   void admit();
-  std::unique_ptr<Sequence> empty_sequence();
+  std::unique_ptr<Sequence> empty_sequence() const;
   std::unique_ptr<Sequence> resumed(std::span<const int32_t> ids);
   void remember(Reader& reader);
   void drop_cancelled();
@@ -66,7 +66,6 @@ class Scheduler {
   SessionStore store_;
   Settler settler_;
   StorageFaults storage_;
-  std::vector<std::unique_ptr<Sequence>> free_sequences_;
   Answers running_;
 
   // Of the step that is made.

@@ -47,7 +47,7 @@ void Scheduler::recover(const std::exception_ptr& error) {
     }
     answer.set_alone_until(reached);
     try {
-      free_sequences_.push_back(answer.give_up_sequence());
+      answer.drop_sequence();
       answer.begin_again(resumed(answer.prompt().ids));
     } catch (const Error&) {
       fail_one(answer, std::current_exception());
@@ -59,7 +59,7 @@ void Scheduler::fail_all(const std::exception_ptr& error) {
   readers_.clear();
   Answers failed = std::move(running_);
   running_.clear();
-  for (auto& answer : failed) free_sequences_.push_back(answer->give_up_sequence());
+  for (auto& answer : failed) answer->drop_sequence();
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) {

@@ -44,7 +44,8 @@ TraceAnalysis analyse_trace(const TraceQuestion& question, double cache_share, d
   const std::vector<SlotClass> classes = slots_of(header, setting, timing.expert_bytes);
   a.cache_share = share_of(header, classes);
 
-  PredictorTrials trials(header, timing, classes, a.disk_gb_per_s, std::move(predictors));
+  PredictorTrials trials(header, timing, classes, recorded ? GivenBack::as_recorded : GivenBack::none, a.disk_gb_per_s,
+                         std::move(predictors));
   n_seen = 0;
   passes.pass([&](const TraceStep& step, const TraceStep*) { trials.feed(step, in_second_half(step)); });
   a.layers = use.layers();

@@ -145,12 +145,12 @@ std::vector<std::unique_ptr<Predictor>> all_predictors(const TraceHeader& header
 }
 
 PredictorTrials::PredictorTrials(const TraceHeader& header, const TraceTiming& timing,
-                                 const std::vector<SlotClass>& classes, double disk_gb_per_s,
+                                 const std::vector<SlotClass>& classes, GivenBack given_back, double disk_gb_per_s,
                                  std::vector<std::unique_ptr<Predictor>> predictors)
     : header_(header),
       timing_(timing),
       disk_gb_per_s_(disk_gb_per_s),
-      cache_(make_replay_cache(CachePolicy::two_timescale, without_read_ahead(header), classes, nullptr)),
+      cache_(make_replay_cache(CachePolicy::two_timescale, without_read_ahead(header), classes, given_back, nullptr)),
       predictors_(std::move(predictors)),
       scores_(predictors_.size()),
       absent_(predictors_.size()) {

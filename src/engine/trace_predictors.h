@@ -33,7 +33,7 @@ class PredictorTrials {
  public:
   // `disk_gb_per_s` 0: only what is caught is told. Predictors have learnt.
   PredictorTrials(const TraceHeader& header, const TraceTiming& timing, const std::vector<SlotClass>& classes,
-                  double disk_gb_per_s, std::vector<std::unique_ptr<Predictor>> predictors);
+                  GivenBack given_back, double disk_gb_per_s, std::vector<std::unique_ptr<Predictor>> predictors);
 
   // Feeds the cache with every step; decoded ones are put to the test when `test`.
   void feed(const TraceStep& step, bool test);

@@ -52,14 +52,15 @@ TraceHeader trace_header(const TracedRun& run, const ExpertSource& experts, cons
   h.has_guesses = options.guesses;
   h.has_scores = options.scores;
   h.classes = slot_classes(table, run.alignment);
-  for (const Allotment& allotment : run.plan.allotments) {
-    if (allotment.name == "expert_cache") share_out(h.classes, allotment.bytes);
+  const MemoryPlan& plan = run.placement.plan;
+  for (const Allotment& allotment : plan.allotments) {
+    if (allotment.name == "expert_cache") share_out(h.classes, allotment.bytes + run.placement.lendable_bytes);
   }
   h.cache_bytes = slots_bytes(h.classes);
   h.format = main_format(table);
   h.values_per_expert = values_per_expert(table);
   h.trunk_bytes_per_token = run.report.trunk_bytes_per_token;
-  h.ram_bytes = run.plan.limit_bytes;
+  h.ram_bytes = plan.limit_bytes;
   h.n_threads = run.n_threads;
   h.kernels = run.kernels;
   h.cpu = cpu_name();

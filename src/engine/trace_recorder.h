@@ -6,9 +6,9 @@
 #include <string>
 
 #include "engine/bound_model.h"
+#include "engine/memory_planner.h"
 #include "experts/trace_writer.h"
 #include "flashmoe/engine.h"
-#include "flashmoe/memory_plan.h"
 #include "flashmoe/options.h"
 #include "model/forward.h"
 
@@ -17,7 +17,7 @@ namespace flashmoe {
 // What a trace's header tells of a run.
 struct TracedRun {
   const BoundModel& model;
-  const MemoryPlan& plan;
+  const Placement& placement;
   const ModelReport& report;
   uint32_t alignment = 1;           // of reads of experts
   const std::vector<float>& rates;  // the cache started with

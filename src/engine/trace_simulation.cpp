@@ -17,12 +17,13 @@ struct Replay {
   CachePolicy policy = CachePolicy::two_timescale;
   std::vector<SlotClass> classes;
   std::unique_ptr<ReplayCache> cache;
+  GivenBack given_back = GivenBack::as_recorded;
   CacheStats all, decode;
   ReplayMisses missed;                                        // of the layer last fed
   std::map<std::pair<size_t, size_t>, uint64_t> layers_with;  // misses waited for, and guessed: layers of decode steps
 
-  bool is(CachePolicy other, const std::vector<SlotClass>& slots) const {
-    return policy == other && slots.size() == classes.size() &&
+  bool is(CachePolicy other, const std::vector<SlotClass>& slots, GivenBack without) const {
+    return policy == other && given_back == without && slots.size() == classes.size() &&
            std::equal(slots.begin(), slots.end(), classes.begin(),
                       [](const SlotClass& a, const SlotClass& b) { return a.n_slots == b.n_slots; });
   }
@@ -39,12 +40,19 @@ struct Replay {
   }
 };
 
-Replay& replay_for(CachePolicy policy, std::vector<SlotClass> classes, std::vector<std::unique_ptr<Replay>>& replays) {
+// What a run would do with more memory, it would do beside what it did; a size of its own is all there is.
+GivenBack given_back_in(const WhatIf& setting) {
+  return setting.cache_bytes > 0 || setting.cache_share > 0 ? GivenBack::none : GivenBack::as_recorded;
+}
+
+Replay& replay_for(const WhatIf& setting, std::vector<SlotClass> classes,
+                   std::vector<std::unique_ptr<Replay>>& replays) {
   for (const auto& replay : replays) {
-    if (replay->is(policy, classes)) return *replay;
+    if (replay->is(setting.policy, classes, given_back_in(setting))) return *replay;
   }
   replays.push_back(std::make_unique<Replay>());
-  replays.back()->policy = policy;
+  replays.back()->policy = setting.policy;
+  replays.back()->given_back = given_back_in(setting);
   replays.back()->classes = std::move(classes);
   return *replays.back();
 }
@@ -86,7 +94,7 @@ std::vector<WhatIfResult> simulate_trace(const TraceQuestion& question, std::spa
   std::vector<double> bytes_of;
   for (const WhatIf& setting : settings) {
     bytes_of.push_back(expert_bytes_of(header, setting, timing.expert_bytes));
-    replay_of.push_back(&replay_for(setting.policy, slots_of(header, setting, bytes_of.back()), replays));
+    replay_of.push_back(&replay_for(setting, slots_of(header, setting, bytes_of.back()), replays));
   }
   FutureUses future(header.n_layers, header.n_experts);
   if (needs_future) {
@@ -95,7 +103,7 @@ std::vector<WhatIfResult> simulate_trace(const TraceQuestion& question, std::spa
     });
   }
   for (const auto& replay : replays) {
-    replay->cache = make_replay_cache(replay->policy, header, replay->classes, &future);
+    replay->cache = make_replay_cache(replay->policy, header, replay->classes, replay->given_back, &future);
   }
   const auto n_replays = static_cast<int64_t>(replays.size());
   ThreadPool pool(static_cast<int>(std::clamp<int64_t>(n_replays, 1, usable_cpus())));

@@ -1,5 +1,6 @@
 #include "experts/cache.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -14,6 +15,8 @@ ExpertCache::ExpertCache(int n_layers, int n_experts, std::vector<CacheClass> cl
   for (size_t c = 0; c < classes_.size(); ++c) {
     for (const int layer : classes_[c].layers) class_of_[static_cast<size_t>(layer)] = static_cast<int>(c);
     const int first = n_slots();
+    first_slot_.push_back(first);
+    n_in_use_.push_back(classes_[c].n_slots);
     // Handed out from the back: lowest slot first.
     for (int i = classes_[c].n_slots - 1; i >= 0; --i) empty_[c].push_back(first + i);
     slots_.resize(slots_.size() + static_cast<size_t>(classes_[c].n_slots),
@@ -37,19 +40,32 @@ int ExpertCache::evict(int slot_class) {
   return std::exchange(slot_of_[record(victim->layer, victim->expert)], kNoSlot);
 }
 
-int ExpertCache::retire(int slot_class) {
-  std::vector<int>& empty = empty_[static_cast<size_t>(slot_class)];
-  const int index = empty.empty() ? evict(slot_class) : empty.back();
-  if (index == kNoSlot) return kNoSlot;
+std::optional<ExpertCache::Retired> ExpertCache::retire(int slot_class) {
+  const auto c = static_cast<size_t>(slot_class);
+  std::vector<int>& empty = empty_[c];
+  const int last = first_slot_[c] + n_in_use_[c] - 1;
+  Slot& slot = slots_[static_cast<size_t>(last)];
+  if (slot.n_pins > 0) return std::nullopt;
+  --n_in_use_[c];
+  if (!slot.found) {
+    empty.erase(std::ranges::find(empty, last));
+    return Retired{.slot = last};
+  }
+  const int to = empty.empty() ? evict(slot_class) : empty.back();
   if (!empty.empty()) empty.pop_back();
-  slots_[static_cast<size_t>(index)].found = false;
-  return index;
+  slot.found = false;
+  if (to == last) return Retired{.slot = last};
+  CHECK(to != kNoSlot);  // the slot's own expert could leave
+  slots_[static_cast<size_t>(to)].id = slot.id;
+  slots_[static_cast<size_t>(to)].found = true;
+  slot_of_[record(slot.id.layer, slot.id.expert)] = to;
+  return Retired{last, to};
 }
 
-void ExpertCache::restore(int slot) {
-  const Slot& s = slots_[static_cast<size_t>(slot)];
-  CHECK(!s.found && s.n_pins == 0);
-  empty_[static_cast<size_t>(s.slot_class)].push_back(slot);
+void ExpertCache::restore(int slot_class) {
+  const auto c = static_cast<size_t>(slot_class);
+  CHECK(n_in_use_[c] < classes_[c].n_slots);
+  empty_[c].push_back(first_slot_[c] + n_in_use_[c]++);
 }
 
 int ExpertCache::take_empty(int layer, int expert) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -32,10 +33,17 @@ class ExpertCache {
   int take(int layer, int expert);
   // The same, but only where nothing has to leave for it.
   int take_empty(int layer, int expert);
-  // Takes a slot of the class out of use: an empty one, or the one whose expert is needed last. kNoSlot if all are
-  // pinned.
-  int retire(int slot_class);
-  void restore(int slot);
+  // A slot that went out of use, and where the expert that it held is now, whose bytes the caller moves; kNoSlot:
+  // nowhere, or it held none.
+  struct Retired {
+    int slot = kNoSlot, moved_to = kNoSlot;
+  };
+  // Takes the class's last slot in use out of use, and the expert that is needed last out of the cache, unless a slot
+  // is empty. Nothing while the slot is pinned.
+  std::optional<Retired> retire(int slot_class);
+  // Takes the class's first slot out of use into use again.
+  void restore(int slot_class);
+  int n_in_use(int slot_class) const { return n_in_use_[static_cast<size_t>(slot_class)]; }
   // Each pin needs its unpin.
   void pin(int slot);
   void unpin(int slot);
@@ -61,6 +69,8 @@ class ExpertCache {
   int n_experts_;
   Eviction eviction_;
   std::vector<CacheClass> classes_;
+  std::vector<int> first_slot_;          // [n_classes]
+  std::vector<int> n_in_use_;            // [n_classes], from the first on
   std::vector<int> class_of_;            // [n_layers]
   std::vector<std::vector<int>> empty_;  // [n_classes], slots that hold nothing
   std::vector<int> slot_of_;             // [n_layers, n_experts]

@@ -14,7 +14,7 @@
 namespace flashmoe {
 
 // How the bytes of a step are laid out; a version is never changed, only followed. The first one knew no sequences and
-// no unasked reads, the first two no slots given back: their headers lack the flags, and their steps the parts.
+// no unasked reads, the first two no slots out of use: their headers lack the flags, and their steps the parts.
 inline constexpr std::array<std::string_view, 3> kTraceMagics = {"fmtrc001", "fmtrc002", "fmtrc003"};
 inline constexpr std::string_view kTraceMagic = kTraceMagics.back();  // that is written
 inline constexpr std::string_view kTraceEndMagic = "fmtrcend";
@@ -31,7 +31,7 @@ struct TraceHeader {
   bool has_scores = false;      // every expert's score,
   bool has_sequences = false;   // whose the rows are,
   bool has_unasked = false;     // what was read before it was picked,
-  bool has_given_back = false;  // and how many slots the system had back
+  bool has_given_back = false;  // and how many slots were out of use
   // The cache as it was, by records of one size; without slots when it is not known.
   std::vector<SlotClass> classes;
   std::string format;            // that most of the experts' bytes are in
@@ -85,7 +85,7 @@ struct TraceStep {
   bool decode = false;  // every row belongs to another sequence
   int n_rows = 0;
   std::vector<TraceRun> runs = {};       // of all rows, in their order
-  std::vector<int32_t> given_back = {};  // [classes] slots that were the system's during the step; empty: none
+  std::vector<int32_t> given_back = {};  // [classes] slots out of use during the step; empty: none
   uint64_t start_ns = 0;                 // since the trace began
   uint64_t busy_ns = 0;                  // from there to the end of its last stage
   uint64_t embed_ns = 0, logits_ns = 0;

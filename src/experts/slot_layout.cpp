@@ -86,12 +86,19 @@ std::vector<CacheClass> cache_classes(const std::vector<SlotClass>& classes) {
   return result;
 }
 
-std::vector<std::byte*> slot_places(const std::vector<SlotClass>& classes, std::span<std::byte> memory) {
-  CHECK(memory.size() == slots_bytes(classes));
+std::vector<std::byte*> slot_places(const std::vector<SlotClass>& classes, const std::vector<SlotClass>& in_front,
+                                    std::span<std::byte> memory) {
+  CHECK(memory.size() == slots_bytes(classes) && in_front.size() == classes.size());
+  std::byte* front = memory.data();
+  std::byte* behind = front + slots_bytes(in_front);
   std::vector<std::byte*> places;
-  std::byte* at = memory.data();
-  for (const SlotClass& slots : classes) {
-    for (int i = 0; i < slots.n_slots; ++i, at += slots.slot_bytes) places.push_back(at);
+  for (size_t c = 0; c < classes.size(); ++c) {
+    CHECK(in_front[c].n_slots <= classes[c].n_slots);
+    for (int i = 0; i < classes[c].n_slots; ++i) {
+      std::byte*& at = i < in_front[c].n_slots ? front : behind;
+      places.push_back(at);
+      at += classes[c].slot_bytes;
+    }
   }
   return places;
 }
@@ -122,6 +129,15 @@ void share_out(std::vector<SlotClass>& classes, uint64_t budget_bytes) {
       dealt = true;
     }
   }
+}
+
+StreamedSizes streamed_sizes(const ExpertTable& table, uint32_t alignment) {
+  std::vector<SlotClass> classes = slot_classes(table, alignment);
+  StreamedSizes sizes;
+  sizes.floor_bytes = slots_bytes(classes);
+  for (SlotClass& slots : classes) slots.n_slots = slots.n_records;
+  sizes.full_bytes = slots_bytes(classes);
+  return sizes;
 }
 
 }  // namespace flashmoe

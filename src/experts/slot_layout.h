@@ -51,10 +51,19 @@ struct SlotClass {
 std::vector<SlotClass> slot_classes(const ExpertTable& table, uint32_t alignment);
 // The same for the cache's bookkeeping.
 std::vector<CacheClass> cache_classes(const std::vector<SlotClass>& classes);
-// Where each slot begins in `memory` of slots_bytes(), class by class.
-std::vector<std::byte*> slot_places(const std::vector<SlotClass>& classes, std::span<std::byte> memory);
 uint64_t slots_bytes(const std::vector<SlotClass>& classes);
+// Where each slot begins in `memory` of slots_bytes(), by slot: first lie as many of each class as `in_front` has, then
+// the others.
+std::vector<std::byte*> slot_places(const std::vector<SlotClass>& classes, const std::vector<SlotClass>& in_front,
+                                    std::span<std::byte> memory);
 // Raises n_slots as far as the budget goes, each class in proportion to the bytes of its records.
 void share_out(std::vector<SlotClass>& classes, uint64_t budget_bytes);
+
+struct StreamedSizes {
+  uint64_t floor_bytes = 0;  // fewest bytes of slots that work: one token's picks of one layer
+  uint64_t full_bytes = 0;   // beyond this nothing more is gained: every expert has a slot
+};
+// `alignment`: of direct reads, 1 when buffered.
+StreamedSizes streamed_sizes(const ExpertTable& table, uint32_t alignment);
 
 }  // namespace flashmoe

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <utility>
 
 #include "base/check.h"
@@ -50,6 +51,22 @@ void SlotReader::start(int index, ExpertId id, ReadCause cause) {
   for (int r = 0; r < layout.n_reads; ++r) add_request(index, r, layout, copies_[index_of(id)].wrong);
   if (n_reading_++ == 0) busy_since_ = now_ns();
   if (cause == ReadCause::demand) ++n_demanded_;
+}
+
+void SlotReader::move(int from, int to) {
+  Slot& source = slots_[static_cast<size_t>(from)];
+  Slot& target = slots_[static_cast<size_t>(to)];
+  CHECK(source.state == Slot::State::ready && target.state != Slot::State::reading);
+  const SlotLayout layout = lay_out_slot(record_of(source.id), alignment_);
+  std::memcpy(target.data, source.data, layout.bytes);
+  ExpertWeights weights = weights_in_slot(record_of(source.id), layout, target.data);
+  weights.gate.interleaved = source.weights.gate.interleaved;
+  weights.up.interleaved = source.weights.up.interleaved;
+  weights.down.interleaved = source.weights.down.interleaved;
+  std::byte* const data = std::exchange(target, source).data;
+  target.data = data;
+  target.weights = weights;
+  source.state = Slot::State::empty;
 }
 
 void SlotReader::demand(int index) {

@@ -65,6 +65,10 @@ class SlotReader {
   // A guess that was wrong, or right: from now on the slot is like any other.
   void forget_cause(int index);
 
+  // What a slot holds is from now on in another one of the same size, which holds nothing of use; nobody reads or uses
+  // either.
+  void move(int from, int to);
+
   // The weights of a slot that is ready, and where they lie.
   std::array<Interleaving, 3> matrices(int index);
 

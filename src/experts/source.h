@@ -159,8 +159,8 @@ class ExpertSource {
   virtual CacheStats cache_stats() const = 0;
   virtual IoStats io_stats() const = 0;
   virtual UnaskedReads unasked_reads() const { return {}; }
-  // How many slots of each of its slot_classes() the source has given back for now; empty when it does not tell.
-  // Changes in begin_step() alone.
+  // How many slots of each of its slot_classes() are out of use for now, since others have their memory; empty when the
+  // source does not tell. Changes between steps alone.
   virtual std::span<const int32_t> slots_given_back() const { return {}; }
   // Picks of each expert for a token so far, [n_layers, n_experts], and over how many tokens.
   virtual UseRates use_rates() const { return {}; }

@@ -1,7 +1,5 @@
 #include "experts/streamed.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -13,14 +11,12 @@
 #include "base/error.h"
 #include "base/thread.h"
 #include "experts/cache.h"
-#include "experts/cache_size.h"
+#include "experts/cache_memory.h"
 #include "experts/lease_table.h"
 #include "experts/read_ahead.h"
-#include "experts/slot_layout.h"
 #include "experts/slot_reader.h"
 #include "experts/unasked_queue.h"
 #include "experts/use_record.h"
-#include "memory/prefault.h"
 
 namespace flashmoe {
 namespace {
@@ -35,38 +31,43 @@ constexpr auto kIdleAfter = std::chrono::milliseconds(20);  // without a call
 constexpr auto kIdlePause = std::chrono::microseconds(300);
 
 // Without knowing which experts will be used, filling a part of the cache with any of them is of no use.
-std::vector<ExpertId> what_to_warm_up(const ExpertTable& table, const CacheSize& size, std::span<const float> rates) {
+std::vector<ExpertId> what_to_warm_up(const ExpertTable& table, const CacheMemory& memory,
+                                      std::span<const float> rates) {
   const int n_records = table.n_layers * table.n_experts;
-  if (size.fewest_slots(n_records) < n_records && rates.empty()) return {};
+  if (memory.fewest_slots(n_records) < n_records && rates.empty()) return {};
   return most_used_first(table.n_layers, table.n_experts, rates);
 }
 
 class StreamedExperts final : public ExpertSource {
  public:
   StreamedExperts(ExpertTable table, std::vector<std::shared_ptr<File>> files, std::unique_ptr<ReadQueue> queue,
-                  const StreamedOptions& options, const std::vector<SlotClass>& classes, Budget& budget)
+                  const StreamedOptions& options, Budget& budget)
       : table_(std::move(table)),
         direct_(options.direct),
-        memory_(budget, Allotted::expert_cache, slots_bytes(classes)),
-        prefault_(memory_.span(), options.prefault_threads),
+        budget_(budget),
+        memory_(table_, options.alignment, budget, options.prefault_threads),
         cache_bytes_(options.cache_bytes),
-        size_(classes, slot_classes(table_, options.alignment), slot_places(classes, memory_.span())),
-        cache_(table_.n_layers, table_.n_experts, cache_classes(classes)),
+        cache_(table_.n_layers, table_.n_experts, cache_classes(memory_.classes())),
         read_ahead_(options.read_ahead),
         interleave_for_(options.interleave_for),
         pool_(options.pool),
         use_(table_),
         reader_(table_, std::move(files), std::move(queue),
-                {options.direct, options.alignment, options.verify, options.drop_behind},
-                slot_places(classes, memory_.span())),
-        unasked_(table_, cache_, reader_, what_to_warm_up(table_, size_, options.rates)) {
+                {options.direct, options.alignment, options.verify, options.drop_behind}, memory_.places()),
+        unasked_(table_, cache_, reader_, what_to_warm_up(table_, memory_, options.rates)) {
+    memory_.begin(cache_);
     count_slots();
     if (!options.rates.empty()) cache_.expect(options.rates);
     warms_up_ = options.warm_up && unasked_.warms_up();
     if (warms_up_) idle_thread_ = Thread([this] { fill_while_idle(); });
+    budget_.set_give_back([this] {
+      const std::lock_guard lock(mutex_);
+      follow(std::min(memory_.limit_bytes(), memory_.bytes()));
+    });
   }
 
   ~StreamedExperts() override {
+    budget_.set_give_back({});
     {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
@@ -90,7 +91,8 @@ class StreamedExperts final : public ExpertSource {
   CacheStats cache_stats() const override {
     const std::lock_guard lock(mutex_);
     CacheStats stats = stats_;
-    stats.given_back_bytes = size_.given_back_bytes();
+    stats.bytes = memory_.bytes();
+    stats.lent_bytes = memory_.lent_bytes();
     return stats;
   }
   IoStats io_stats() const override;
@@ -98,7 +100,7 @@ class StreamedExperts final : public ExpertSource {
     const std::lock_guard lock(mutex_);
     return {unasked_.stats().guessed, unasked_.n_warmed_up()};
   }
-  std::span<const int32_t> slots_given_back() const override { return size_.slots_given_back(); }
+  std::span<const int32_t> slots_given_back() const override { return memory_.slots_given_back(); }
   UseRates use_rates() const override;
   void end_before(int layer, int64_t n_rows) override {
     const std::lock_guard lock(mutex_);
@@ -114,6 +116,7 @@ class StreamedExperts final : public ExpertSource {
 
  private:
   void count_slots();
+  void follow(uint64_t bytes);
   void note_use(int layer, const Picks& picks);
   int start_reading(int layer, int expert);
   Outcome take_found(int slot);
@@ -124,10 +127,9 @@ class StreamedExperts final : public ExpertSource {
 
   ExpertTable table_;
   bool direct_;
-  Buffer memory_;
-  Prefault prefault_;
+  Budget& budget_;
+  CacheMemory memory_;
   std::function<uint64_t()> cache_bytes_;
-  CacheSize size_;
   ExpertCache cache_;
   ReadAhead read_ahead_;
   const KernelTable* interleave_for_;
@@ -155,16 +157,27 @@ class StreamedExperts final : public ExpertSource {
 
 void StreamedExperts::count_slots() {
   const int n_records = table_.n_layers * table_.n_experts;
-  max_picks_ = size_.fewest_slots(n_records);
+  max_picks_ = memory_.fewest_slots(n_records);
   holds_all_ = max_picks_ == n_records;
 }
 
 void StreamedExperts::begin_step() {
-  if (!cache_bytes_) return;
-  const uint64_t bytes = cache_bytes_();
+  const uint64_t most = memory_.limit_bytes();
+  const uint64_t bytes = cache_bytes_ ? std::min(cache_bytes_(), most) : most;
   const std::lock_guard lock(mutex_);
+  follow(bytes);
+  stats_.given_back_bytes = bytes < most ? most - std::min(most, memory_.bytes()) : 0;
+}
+
+void StreamedExperts::follow(uint64_t bytes) {
+  CHECK(leases_.none_open());
   take_arrivals(false);
-  if (size_.follow(bytes, cache_)) count_slots();
+  // Slots that nobody waits for are pinned while they are read into, and by guesses.
+  while (!memory_.follow(bytes, cache_, [this](int from, int to) { reader_.move(from, to); })) {
+    unasked_.drop_guesses();
+    take_arrivals(true);
+  }
+  count_slots();
 }
 
 Lease StreamedExperts::acquire(int layer, const Picks& picks) {
@@ -369,15 +382,6 @@ UseRates StreamedExperts::use_rates() const {
 
 }  // namespace
 
-StreamedSizes streamed_sizes(const ExpertTable& table, uint32_t alignment) {
-  std::vector<SlotClass> classes = slot_classes(table, alignment);
-  StreamedSizes sizes;
-  sizes.floor_bytes = slots_bytes(classes);
-  for (SlotClass& slots : classes) slots.n_slots = slots.n_records;
-  sizes.full_bytes = slots_bytes(classes);
-  return sizes;
-}
-
 std::unique_ptr<ExpertSource> make_streamed_experts(ExpertTable table, std::vector<std::shared_ptr<File>> files,
                                                     std::unique_ptr<ReadQueue> queue, const StreamedOptions& options,
                                                     Budget& budget) {
@@ -388,11 +392,7 @@ std::unique_ptr<ExpertSource> make_streamed_experts(ExpertTable table, std::vect
       fail(Fault::unsupported, "{}: its file system has no direct reads (O_DIRECT); use --io buffered", file->path());
     }
   }
-  std::vector<SlotClass> classes = slot_classes(table, options.alignment);
-  CHECK(slots_bytes(classes) <= budget.allotted(Allotted::expert_cache));
-  share_out(classes, budget.allotted(Allotted::expert_cache));
-  return std::make_unique<StreamedExperts>(std::move(table), std::move(files), std::move(queue), options, classes,
-                                           budget);
+  return std::make_unique<StreamedExperts>(std::move(table), std::move(files), std::move(queue), options, budget);
 }
 
 }  // namespace flashmoe

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "experts/slot_layout.h"
 #include "experts/source.h"
 #include "flashmoe/options.h"
 #include "io/file.h"
@@ -14,13 +15,6 @@
 #include "memory/buffer.h"
 
 namespace flashmoe {
-
-struct StreamedSizes {
-  uint64_t floor_bytes = 0;  // fewest bytes of Allotted::expert_cache that work: one token's picks of one layer
-  uint64_t full_bytes = 0;   // beyond this nothing more is gained: every expert has a slot
-};
-// `alignment`: of direct reads, 1 when buffered.
-StreamedSizes streamed_sizes(const ExpertTable& table, uint32_t alignment);
 
 struct StreamedOptions {
   bool direct = false;     // O_DIRECT
@@ -36,12 +30,15 @@ struct StreamedOptions {
   const KernelTable* interleave_for = nullptr;
   ThreadPool* pool = nullptr;
   int prefault_threads = 0;  // that take the cache's memory from the system before it is used
-  // What the slots may take of the system's memory right now, asked before each step; empty: all that was planned.
+  // What the slots may take of the system's memory right now, asked before each step; empty: all that the budget lets
+  // them have.
   std::function<uint64_t()> cache_bytes = {};
   std::vector<float> rates = {};  // [n_layers, n_experts] picks of each for a token in earlier runs; empty: not known
 };
 
-// Takes all of the budget's Allotted::expert_cache (at least floor_bytes, at most full_bytes).
+// Takes all of the budget's Allotted::expert_cache (at least floor_bytes, at most full_bytes), and what is lent to it:
+// whoever claims that makes the cache smaller at once, so nothing is claimed of a lender while a lease lives. One such
+// source a budget.
 std::unique_ptr<ExpertSource> make_streamed_experts(ExpertTable table, std::vector<std::shared_ptr<File>> files,
                                                     std::unique_ptr<ReadQueue> queue, const StreamedOptions& options,
                                                     Budget& budget);

@@ -12,21 +12,15 @@
 namespace flashmoe {
 namespace {
 
-bool has_recorded_size(const TraceHeader& header, const std::vector<SlotClass>& classes) {
-  return std::equal(classes.begin(), classes.end(), header.classes.begin(), header.classes.end(),
-                    [](const SlotClass& a, const SlotClass& b) { return a.n_slots == b.n_slots; });
-}
-
 // The bookkeeping of StreamedExperts: the same calls of the same cache in the same order, waves, guesses and all.
 class EngineReplay final : public ReplayCache {
  public:
-  EngineReplay(const TraceHeader& header, const std::vector<SlotClass>& classes)
+  EngineReplay(const TraceHeader& header, const std::vector<SlotClass>& classes, GivenBack given_back)
       : n_experts_(header.n_experts),
         reads_unasked_(header.has_unasked),
-        gives_back_(has_recorded_size(header, classes)),
+        gives_back_(given_back == GivenBack::as_recorded),
         cache_(header.n_layers, header.n_experts, cache_classes(classes)),
-        classes_(classes),
-        given_back_(classes.size()) {
+        classes_(classes) {
     guessed_.assign(static_cast<size_t>(header.n_layers) * static_cast<size_t>(header.n_experts), false);
     count_slots();
     if (!header.rates.empty()) cache_.expect(header.rates);
@@ -60,7 +54,7 @@ class EngineReplay final : public ReplayCache {
   void count_slots() {
     max_picks_ = guessed_.size();
     for (size_t c = 0; c < classes_.size(); ++c) {
-      const int n_slots = classes_[c].n_slots - static_cast<int>(given_back_[c].size());
+      const int n_slots = cache_.n_in_use(static_cast<int>(c));
       if (n_slots < classes_[c].n_records) max_picks_ = std::min(max_picks_, static_cast<size_t>(n_slots));
     }
   }
@@ -68,15 +62,9 @@ class EngineReplay final : public ReplayCache {
   // Until as many slots [classes] are out of use as in the run; at a moment when none is pinned.
   void give_back(std::span<const int32_t> n_slots) {
     for (size_t c = 0; c < n_slots.size(); ++c) {
-      std::vector<int>& slots = given_back_[c];
-      while (std::ssize(slots) < n_slots[c]) {
-        slots.push_back(cache_.retire(static_cast<int>(c)));
-        CHECK(slots.back() != ExpertCache::kNoSlot);
-      }
-      while (std::ssize(slots) > n_slots[c]) {
-        cache_.restore(slots.back());
-        slots.pop_back();
-      }
+      const int n_wanted = classes_[c].n_slots - n_slots[c];
+      while (cache_.n_in_use(static_cast<int>(c)) > n_wanted) CHECK(cache_.retire(static_cast<int>(c)).has_value());
+      while (cache_.n_in_use(static_cast<int>(c)) < n_wanted) cache_.restore(static_cast<int>(c));
     }
     count_slots();
   }
@@ -152,7 +140,6 @@ class EngineReplay final : public ReplayCache {
   bool reads_unasked_, gives_back_;
   ExpertCache cache_;
   std::vector<SlotClass> classes_;
-  std::vector<std::vector<int>> given_back_;  // [classes], slots
   size_t max_picks_ = 0;
   std::vector<int32_t> first_row_;
   std::vector<int> lease_, following_;
@@ -181,9 +168,10 @@ void FutureUses::note(int layer, const TraceLayer& picks) {
 }
 
 std::unique_ptr<ReplayCache> make_replay_cache(CachePolicy policy, const TraceHeader& header,
-                                               const std::vector<SlotClass>& classes, const FutureUses* future) {
-  if (policy == CachePolicy::two_timescale) return std::make_unique<EngineReplay>(header, classes);
-  PolicySlots slots{.given_back = has_recorded_size(header, classes)};
+                                               const std::vector<SlotClass>& classes, GivenBack given_back,
+                                               const FutureUses* future) {
+  if (policy == CachePolicy::two_timescale) return std::make_unique<EngineReplay>(header, classes, given_back);
+  PolicySlots slots{.given_back = given_back == GivenBack::as_recorded};
   for (const SlotClass& of_class : classes) slots.n += static_cast<size_t>(of_class.n_slots);
   return make_policy_cache(policy, header, slots, future);
 }

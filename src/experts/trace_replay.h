@@ -23,6 +23,12 @@ struct ReplayMisses {
   }
 };
 
+// How many slots a replayed cache is without.
+enum class GivenBack {
+  as_recorded,  // those that the recorded one was without, since others had their memory
+  none
+};
+
 class ReplayCache {
  public:
   virtual ~ReplayCache() = default;
@@ -49,9 +55,9 @@ class FutureUses {
 
 // two_timescale is the engine's own cache (experts/cache.h), with `header`'s rates at the start and, where the trace
 // tells of them, its reads ahead and while idle; the others have as many slots for experts of any layer, and read what
-// is picked. A cache as large as the recorded one gives slots back to the system when that did; one of another size
-// keeps all. Belady needs the future of the whole trace, which must outlive the cache.
+// is picked. Belady needs the future of the whole trace, which must outlive the cache.
 std::unique_ptr<ReplayCache> make_replay_cache(CachePolicy policy, const TraceHeader& header,
-                                               const std::vector<SlotClass>& classes, const FutureUses* future);
+                                               const std::vector<SlotClass>& classes, GivenBack given_back,
+                                               const FutureUses* future);
 
 }  // namespace flashmoe

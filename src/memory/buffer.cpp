@@ -49,31 +49,28 @@ std::byte* map_aligned(uint64_t bytes, int protection, int flags) {
 
 }  // namespace
 
-Buffer::Buffer(Budget& budget, Allotted what, uint64_t bytes) {
-  if (bytes == 0) return;
-  CHECK(budget.claim(what, bytes));
-  try {
-    data_ = map_aligned(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
-  } catch (...) {
-    budget.release(what, bytes);
-    throw;
-  }
-  madvise(data_, mapped_bytes(bytes), MADV_HUGEPAGE);  // a wish: kernels without huge pages refuse, and all still works
-  budget_ = &budget;
-  what_ = what;
-  size_ = capacity_ = bytes;
+Buffer::Buffer(Budget& budget, Allotted what, uint64_t bytes) : Buffer(in_parts(budget, what, bytes)) {
+  CHECK(claim(reserved_span()));
 }
 
 Buffer Buffer::reserve(Budget& budget, Allotted what, uint64_t capacity_bytes) {
-  Buffer buffer;
-  buffer.budget_ = &budget;
-  buffer.what_ = what;
-  if (capacity_bytes == 0) return buffer;
-  buffer.data_ = map_aligned(capacity_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
-  buffer.capacity_ = capacity_bytes;
-  // A huge page would commit up to 2 MiB that grow has not claimed.
-  madvise(buffer.data_, mapped_bytes(capacity_bytes), MADV_NOHUGEPAGE);
+  Buffer buffer(budget, what);
+  buffer.map(capacity_bytes, PROT_NONE);
   return buffer;
+}
+
+Buffer Buffer::in_parts(Budget& budget, Allotted what, uint64_t capacity_bytes) {
+  Buffer buffer(budget, what);
+  buffer.map(capacity_bytes, PROT_READ | PROT_WRITE);
+  return buffer;
+}
+
+void Buffer::map(uint64_t capacity_bytes, int protection) {
+  if (capacity_bytes == 0) return;
+  data_ = map_aligned(capacity_bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  capacity_ = capacity_bytes;
+  // A huge page would commit up to 2 MiB that nobody has claimed.
+  madvise(data_, mapped_bytes(capacity_bytes), MADV_NOHUGEPAGE);
 }
 
 bool Buffer::grow(uint64_t bytes) {
@@ -92,12 +89,28 @@ bool Buffer::grow(uint64_t bytes) {
   return true;
 }
 
-void give_back(std::span<std::byte> part) {
-  const auto address = reinterpret_cast<uintptr_t>(part.data());
-  const uint64_t head = round_up(address, page_bytes()) - address;
-  if (head >= part.size()) return;
-  const uint64_t bytes = round_down(part.size() - head, page_bytes());
-  if (bytes > 0) madvise(part.data() + head, bytes, MADV_DONTNEED);
+bool Buffer::claim(std::span<std::byte> part) {
+  if (part.empty()) return true;
+  CHECK(part.data() >= data_ && part.data() + part.size() <= data_ + capacity_);
+  if (!budget_->claim(what_, part.size())) return false;
+  size_ += part.size();
+  const auto first = static_cast<uint64_t>(part.data() - data_);
+  const uint64_t begin = round_down(first, page_bytes());
+  // A wish: kernels without huge pages refuse, and all still works.
+  madvise(data_ + begin, mapped_bytes(first + part.size()) - begin, MADV_HUGEPAGE);
+  return true;
+}
+
+void Buffer::give_back(std::span<std::byte> part) {
+  CHECK(part.size() <= size_);
+  const auto first = static_cast<uint64_t>(part.data() - data_);
+  const uint64_t begin = round_up(first, page_bytes()), end = round_down(first + part.size(), page_bytes());
+  if (begin < end) {
+    madvise(data_ + begin, end - begin, MADV_NOHUGEPAGE);
+    madvise(data_ + begin, end - begin, MADV_DONTNEED);
+  }
+  size_ -= part.size();
+  if (!part.empty()) budget_->release(what_, part.size());
 }
 
 void Buffer::free() noexcept {

@@ -31,7 +31,9 @@ Own read_own(const std::string& root) {
 }
 
 void tighten(MemoryLimit& limit, uint64_t bytes, const std::string& source) {
-  if (bytes < limit.bytes) limit = {bytes, source};
+  if (bytes >= limit.bytes) return;
+  limit.bytes = bytes;
+  limit.source = source;
 }
 
 // One cgroup: its limit, less what the other processes in it hold and the kernel cannot take back.
@@ -70,7 +72,10 @@ void apply_resource_limits(const std::string& root, const Own& own, const Kernel
   const auto limits = read_kernel_text(root + "proc/self/limits");
   const auto apply = [&](const char* key, std::optional<uint64_t> told, uint64_t in_use, const char* source) {
     const auto bytes = limits ? find_number(*limits, key) : told;
-    if (bytes && *bytes < kUnlimited) tighten(limit, minus(*bytes, minus(in_use, own.anonymous)), source);
+    if (!bytes || *bytes >= kUnlimited) return;
+    const uint64_t left = minus(*bytes, minus(in_use, own.anonymous));
+    limit.mappable_bytes = std::min(limit.mappable_bytes, left);
+    tighten(limit, left, source);
   };
   apply("Max address space", kernel.address_space, plus(own.address_space, mapped_later),
         "address space limit (ulimit -v)");
@@ -99,7 +104,7 @@ MemoryLimit detect_memory_limit(uint64_t mapped_later) { return detect_memory_li
 MemoryLimit detect_memory_limit(const std::string& root, const KernelMemory& kernel, uint64_t mapped_later) {
   const std::string base = root.ends_with('/') ? root : root + "/";
   const Own own = read_own(base);
-  MemoryLimit limit{kUnlimited, "no limit found"};
+  MemoryLimit limit{.bytes = kUnlimited, .source = "no limit found"};
   apply_machine(base, own, kernel, limit);
   for (const Cgroup& group : cgroups_with("memory", base)) {
     apply_cgroup(base, group, own, limit);

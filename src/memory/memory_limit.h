@@ -10,6 +10,8 @@ namespace flashmoe {
 struct MemoryLimit {
   uint64_t bytes = 0;
   std::string source;  // "cgroup /sys/fs/cgroup/memory/x", "available memory", "data size limit (ulimit -d)"
+  // What the process may map, used or not: what its own limits leave.
+  uint64_t mappable_bytes = ~uint64_t{0};
 };
 
 // What system calls tell where there is no /proc.

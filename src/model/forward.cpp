@@ -58,6 +58,7 @@ void Forward::step(const Batch& batch) {
     if (step_.observer != nullptr) step_.observer->hidden(index, x.first(n_values));
   };
   for (const Run& run : batch.runs) run.sequence->kv().reserve_positions(run.first_position + run.n_rows);
+  step_.ws.fit(batch.n());
   step_.experts.begin_step();
   step_.batch = batch;
   cut_into_blocks(batch);

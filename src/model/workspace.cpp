@@ -1,11 +1,15 @@
 #include "model/workspace.h"
 
 #include <algorithm>
+#include <bit>
 
+#include "base/check.h"
 #include "experts/source.h"
 
 namespace flashmoe {
 namespace {
+
+constexpr int64_t kLeastRows = 8;  // that the arrays are laid out for
 
 // `f32`, `q8`: which forms are wanted; int8 needs whole blocks.
 ActivationBuffer take_activations(Arena& arena, int64_t n, int64_t cols, bool f32, bool q8) {
@@ -33,9 +37,9 @@ Activations ActivationBuffer::rows(int64_t first, int64_t n) const {
   return view;
 }
 
-void Workspace::lay_out_attention(const ModelConfig& config, Arena& arena) {
-  const AttentionConfig& a = config.attention;
-  const int64_t n = shape_.max_rows, d_model = config.d_model;
+void Workspace::lay_out_attention(Arena& arena) {
+  const AttentionConfig& a = config_.attention;
+  const int64_t n = n_, d_model = config_.d_model;
   const bool q8 = shape_.quantised;
   attention.q_proj = arena.take<float>(n * a.n_heads * a.q_stride());
   attention.q = take_activations(arena, n, a.q_width(), true, a.d_head % kActivationBlock == 0);
@@ -51,8 +55,10 @@ void Workspace::lay_out_attention(const ModelConfig& config, Arena& arena) {
   attention.y = arena.take<float>(n * d_model);
 }
 
-uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
-  const int64_t n = shape_.max_rows, d_model = config.d_model, k = config.n_experts_used;
+uint64_t Workspace::lay_out(int64_t n, Arena arena) {
+  const ModelConfig& config = config_;
+  const int64_t d_model = config.d_model, k = config.n_experts_used;
+  n_ = n;
   const bool q8 = shape_.quantised;
   x = arena.take<float>(n * d_model);
   h = take_activations(arena, n, d_model, true, q8);
@@ -78,7 +84,7 @@ uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
   delta.out = take_activations(delta_phase, n, d.value_width(), true, q8);
   delta.y = delta_phase.take<float>(n * d_model);
 
-  lay_out_attention(config, attention_phase);
+  lay_out_attention(attention_phase);
 
   Arena& e = expert_phase;
   moe.router_logits = e.take<float>(n * config.n_experts);
@@ -110,12 +116,25 @@ uint64_t Workspace::lay_out(const ModelConfig& config, Arena arena) {
 }
 
 uint64_t Workspace::bytes(const ModelConfig& config, const WorkspaceShape& shape) {
-  return Workspace(shape).lay_out(config, Arena());
+  return Workspace(config, shape).lay_out(shape.max_rows, Arena());
 }
 
 Workspace::Workspace(const ModelConfig& config, const WorkspaceShape& shape, Budget& budget)
-    : shape_(shape), buffer_(budget, Allotted::workspace, bytes(config, shape)) {
-  lay_out(config, Arena(buffer_));
+    : Workspace(config, shape) {
+  buffer_ = Buffer::in_parts(budget, Allotted::workspace, bytes(config, shape));
+  fit(shape.max_rows);
+}
+
+void Workspace::fit(int64_t rows) {
+  CHECK(rows >= 1 && rows <= shape_.max_rows);
+  const int64_t wanted = std::max(kLeastRows, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(rows))));
+  const int64_t n = std::min(wanted, shape_.max_rows);
+  if (n == n_) return;
+  const uint64_t bytes = lay_out(n, Arena());
+  const auto had = buffer_.span();
+  if (bytes > had.size()) CHECK(buffer_.claim(buffer_.reserved_span().subspan(had.size(), bytes - had.size())));
+  if (bytes < had.size()) buffer_.give_back(had.subspan(bytes));
+  lay_out(n, Arena(buffer_));
 }
 
 }  // namespace flashmoe

@@ -1,4 +1,4 @@
-// Every array a step computes into, laid out once for the largest batch.
+// Every array a step computes into.
 #pragma once
 
 #include <cstdint>
@@ -53,9 +53,16 @@ struct GatedTask {
 
 class Workspace {
  public:
+  // Of Allotted::workspace for the largest batch.
   static uint64_t bytes(const ModelConfig& config, const WorkspaceShape& shape);
+  // Laid out for shape.max_rows.
   Workspace(const ModelConfig& config, const WorkspaceShape& shape, Budget& budget);
   const WorkspaceShape& shape() const { return shape_; }
+
+  // Lays the arrays out for a step of `rows` (1 to shape().max_rows) and some more, and gives back the memory that this
+  // leaves. What they held is lost. CHECKs the allotment.
+  void fit(int64_t rows);
+  int64_t n() const { return n_; }  // rows that they are laid out for
 
   // Whole step.
   std::span<float> x;                   // [n, d_model] residual stream
@@ -124,12 +131,14 @@ class Workspace {
   } moe;
 
  private:
-  uint64_t lay_out(const ModelConfig& config, Arena arena);
-  void lay_out_attention(const ModelConfig& config, Arena& arena);
-  WorkspaceShape shape_;
-  Buffer buffer_;
+  Workspace(const ModelConfig& config, const WorkspaceShape& shape) : config_(config), shape_(shape) {}
+  uint64_t lay_out(int64_t n, Arena arena);
+  void lay_out_attention(Arena& arena);
 
-  explicit Workspace(const WorkspaceShape& shape) : shape_(shape) {}
+  ModelConfig config_;
+  WorkspaceShape shape_;
+  int64_t n_ = 0;
+  Buffer buffer_;
 };
 
 }  // namespace flashmoe

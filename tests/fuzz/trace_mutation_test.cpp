@@ -58,8 +58,9 @@ bool reads(std::string bytes) {
   try {
     const auto trace = open_trace(std::make_shared<MemoryFile>(std::move(bytes)));
     const TraceHeader& h = trace->header();
-    const auto cache =
-        h.classes.empty() ? nullptr : make_replay_cache(CachePolicy::two_timescale, h, h.classes, nullptr);
+    const auto cache = h.classes.empty() ? nullptr
+                                         : make_replay_cache(CachePolicy::two_timescale, h, h.classes,
+                                                             GivenBack::as_recorded, nullptr);
     TraceStep step;
     ReplayMisses missed;
     while (trace->next(step)) {

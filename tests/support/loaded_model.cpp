@@ -26,6 +26,7 @@ LoadedModel::LoadedModel(const std::string& path, const LoadOptions& options)
   const StreamedSizes sizes = streamed_sizes(table, alignment);
   budget_.allot(Allotted::expert_cache,
                 options.streamed ? std::max(options.cache_bytes, sizes.floor_bytes) : sizes.full_bytes);
+  budget_.lend(options.lent_bytes);
   experts_ = make_streamed_experts(table, files, make_queue(),
                                    {.direct = options.direct,
                                     .alignment = alignment,

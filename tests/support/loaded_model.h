@@ -20,6 +20,7 @@ struct LoadOptions {
   bool as_stored = false;  // no weights are interleaved (kernels/kernels.h)
   int n_threads = 1;
   int64_t max_rows = 128;
+  uint64_t lent_bytes = 0;  // to the cache, while keys, values, states and the workspace do not take them
   int64_t context_tokens = 512;
   KvFormat kv = KvFormat::f32;
   bool streamed = false;

@@ -60,6 +60,7 @@ class ServiceTest : public testing::Test {
                                  uint64_t ram_bytes = 0) {
     EngineOptions engine;
     engine.ram_bytes = ram_bytes;
+    engine.lend = ram_bytes == 0;  // what is lent to the experts of so small a model would hold them all
     engine.keep_going = std::move(keep_going);
     engine.model_path = FLASHMOE_SOURCE_DIR "/models/spark/spark.gguf";
     engine.n_threads = 2;

@@ -13,7 +13,7 @@ namespace {
 // Where the query heads of one row that share a key/value head lie, counted in heads.
 int64_t first_query(const Step& step, int64_t row, int64_t kv_head) {
   const AttentionConfig& c = step.config.attention;
-  return (kv_head * step.ws.shape().max_rows + row) * (c.n_heads / c.n_kv_heads);
+  return (kv_head * step.ws.n() + row) * (c.n_heads / c.n_kv_heads);
 }
 
 // Norms, rotates and separates one row: q_proj -> q.

@@ -235,6 +235,41 @@ TEST_F(ForwardProperty, PrefillEqualsTokenByToken) {
   }
 }
 
+TEST_F(ForwardProperty, ExpertsInMemoryThatIsTakenBackHaveTheSameBits) {
+  LoadOptions options = fast();
+  options.streamed = true;
+  options.read_ahead = ReadAheadChoice::on;
+  // Prompts and single tokens in turn, and behind each what is lent.
+  std::vector<uint64_t> lent;
+  const auto read = [&](LoadedModel& model) {
+    std::vector<float> last;
+    const auto sequence = model.new_sequence();
+    auto rest = std::span<const int32_t>(ids_);
+    for (const size_t n : {70, 1, 1, 70, 1, 1}) {
+      model.forward().step(rest.first(n), *sequence);
+      rest = rest.subspan(n);
+      const auto row = model.forward().logits(static_cast<int64_t>(n) - 1, 1);
+      last.insert(last.end(), row.begin(), row.end());
+      lent.push_back(model.experts().cache_stats().lent_bytes);
+    }
+    return last;
+  };
+  LoadedModel plain(path_, options);
+  const auto expected = read(plain);
+  EXPECT_EQ(lent, std::vector<uint64_t>(6));
+  // As much as a prompt's workspace and the sequence take: nothing is left of it for experts meanwhile.
+  const auto workspace = [&](int64_t rows) {
+    return Workspace::bytes(plain.config(), {rows, !options.exact, options.exact});
+  };
+  options.lent_bytes = workspace(128);
+  lent.clear();
+  LoadedModel lending(path_, options);
+  EXPECT_TRUE(same_bits(read(lending), expected));
+  EXPECT_LT(lent[0], lent[1]);
+  EXPECT_GT(lent[2], lent[3]);
+  EXPECT_LT(lent[3], lent[4]);
+}
+
 TEST_F(ForwardProperty, SequencesInOneBatchDoNotTouchEachOther) {
   LoadedModel model(path_, fast());
   const auto a = model.new_sequence(), b = model.new_sequence();

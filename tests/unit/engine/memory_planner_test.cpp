@@ -50,9 +50,9 @@ class MemoryPlannerTest : public testing::Test {
                         prompt_tokens_,
                         answer_tokens_,
                         options_,
-                        {available_bytes, "a test"},
+                        {available_bytes, "a test", mappable_bytes_},
                         1,
-                        0,
+                        n_answers_,
                         embedding_});
   }
   uint64_t given(const Placement& placement, const std::string& name) {
@@ -67,6 +67,8 @@ class MemoryPlannerTest : public testing::Test {
   ExpertTable experts_;
   EngineOptions options_;
   int64_t prompt_tokens_ = 100, answer_tokens_ = 1024;
+  int n_answers_ = 0;
+  uint64_t mappable_bytes_ = ~uint64_t{0};
   LeftInFile embedding_;  // in memory, unless a test sets it
 };
 
@@ -86,6 +88,42 @@ TEST_F(MemoryPlannerTest, GivesTheExpertsWhatIsLeft) {
   EXPECT_EQ(p.plan.limit_source, "--ram");
   EXPECT_GE(given(p, "expert_cache"), 5 * kGiB);
   EXPECT_EQ(p.plan.budget_bytes(), 8 * kGiB);
+}
+
+TEST_F(MemoryPlannerTest, LendsStreamedExpertsWhatASequenceWillNeed) {
+  options_.ram_bytes = 8 * kGiB;
+  const Placement p = plan(24 * kGiB);
+  const uint64_t lenders = given(p, "kv_cache") + given(p, "delta_state") + given(p, "workspace");
+  EXPECT_EQ(p.lendable_bytes, lenders - 8 * kGiB / 64);
+  EXPECT_LT(p.plan.lent_bytes, p.lendable_bytes - given(p, "delta_state")) << "the state is there from the first token";
+  EXPECT_GT(p.plan.lent_bytes, 0U);
+  const double own = static_cast<double>(given(p, "expert_cache")) / static_cast<double>(experts_.bytes());
+  EXPECT_GT(p.plan.cached_share(0), own);
+  EXPECT_GT(p.plan.cached_share(0), p.plan.cached_share(1000));
+  EXPECT_DOUBLE_EQ(p.plan.cached_share(1000000), own) << "a long sequence takes all of it back";
+
+  Budget budget;
+  apply(p, budget);
+  EXPECT_EQ(budget.expert_cache_most(), given(p, "expert_cache") + p.lendable_bytes);
+  options_.ram_bytes = 0;
+  EXPECT_EQ(plan(64 * kGiB).lendable_bytes, 0U) << "all are in memory";
+}
+
+TEST_F(MemoryPlannerTest, LendsNoMoreThanMayBeMapped) {
+  options_.ram_bytes = 8 * kGiB;
+  mappable_bytes_ = 8 * kGiB + 10 * kMiB;
+  EXPECT_EQ(plan(24 * kGiB).lendable_bytes, 10 * kMiB);
+  mappable_bytes_ = 8 * kGiB;
+  EXPECT_EQ(plan(24 * kGiB).lendable_bytes, 0U);
+  EXPECT_EQ(plan(24 * kGiB).plan.lent_bytes, 0U);
+}
+
+TEST_F(MemoryPlannerTest, AServiceLendsWhatItsAnswersAndConversationsWillNeed) {
+  options_.ram_bytes = 8 * kGiB;
+  const Placement alone = plan(24 * kGiB);
+  n_answers_ = 4;
+  const Placement p = plan(24 * kGiB);
+  EXPECT_GE(p.lendable_bytes, alone.lendable_bytes + 3 * given(alone, "kv_cache") + given(p, "sessions"));
 }
 
 TEST_F(MemoryPlannerTest, TheEmbeddingStaysInItsFileWhereExpertsAreStreamed) {

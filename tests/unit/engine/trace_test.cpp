@@ -145,6 +145,7 @@ TEST_F(TraceTest, TheSimulatorWarmsUpAsTheEngineDid) {
 }
 
 TEST_F(TraceTest, TheSimulatorHitsWhatAnotherCacheWouldHit) {
+  options_.lend = false;  // of one size all the time
   const Stats small = run(1'000'000);
   const uint64_t small_bytes = cache_bytes_;
   const std::string recorded = options_.trace.path;

@@ -72,6 +72,49 @@ TEST(Cache, ClassesKeepToTheirSlots) {
   EXPECT_EQ(cache.take(1, 1), ExpertCache::kNoSlot);
 }
 
+TEST(Cache, TheLastSlotGoesOutOfUseAndWhatItHoldsMovesToTheFront) {
+  constexpr int kNoSlot = ExpertCache::kNoSlot;
+  ExpertCache cache(2, 4, {{{0}, 4}, {{1}, 3}});
+  pass(cache, 0, ids({0, 1}));
+  auto retired = cache.retire(0);
+  ASSERT_TRUE(retired.has_value());
+  EXPECT_EQ(std::pair(retired->slot, retired->moved_to), std::pair(3, kNoSlot)) << "it was empty";
+  pass(cache, 0, ids({2}));
+  for (int i = 0; i < 9; ++i) pass(cache, 0, ids({1, 2}));
+  const int slot_of_0 = cache.find(0, 0);
+  retired = cache.retire(0);
+  ASSERT_TRUE(retired.has_value());
+  EXPECT_EQ(std::pair(retired->slot, retired->moved_to), std::pair(2, slot_of_0));
+  EXPECT_EQ(cache.find(0, 0), kNoSlot) << "used once";
+  EXPECT_EQ(cache.find(0, 2), slot_of_0);
+  EXPECT_EQ(cache.held(slot_of_0).expert, 2);
+  EXPECT_EQ(cache.n_in_use(0), 2);
+  EXPECT_EQ(pass(cache, 0, ids({1, 2})), 2);
+
+  cache.pin(1);
+  EXPECT_FALSE(cache.retire(0).has_value());
+  cache.unpin(1);
+  cache.restore(0);
+  EXPECT_EQ(cache.take(0, 3), 2) << "in use again, and empty";
+  cache.unpin(2);
+  EXPECT_EQ(pass(cache, 0, ids({1, 2, 3})), 3);
+  EXPECT_EQ(cache.n_in_use(1), 3);
+  retired = cache.retire(1);
+  ASSERT_TRUE(retired.has_value());
+  EXPECT_EQ(retired->slot, 6);
+}
+
+TEST(Cache, TheExpertInTheLastSlotLeavesWhereItIsNeededLast) {
+  ExpertCache cache(1, 4, {{{0}, 3}});
+  pass(cache, 0, ids({0, 1, 2}));
+  for (int i = 0; i < 9; ++i) pass(cache, 0, ids({0, 1}));
+  const auto retired = cache.retire(0);
+  ASSERT_TRUE(retired.has_value());
+  EXPECT_EQ(std::pair(retired->slot, retired->moved_to), std::pair(2, ExpertCache::kNoSlot));
+  EXPECT_EQ(cache.find(0, 2), ExpertCache::kNoSlot);
+  EXPECT_EQ(pass(cache, 0, ids({0, 1})), 2);
+}
+
 TEST(Cache, AnExpertUsedOftenOutlivesThoseUsedOnce) {
   ExpertCache cache(1, 100, {{{0}, 4}});
   for (int i = 0; i < 10; ++i) pass(cache, 0, ids({7}));

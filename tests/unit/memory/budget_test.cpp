@@ -48,5 +48,47 @@ TEST(Budget, ThreadsNeverTakeMoreThanThereIs) {
   EXPECT_EQ(budget.used(Allotted::trunk), 999u);
 }
 
+TEST(Budget, WhatLendersHaveNotClaimedIsTheExpertCaches) {
+  Budget budget;
+  budget.allot(Allotted::expert_cache, 100);
+  budget.allot(Allotted::kv_cache, 30);
+  budget.allot(Allotted::sessions, 20);
+  budget.allot(Allotted::trunk, 50);
+  budget.lend(40);
+  EXPECT_EQ(budget.expert_cache_most(), 140u);
+  EXPECT_EQ(budget.expert_cache_limit(), 140u);
+  EXPECT_FALSE(budget.claim(Allotted::expert_cache, 141));
+  ASSERT_TRUE(budget.claim(Allotted::kv_cache, 5));
+  EXPECT_EQ(budget.expert_cache_limit(), 135u);
+  EXPECT_FALSE(budget.claim(Allotted::expert_cache, 136));
+  ASSERT_TRUE(budget.claim(Allotted::expert_cache, 135));
+  ASSERT_TRUE(budget.claim(Allotted::trunk, 50)) << "the trunk lends nothing";
+
+  int n_asked = 0;
+  budget.set_give_back([&] {
+    ++n_asked;
+    budget.release(Allotted::expert_cache, budget.used(Allotted::expert_cache) - budget.expert_cache_limit());
+  });
+  ASSERT_TRUE(budget.claim(Allotted::sessions, 20));
+  EXPECT_EQ(n_asked, 1);
+  EXPECT_EQ(budget.used(Allotted::expert_cache), 115u);
+  ASSERT_TRUE(budget.claim(Allotted::kv_cache, 25));
+  EXPECT_EQ(budget.used(Allotted::expert_cache), 100u) << "its own it keeps";
+  EXPECT_FALSE(budget.claim(Allotted::kv_cache, 1));
+  EXPECT_EQ(n_asked, 2);
+  budget.release(Allotted::kv_cache, 30);
+  EXPECT_EQ(budget.expert_cache_limit(), 120u);
+  EXPECT_EQ(budget.expert_cache_most(), 140u);
+}
+
+TEST(BudgetDeathTest, WhatIsLentAndNotGivenBackIsABug) {
+  Budget budget;
+  budget.allot(Allotted::kv_cache, 10);
+  budget.lend(10);
+  ASSERT_TRUE(budget.claim(Allotted::expert_cache, 10));
+  budget.set_give_back([] {});
+  EXPECT_DEATH((void)budget.claim(Allotted::kv_cache, 1), "CHECK");
+}
+
 }  // namespace
 }  // namespace flashmoe

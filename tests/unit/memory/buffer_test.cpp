@@ -99,6 +99,33 @@ TEST(Buffer, WhatIsReservedOnlyHoldsNoMemory) {
   EXPECT_EQ(static_cast<uint64_t>(n), 2 * kMiB / page_bytes);
 }
 
+TEST(Buffer, PartsAreClaimedAndGivenBackOneByOne) {
+  Budget budget;
+  budget.allot(Allotted::workspace, 3 * kMiB);
+  const auto page_bytes = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  {
+    Buffer buffer = Buffer::in_parts(budget, Allotted::workspace, 8 * kMiB);
+    EXPECT_EQ(budget.used(Allotted::workspace), 0u);
+    EXPECT_EQ(buffer.reserved_span().size(), 8 * kMiB);
+    const auto part = buffer.reserved_span().subspan(4 * kMiB + 1000, 2 * kMiB);
+    ASSERT_TRUE(buffer.claim(part));
+    ASSERT_TRUE(buffer.claim(buffer.reserved_span().first(kMiB)));
+    EXPECT_FALSE(buffer.claim(buffer.reserved_span().last(1)));
+    EXPECT_EQ(buffer.size(), 3 * kMiB);
+    std::memset(part.data(), 1, part.size());
+    buffer.give_back(part);
+    EXPECT_EQ(budget.used(Allotted::workspace), kMiB);
+    const auto kept = [&](std::byte b) { return b == std::byte{1}; };
+    EXPECT_LT(std::count_if(part.begin(), part.end(), kept), static_cast<std::ptrdiff_t>(2 * page_bytes))
+        << "whole pages are the system's";
+    EXPECT_TRUE(buffer.claim(part));
+    buffer.give_back(part.first(0));
+    buffer.give_back(part.first(10));
+    EXPECT_EQ(budget.used(Allotted::workspace), 3 * kMiB - 10);
+  }
+  EXPECT_EQ(budget.used(Allotted::workspace), 0u);
+}
+
 TEST(Buffer, TellsWhenTheSystemHasNoMoreAddresses) {
   Budget budget;
   const uint64_t absurd = uint64_t{1} << 60;

@@ -38,6 +38,21 @@ TEST(Prefault, BringsMemoryInAndLeavesItsContentAlone) {
   EXPECT_EQ(buffer.data()[6 * kMiB], std::byte{0});
 }
 
+TEST(Prefault, TakesNothingBehindItsNewEnd) {
+  Budget budget;
+  budget.allot(Allotted::expert_cache, 64 * kMiB);
+  for (int i = 0; i < 20; ++i) {
+    const Buffer buffer(budget, Allotted::expert_cache, 64 * kMiB);
+    Prefault prefault(buffer.span(), 2);
+    std::this_thread::sleep_for(std::chrono::milliseconds(i % 5));
+    const auto behind = buffer.span().subspan(21 * kMiB);
+    prefault.end_before(behind.data());
+    madvise(behind.data(), behind.size(), MADV_DONTNEED);
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    EXPECT_LE(present_pages(buffer), 21 * kMiB / 4096);
+  }
+}
+
 TEST(Prefault, StopsWhenItGoes) {
   Budget budget;
   budget.allot(Allotted::expert_cache, 64 * kMiB);

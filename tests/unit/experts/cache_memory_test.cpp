@@ -1,5 +1,5 @@
-// A cache that gives slots back while memory is scarce, and takes them again.
-#include "experts/cache_size.h"
+// A cache that gives slots back while others need their memory, and takes them again.
+#include "experts/cache_memory.h"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@
 namespace flashmoe {
 namespace {
 
-class CacheSizeTest : public testing::TestWithParam<Layout> {
+class CacheMemoryTest : public testing::TestWithParam<Layout> {
  protected:
   void take(int layer, const std::vector<int32_t>& picks) {
     Lease lease = source_->acquire(layer, picks);
@@ -35,11 +35,11 @@ class CacheSizeTest : public testing::TestWithParam<Layout> {
   int n_steps_ = 0;
 };
 
-TEST_P(CacheSizeTest, WhatIsAskedForArrivesWhateverTheSize) {
+TEST_P(CacheMemoryTest, WhatIsAskedForArrivesWhateverTheSize) {
   for (int i = 0; i < 60; ++i) step(sizes_.full_bytes * static_cast<uint64_t>(i * 7 % 11) / 10);
 }
 
-TEST_P(CacheSizeTest, BytesAreGivenBackAndTakenAgain) {
+TEST_P(CacheMemoryTest, BytesAreGivenBackAndTakenAgain) {
   for (int i = 0; i < 8; ++i) step(sizes_.full_bytes);
   EXPECT_EQ(source_->cache_stats().given_back_bytes, 0u);
   EXPECT_EQ(source_->max_picks(), 4 * 8);
@@ -57,7 +57,7 @@ TEST_P(CacheSizeTest, BytesAreGivenBackAndTakenAgain) {
   EXPECT_EQ(source_->max_picks(), 4 * 8);
 }
 
-TEST_P(CacheSizeTest, NeverLessThanOneTokenNeeds) {
+TEST_P(CacheMemoryTest, NeverLessThanOneTokenNeeds) {
   step(0);
   EXPECT_LE(source_->cache_stats().given_back_bytes, sizes_.full_bytes - sizes_.floor_bytes);
   EXPECT_GE(source_->max_picks(), 2);
@@ -65,7 +65,7 @@ TEST_P(CacheSizeTest, NeverLessThanOneTokenNeeds) {
 }
 
 // What a trace tells of a run is enough to find the same hits again.
-TEST_P(CacheSizeTest, IsReplayedAsItWas) {
+TEST_P(CacheMemoryTest, IsReplayedAsItWas) {
   options_.read_ahead = ReadAheadChoice::off;
   const uint64_t most = sizes_.floor_bytes + (sizes_.full_bytes - sizes_.floor_bytes) * 2 / 3;
   cache_bytes_ = most;
@@ -77,8 +77,9 @@ TEST_P(CacheSizeTest, IsReplayedAsItWas) {
   header.has_given_back = true;
   header.classes = slot_classes(experts_.table, 1);
   share_out(header.classes, most);
-  const auto replay = make_replay_cache(CachePolicy::two_timescale, header, header.classes, nullptr);
-  const auto lru = make_replay_cache(CachePolicy::lru, header, header.classes, nullptr);
+  const auto replay =
+      make_replay_cache(CachePolicy::two_timescale, header, header.classes, GivenBack::as_recorded, nullptr);
+  const auto lru = make_replay_cache(CachePolicy::lru, header, header.classes, GivenBack::as_recorded, nullptr);
   std::vector<int32_t> count(8);
   uint64_t n_replayed = 0, n_of_lru = 0, n_shrunk = 0;
   int32_t fewest = 0, n_slots = 0;
@@ -114,7 +115,7 @@ TEST_P(CacheSizeTest, IsReplayedAsItWas) {
   EXPECT_GT(n_of_lru, n_replayed / 2);
 }
 
-TEST_P(CacheSizeTest, WhatWasReadBeforeShrinkingIsReadAgainWhenItWasGivenBack) {
+TEST_P(CacheMemoryTest, WhatWasReadBeforeShrinkingIsReadAgainWhenItWasGivenBack) {
   for (int i = 0; i < 8; ++i) step(sizes_.full_bytes);
   const uint64_t misses = source_->cache_stats().misses;
   for (int i = 0; i < 8; ++i) step(sizes_.full_bytes);
@@ -123,7 +124,81 @@ TEST_P(CacheSizeTest, WhatWasReadBeforeShrinkingIsReadAgainWhenItWasGivenBack) {
   EXPECT_GT(source_->cache_stats().misses, misses);
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, CacheSizeTest, testing::ValuesIn(kLayouts));
+class LentMemoryTest : public testing::TestWithParam<Layout> {
+ protected:
+  LentMemoryTest() {
+    budget_.allot(Allotted::kv_cache, lent_bytes_ + 1000);
+    budget_.lend(lent_bytes_);
+    source_ = make_streamed(experts_, own_bytes_, 1, 7, budget_, {.read_ahead = ReadAheadChoice::on, .warm_up = true});
+  }
+  void step() {
+    source_->begin_step();
+    for (int layer = 0; layer < 4; ++layer) {
+      const std::vector<int32_t> picks = {n_steps_ % 8, (n_steps_ + 3) % 8};
+      const std::vector<int32_t> next = {(n_steps_ + 1) % 8, (n_steps_ + 4) % 8};
+      Lease lease = source_->acquire(layer, picks);
+      if (layer < 3) source_->guess(layer + 1, next, 1);
+      ASSERT_TRUE(all_arrive(experts_, layer, picks, lease));
+    }
+    ++n_steps_;
+    EXPECT_EQ(budget_.used(Allotted::expert_cache), source_->cache_stats().bytes);
+    EXPECT_LE(source_->cache_stats().bytes, budget_.expert_cache_limit());
+  }
+
+  FakeExperts experts_ = make_fake_experts(GetParam(), 4, 8, 2);
+  StreamedSizes sizes_ = streamed_sizes(experts_.table, 1);
+  uint64_t own_bytes_ = sizes_.floor_bytes + (sizes_.full_bytes - sizes_.floor_bytes) / 4;
+  uint64_t lent_bytes_ = (sizes_.full_bytes - sizes_.floor_bytes) / 2;
+  Budget budget_;
+  std::unique_ptr<ExpertSource> source_;
+  int n_steps_ = 0;
+};
+
+TEST_P(LentMemoryTest, HoldsExpertsUntilItIsClaimed) {
+  for (int i = 0; i < 8; ++i) step();
+  const uint64_t slot = sizes_.floor_bytes / 2;
+  const CacheStats all = source_->cache_stats();
+  EXPECT_GT(all.bytes + 2 * slot, own_bytes_ + lent_bytes_);
+  EXPECT_GT(all.lent_bytes + 2 * slot, lent_bytes_);
+  EXPECT_EQ(all.given_back_bytes, 0u) << "memory is not short";
+
+  ASSERT_TRUE(budget_.claim(Allotted::kv_cache, lent_bytes_ / 2));
+  EXPECT_LE(budget_.used(Allotted::expert_cache), own_bytes_ + lent_bytes_ - lent_bytes_ / 2) << "at once";
+  for (int i = 0; i < 8; ++i) step();
+  EXPECT_GT(source_->cache_stats().lent_bytes, 0u);
+
+  ASSERT_TRUE(budget_.claim(Allotted::kv_cache, lent_bytes_ - lent_bytes_ / 2 + 1000));
+  EXPECT_LE(budget_.used(Allotted::expert_cache), own_bytes_);
+  for (int i = 0; i < 8; ++i) step();
+  EXPECT_EQ(source_->cache_stats().lent_bytes, 0u);
+  EXPECT_GE(source_->max_picks(), 2);
+
+  budget_.release(Allotted::kv_cache, lent_bytes_ + 1000);
+  for (int i = 0; i < 8; ++i) step();
+  EXPECT_EQ(source_->cache_stats().bytes, all.bytes);
+}
+
+TEST_P(LentMemoryTest, IsGivenBackWhileReadsAreOnTheirWay) {
+  uint64_t claimed = 0;
+  for (int i = 0; i < 200; ++i) {
+    step();
+    const auto wanted = static_cast<uint64_t>(i * 7 % 11) * lent_bytes_ / 10;
+    ASSERT_TRUE(wanted <= claimed || budget_.claim(Allotted::kv_cache, wanted - claimed));
+    if (wanted < claimed) budget_.release(Allotted::kv_cache, claimed - wanted);
+    claimed = wanted;
+    EXPECT_LE(budget_.used(Allotted::expert_cache), budget_.expert_cache_limit());
+  }
+}
+
+TEST_P(LentMemoryTest, NobodyIsAskedOnceTheCacheIsGone) {
+  step();
+  source_.reset();
+  EXPECT_EQ(budget_.used(Allotted::expert_cache), 0u);
+  EXPECT_TRUE(budget_.claim(Allotted::kv_cache, lent_bytes_));
+}
+
+INSTANTIATE_TEST_SUITE_P(Layouts, LentMemoryTest, testing::ValuesIn(kLayouts));
+INSTANTIATE_TEST_SUITE_P(Layouts, CacheMemoryTest, testing::ValuesIn(kLayouts));
 
 }  // namespace
 }  // namespace flashmoe
