@@ -34,7 +34,7 @@ struct DiskQuestion {
 };
 
 inline constexpr uint64_t kTrialMemoryBytes = 40ULL << 20;  // enough for every depth at usual sizes of reads
-inline constexpr double kTrialSeconds = 0.3;
+inline constexpr double kTrialSeconds = 0.6;
 
 // A way that was tried.
 struct ReadWay {
@@ -43,9 +43,10 @@ struct ReadWay {
   double gb_per_s = 0;
 };
 // The best for the cores as well: threads that read take them from what computes, so they must be clearly faster than
-// io_uring; of one engine's ways, which are listed by depth, the shallowest that is nearly as fast as the best.
-// `ways` must not be empty.
-const ReadWay& preferred_way(std::span<const ReadWay> ways);
+// io_uring. Of one engine's ways, which are listed by depth, the shallowest that is nearly as fast as the best; with
+// io_uring from there on the first, or else the last that is not clearly slower, whose reads of `read_bytes` keep the
+// drive busy until who computes looks after it again. `ways` must not be empty.
+const ReadWay& preferred_way(std::span<const ReadWay> ways, double read_bytes);
 
 // What is taken where nothing can be measured: the first of the engines and ways that are allowed.
 DiskChoice untried_choice(const DiskQuestion& question);

@@ -15,7 +15,7 @@
 namespace flashmoe {
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr long kMostSeconds = 24L * 3600;  // a trial may have met a slow moment
 constexpr size_t kMostBytes = 4096;        // of a record
 

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <numeric>
 #include <optional>
 #include <random>
 
@@ -18,6 +20,8 @@ constexpr uint64_t kBlock = 4096;
 constexpr double kSliceSeconds = 0.01;         // one trial of one way
 constexpr double kLongestQueueSeconds = 0.05;  // for all reads of a full queue
 constexpr double kGoodEnough = 0.95;           // of the best of an engine: then the shallower wins
+constexpr double kNoWorse = 0.85;              // a deeper queue that a slice shows to be slower may be none
+constexpr double kUnattendedSeconds = 0.015;   // that a full queue should last: docs/experiments/0047
 constexpr double kThreadsGain = 1.3;           // over io_uring: docs/experiments/0024
 // Through the page cache only where its slowest turn is that much faster than the fastest past it: it takes memory and
 // cores from everything else, which a slice does not show, and one disturbed slice must not decide
@@ -36,6 +40,11 @@ constexpr std::array<ReadWay, 7> kWays = {{{ReadEngine::uring, 8},
                                            {ReadEngine::pread, 4},
                                            {ReadEngine::pread, 8},
                                            {ReadEngine::pread, 16}}};
+
+// Whether a full queue keeps the drive busy until who computes looks after it again.
+bool lasts(const ReadWay& way, double read_bytes) {
+  return way.depth * read_bytes >= way.gb_per_s * 1e9 * kUnattendedSeconds;
+}
 
 class Trial {
  public:
@@ -73,6 +82,7 @@ class Trial {
     return std::nullopt;
   }
 
+  double mean_read_bytes() const;
   double rate(ReadQueue& queue, bool direct);
   uint64_t time_of_one_expert(ReadQueue& queue);
   std::vector<ReadWay> allowed_ways() const;
@@ -157,7 +167,13 @@ ReadWay Trial::best_way(bool direct) {
     }
   }
   if (best == 0) return {};
-  return preferred_way(ways);
+  return preferred_way(ways, mean_read_bytes());
+}
+
+double Trial::mean_read_bytes() const {
+  const auto& sizes = question_.read_bytes;
+  const auto all = static_cast<double>(std::accumulate(sizes.begin(), sizes.end(), uint64_t{0}));
+  return all / static_cast<double>(sizes.size());
 }
 
 uint64_t Trial::time_of_one_expert(ReadQueue& queue) {
@@ -172,11 +188,19 @@ uint64_t Trial::time_of_one_expert(ReadQueue& queue) {
   return now_ns() - start;
 }
 
-// Parts help a lone expert on drives that work on many reads at once, but must not cost rate.
+// Parts help a lone expert on drives that work on many reads at once, but must not cost rate, nor let the queue run dry
+// that whole reads would keep full.
 uint64_t Trial::best_chunk(const ReadWay& way) {
   constexpr int kRounds = 7;
-  std::array<std::unique_ptr<ReadQueue>, kChunks.size() + 1> queues;
-  std::array<std::array<uint64_t, kRounds>, kChunks.size() + 1> times{};
+  const double whole_bytes = mean_read_bytes();
+  const bool lasts_whole = lasts(way, whole_bytes);
+  const auto may_cut = [&](uint64_t bytes) {
+    return !lasts_whole || lasts(way, whole_bytes / std::ceil(whole_bytes / static_cast<double>(bytes)));
+  };
+  const auto n_chunks = static_cast<size_t>(std::ranges::count_if(kChunks, may_cut));  // the longest
+  if (n_chunks == 0) return 0;
+  std::vector<std::unique_ptr<ReadQueue>> queues(n_chunks + 1);
+  std::vector<std::array<uint64_t, kRounds>> times(n_chunks + 1);
   for (size_t i = 0; i < queues.size(); ++i) {
     queues[i] = cutting_queue(way, i == 0 ? 0 : kChunks[i - 1]);
     if (queues[i] == nullptr) return 0;
@@ -231,7 +255,7 @@ DiskChoice Trial::run() {
 
 }  // namespace
 
-const ReadWay& preferred_way(std::span<const ReadWay> ways) {
+const ReadWay& preferred_way(std::span<const ReadWay> ways, double read_bytes) {
   CHECK(!ways.empty());
   const auto best_of = [&](ReadEngine engine) {
     double best = 0;
@@ -242,10 +266,14 @@ const ReadWay& preferred_way(std::span<const ReadWay> ways) {
   };
   const double uring = best_of(ReadEngine::uring), threads = best_of(ReadEngine::pread);
   const ReadEngine engine = threads > kThreadsGain * uring ? ReadEngine::pread : ReadEngine::uring;
-  const double enough = kGoodEnough * (engine == ReadEngine::pread ? threads : uring);
-  const auto found = std::find_if(ways.begin(), ways.end(),
-                                  [&](const ReadWay& way) { return way.engine == engine && way.gb_per_s >= enough; });
-  return found == ways.end() ? ways.front() : *found;
+  const double best = engine == ReadEngine::pread ? threads : uring;
+  const ReadWay* chosen = nullptr;
+  for (const ReadWay& way : ways) {
+    if (way.engine != engine || way.gb_per_s < (chosen == nullptr ? kGoodEnough : kNoWorse) * best) continue;
+    chosen = &way;
+    if (engine == ReadEngine::pread || lasts(way, read_bytes)) break;
+  }
+  return chosen == nullptr ? ways.front() : *chosen;
 }
 
 std::unique_ptr<ReadQueue> make_read_queue(ReadEngine engine, int depth) {

@@ -53,12 +53,29 @@ TEST(PreferredWay, ThreadsMustBeClearlyFaster) {
                                {ReadEngine::uring, 32, 2.05},
                                {ReadEngine::pread, 4, 2.5},
                                {ReadEngine::pread, 8, 2.6}};
-  EXPECT_EQ(preferred_way(ways).engine, ReadEngine::uring);
-  EXPECT_EQ(preferred_way(ways).depth, 16);  // the shallowest of those that are about as fast
+  constexpr double kLong = 4e6;
+  EXPECT_EQ(preferred_way(ways, kLong).engine, ReadEngine::uring);
+  EXPECT_EQ(preferred_way(ways, kLong).depth, 16);  // the shallowest of those that are about as fast
   ways[4].gb_per_s = 2.7;
-  EXPECT_EQ(preferred_way(ways).engine, ReadEngine::pread);
-  EXPECT_EQ(preferred_way(ways).depth, 8);
-  EXPECT_EQ(preferred_way(std::span(ways).subspan(3)).engine, ReadEngine::pread);  // alone
+  EXPECT_EQ(preferred_way(ways, kLong).engine, ReadEngine::pread);
+  EXPECT_EQ(preferred_way(ways, kLong).depth, 8);
+  EXPECT_EQ(preferred_way(std::span(ways).subspan(3), kLong).engine, ReadEngine::pread);  // alone
+}
+
+TEST(PreferredWay, AQueueIsDeepEnoughToLastUntilItIsLookedAfter) {
+  std::vector<ReadWay> ways = {{ReadEngine::uring, 8, 1.9},
+                               {ReadEngine::uring, 16, 1.82},
+                               {ReadEngine::uring, 32, 1.85},
+                               {ReadEngine::uring, 64, 1.6}};
+  EXPECT_EQ(preferred_way(ways, 4e6).depth, 8) << "17 ms";
+  EXPECT_EQ(preferred_way(ways, 1.8e6).depth, 16) << "7.6, 15.2 ms; a little slower does no harm";
+  EXPECT_EQ(preferred_way(ways, 0.6e6).depth, 32) << "10 ms; 64 is slower";
+  ways[3].gb_per_s = 1.7;
+  EXPECT_EQ(preferred_way(ways, 0.6e6).depth, 64) << "22 ms, and as fast as far as a slice can tell";
+  EXPECT_EQ(preferred_way(ways, 1e4).depth, 64) << "as deep as they go";
+  ways.push_back({ReadEngine::pread, 4, 9});
+  ways.push_back({ReadEngine::pread, 8, 9});
+  EXPECT_EQ(preferred_way(ways, 1e4).depth, 4) << "each of them takes a core's time";
 }
 
 TEST_F(DiskChoiceTest, ATrialIsShortAndItsChoiceIsAllowed) {
