@@ -68,7 +68,7 @@ void add_model_options(CLI::App& cli, EngineOptions& options) {
   add_number(cli, "--threads", options.n_threads, 1, 1024, "Threads; default: the CPUs this process may use")
       ->group(kGroup);
   add_number(cli, "--ctx", options.context_tokens, 1, kNoLimit,
-             "Longest prompt and answer in tokens; default: 8192 or what the prompt needs, at most the model's own")
+             "Longest prompt and answer in tokens; default: 16384 or what the prompt needs, at most the model's own")
       ->group(kGroup);
   add_number(cli, "--prefill-chunk", options.prefill_chunk, 1, 65536,
              "Prompt tokens per step, rounded up to a multiple of 64; default: chosen by the memory plan")

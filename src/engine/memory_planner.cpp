@@ -15,7 +15,8 @@
 namespace flashmoe {
 namespace {
 
-constexpr int64_t kDefaultContext = 8192;
+constexpr int64_t kDefaultContext = 16384;
+constexpr int64_t kResidentContext = 8192;  // an automatic one shrinks so far for all experts to be in memory
 constexpr int64_t kLeastContext = 1024;
 // Up to here keys and values are f16 by themselves; in a longer context q8 decodes faster (docs/experiments/0014).
 constexpr int64_t kLongestF16Context = 16384;
@@ -213,17 +214,27 @@ Placement place(const PlanRequest& r, const MemoryLimit& limit, KvFormat kv, con
 
 bool fits(const MemoryPlan& plan) { return plan.budget_bytes() <= plan.limit_bytes; }
 
-// All experts in memory are worth more than a long chunk, which gains them less, and than the embedding in memory.
-// Where they do not fit, each is worth more there than rows of the embedding.
+Sizes with_context(const PlanRequest& r, const MemoryLimit& limit, KvFormat kv, Sizes sizes, int64_t tokens) {
+  sizes.context_tokens = tokens;
+  sizes.sessions_bytes = sessions_bytes(r, kv, tokens, limit.bytes);
+  return sizes;
+}
+
+// All experts in memory are worth more than a long context that nobody asked for, than a long chunk, which gains them
+// less, and than the embedding in memory. Where they do not fit, each is worth more there than rows of the embedding.
 Placement place_wanted(const PlanRequest& r, const MemoryLimit& limit, KvFormat kv, const Sizes& wanted,
                        const Sizes& least) {
+  const int64_t asked = std::max<int64_t>(r.options.context_tokens, r.prompt_tokens + r.answer_tokens);
+  const int64_t shorter = std::min(wanted.context_tokens, std::max(kResidentContext, asked));
   Sizes sizes = wanted;
   for (const bool embedding_in_file : {false, wanted.embedding_in_file}) {
     sizes.embedding_in_file = embedding_in_file;
     for (const int64_t chunk : kResidentChunks) {
       if (r.options.prefill_chunk == 0) sizes.prefill_chunk = std::min(wanted.prefill_chunk, chunk);
-      const Placement placement = place(r, limit, kv, sizes, least);
-      if (placement.plan.experts_resident && fits(placement.plan)) return placement;
+      for (const int64_t tokens : {wanted.context_tokens, shorter}) {
+        const Placement placement = place(r, limit, kv, with_context(r, limit, kv, sizes, tokens), least);
+        if (placement.plan.experts_resident && fits(placement.plan)) return placement;
+      }
     }
   }
   return place(r, limit, kv, wanted, least);
@@ -247,8 +258,8 @@ Placement plan_memory(const PlanRequest& r) {
   const MemoryLimit limit = choose_limit(r);
   const KvFormat kv = choose_kv_format(r);
   const int64_t context_tokens = choose_context(r, kv, limit.bytes);
-  const Sizes wanted = {context_tokens, choose_chunk(r, context_tokens, limit.bytes),
-                        sessions_bytes(r, kv, context_tokens, limit.bytes), r.embedding.trunk_bytes > 0};
+  const int64_t chunk = choose_chunk(r, context_tokens, limit.bytes);
+  const Sizes wanted = with_context(r, limit, kv, {0, chunk, 0, r.embedding.trunk_bytes > 0}, context_tokens);
   const int64_t least_tokens = std::max(least_context(r), std::min(kLeastContext, wanted.context_tokens));
   const Sizes least = {r.options.context_tokens > 0 ? wanted.context_tokens : least_tokens,
                        r.options.prefill_chunk > 0 ? wanted.prefill_chunk : kDeltaChunk, 0, wanted.embedding_in_file};

@@ -29,7 +29,12 @@ bool Budget::claim(Allotted what, uint64_t bytes) {
   if (!too_much_lent()) return true;
   const auto give_back = give_back_;
   lock.unlock();
-  if (give_back) give_back();
+  try {
+    if (give_back) give_back();
+  } catch (...) {
+    release(what, bytes);
+    throw;
+  }
   lock.lock();
   CHECK(!too_much_lent());
   return true;

@@ -33,7 +33,8 @@ class Budget {
   uint64_t expert_cache_limit() const;
   uint64_t expert_cache_most() const;
   // `give_back` is called by whoever claims of a lender what is lent, before the claim returns, and must release so
-  // much of the expert cache that expert_cache_limit() is kept. Empty: there is no cache.
+  // much of the expert cache that expert_cache_limit() is kept. What it throws ends the claim, and nothing is taken.
+  // Empty: there is no cache.
   void set_give_back(std::function<void()> give_back);
 
  private:

@@ -120,6 +120,7 @@ TEST_F(MemoryPlannerTest, LendsNoMoreThanMayBeMapped) {
 
 TEST_F(MemoryPlannerTest, AServiceLendsWhatItsAnswersAndConversationsWillNeed) {
   options_.ram_bytes = 8 * kGiB;
+  options_.context_tokens = 8192;
   const Placement alone = plan(24 * kGiB);
   n_answers_ = 4;
   const Placement p = plan(24 * kGiB);
@@ -241,7 +242,23 @@ TEST_F(MemoryPlannerTest, ChunksGrowWithMemoryUpToTheContext) {
   EXPECT_EQ(plan(16 * kGiB).prefill_chunk, 1024);  // the context is rounded up
 }
 
+TEST_F(MemoryPlannerTest, ALongContextThatNobodyAskedForDoesNotKeepExpertsOutOfMemory) {
+  const Placement roomy = plan(24 * kGiB);
+  ASSERT_TRUE(roomy.plan.experts_resident);
+  ASSERT_EQ(roomy.context_tokens, 16384);
+  options_.ram_bytes = roomy.plan.budget_bytes() - 32 * kMiB;
+  const Placement tight = plan(24 * kGiB);
+  EXPECT_TRUE(tight.plan.experts_resident);
+  EXPECT_EQ(tight.context_tokens, 8192);
+  EXPECT_EQ(tight.prefill_chunk, 1024);
+  prompt_tokens_ = 12000;
+  EXPECT_EQ(plan(24 * kGiB).context_tokens, 13024) << "no shorter than what was asked for";
+  options_.context_tokens = 16384;
+  EXPECT_EQ(plan(24 * kGiB).context_tokens, 16384);
+}
+
 TEST_F(MemoryPlannerTest, ALongChunkDoesNotKeepExpertsOutOfMemory) {
+  options_.context_tokens = 8192;
   const Placement roomy = plan(24 * kGiB);
   ASSERT_EQ(roomy.prefill_chunk, 1024);
   options_.ram_bytes = roomy.plan.budget_bytes() - 32 * kMiB;
@@ -255,7 +272,7 @@ TEST_F(MemoryPlannerTest, ALongChunkDoesNotKeepExpertsOutOfMemory) {
 }
 
 TEST_F(MemoryPlannerTest, AnAutomaticContextHoldsThePrompt) {
-  EXPECT_EQ(plan(16 * kGiB).context_tokens, 8192);
+  EXPECT_EQ(plan(16 * kGiB).context_tokens, 16384);
   prompt_tokens_ = 50000;
   EXPECT_EQ(plan(16 * kGiB).context_tokens, 51024);
   prompt_tokens_ = 262143;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -79,6 +80,17 @@ TEST(Budget, WhatLendersHaveNotClaimedIsTheExpertCaches) {
   budget.release(Allotted::kv_cache, 30);
   EXPECT_EQ(budget.expert_cache_limit(), 120u);
   EXPECT_EQ(budget.expert_cache_most(), 140u);
+}
+
+TEST(Budget, AClaimThatFailsToGetBackWhatIsLentTakesNothing) {
+  Budget budget;
+  budget.allot(Allotted::kv_cache, 10);
+  budget.lend(10);
+  ASSERT_TRUE(budget.claim(Allotted::expert_cache, 10));
+  budget.set_give_back([] { throw std::runtime_error("the drive stands still"); });
+  EXPECT_THROW((void)budget.claim(Allotted::kv_cache, 1), std::runtime_error);
+  EXPECT_EQ(budget.used(Allotted::kv_cache), 0u);
+  EXPECT_EQ(budget.expert_cache_limit(), 10u);
 }
 
 TEST(BudgetDeathTest, WhatIsLentAndNotGivenBackIsABug) {
