@@ -38,7 +38,7 @@ struct TraceSummary {
   bool full = false;                        // the size limit was reached before the run ended
   uint64_t expert_bytes = 0;                // of one slot; 0: not known
   uint64_t cache_bytes = 0, ram_bytes = 0;  // 0: not known
-  double cache_share = 0;                   // of all experts
+  double cache_share = 0;                   // of all experts; both as they were on average
   double least_cache_share = 0;             // that one layer of a token needs
   std::optional<CacheStats> recorded;       // hits and misses of the steps in the trace
   std::optional<CacheStats> recorded_decode;

@@ -42,7 +42,7 @@ TraceAnalysis analyse_trace(const TraceQuestion& question, double cache_share, d
   const bool recorded = cache_share < 0 && !header.classes.empty() && !header.holds_all();
   if (!recorded) setting.cache_share = cache_share > 0 ? cache_share : kUsualShare;
   const std::vector<SlotClass> classes = slots_of(header, setting, timing.expert_bytes);
-  a.cache_share = share_of(header, classes);
+  a.cache_share = share_of(header, classes, recorded ? timing.out_of_use : 0);
 
   PredictorTrials trials(header, timing, classes, recorded ? GivenBack::as_recorded : GivenBack::none, a.disk_gb_per_s,
                          std::move(predictors));

@@ -134,8 +134,11 @@ TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes,
   timing.disk_gb_per_s = passes.end().read_gb_per_s();
   const bool tells = passes.header().has_outcomes, timed = passes.header().has_times;
   WaitSums sums;
+  double n_steps = 0, n_out_of_use = 0;
   passes.pass([&](const TraceStep& step, const TraceStep* next) {
     if (on_step) on_step(step);
+    n_out_of_use += std::accumulate(step.given_back.begin(), step.given_back.end(), 0.0);
+    ++n_steps;
     for (const TraceRun& run : step.runs) timing.n_sequences = std::max(timing.n_sequences, run.sequence + 1);
     for (const TraceLayer& layer : step.layers) {
       if (!tells) break;
@@ -154,6 +157,7 @@ TraceTiming learn_timing(const TraceQuestion& question, TracePasses& passes,
     timing.decode_s += all_s;
     timing.compute_s += std::max(0.0, all_s - 1e-9 * static_cast<double>(step.fetch_ns()));
   });
+  timing.out_of_use = n_out_of_use / std::max(1.0, n_steps);
   learn_waits(sums, timing);
   if (timing.disk_gb_per_s > 0 && timing.decode_s > 0) {
     // Reading a prompt may have met a slower disk, or a colder page cache, than decoding did.
@@ -187,10 +191,12 @@ TraceSummary summarise(const TraceQuestion& question, const TracePasses& passes,
   s.n_sequences = timing.n_sequences;
   s.full = passes.end().full;
   s.expert_bytes = static_cast<uint64_t>(timing.expert_bytes);
-  s.cache_bytes = h.cache_bytes;
   s.ram_bytes = h.ram_bytes;
   s.least_cache_share = least_share_of(h);
-  s.cache_share = share_of(h, h.classes);
+  s.cache_share = share_of(h, h.classes, timing.out_of_use);
+  const double of_all_slots = share_of(h, h.classes, 0);
+  const double in_use = of_all_slots > 0 ? s.cache_share / of_all_slots : 1;
+  s.cache_bytes = static_cast<uint64_t>(static_cast<double>(h.cache_bytes) * in_use);
   if (h.has_outcomes) s.recorded = timing.recorded;
   if (h.has_outcomes) s.recorded_decode = timing.recorded_decode;
   s.disk_gb_per_s = timing.disk_gb_per_s;

@@ -43,7 +43,8 @@ struct TraceTiming {
   double disk_gb_per_s = 0;
   double expert_bytes = 0;
   CacheStats recorded, recorded_decode;
-  double decode_s = 0;  // all decode steps, waiting included
+  double decode_s = 0;    // all decode steps, waiting included
+  double out_of_use = 0;  // slots of the recorded cache, the mean of all steps
 
   bool known() const { return compute_s > 0; }
   // Seconds that a layer stands still which misses `n` experts and had `n_guessed` begun, with another disk or smaller

@@ -87,8 +87,8 @@ std::vector<SlotClass> slots_of(const TraceHeader& header, const WhatIf& setting
   return classes;
 }
 
-double share_of(const TraceHeader& header, const std::vector<SlotClass>& classes) {
-  double n_slots = 0;
+double share_of(const TraceHeader& header, const std::vector<SlotClass>& classes, double n_out_of_use) {
+  double n_slots = -n_out_of_use;
   for (const SlotClass& slots : classes) n_slots += slots.n_slots;
   return n_slots / (static_cast<double>(header.n_layers) * static_cast<double>(header.n_experts));
 }

@@ -13,7 +13,8 @@ namespace flashmoe {
 std::vector<SlotClass> slots_of(const TraceHeader& header, const WhatIf& setting, double expert_bytes);
 // The bytes of an expert in the setting's format, as slots have them: `recorded` when it says none.
 double expert_bytes_of(const TraceHeader& header, const WhatIf& setting, double recorded);
-double share_of(const TraceHeader& header, const std::vector<SlotClass>& classes);
+// Of all experts, that have a slot when so many slots are out of use.
+double share_of(const TraceHeader& header, const std::vector<SlotClass>& classes, double n_out_of_use);
 // Of all experts, that an engine needs at least: a place for each pick of a token's layer.
 double least_share_of(const TraceHeader& header);
 

@@ -60,7 +60,8 @@ Replay& replay_for(const WhatIf& setting, std::vector<SlotClass> classes,
 WhatIfResult result_of(const WhatIf& setting, const Replay& replay, double bytes, const TraceHeader& header,
                        const TraceTiming& timing) {
   WhatIfResult r;
-  r.cache_share = share_of(header, replay.classes);
+  const double out_of_use = replay.given_back == GivenBack::as_recorded ? timing.out_of_use : 0;
+  r.cache_share = share_of(header, replay.classes, out_of_use);
   if (bytes > 0) {
     r.cache_bytes = static_cast<uint64_t>(bytes * r.cache_share * header.n_layers * header.n_experts);
   }

@@ -102,6 +102,18 @@ class TraceTest : public testing::Test {
   uint64_t cache_bytes_ = 0;  // of the last run
 };
 
+TEST_F(TraceTest, TellsTheCacheThatWasInUse) {
+  run(1'000'000);
+  const TraceSummary lent = analyse_trace({.path = options_.trace.path}).summary;
+  EXPECT_GT(lent.cache_bytes, cache_bytes_) << "with what was lent";
+  EXPECT_DOUBLE_EQ(simulate({}).cache_share, lent.cache_share);
+  options_.lend = false;
+  run(1'000'000);
+  const TraceSummary own = analyse_trace({.path = options_.trace.path}).summary;
+  EXPECT_LE(own.cache_bytes, cache_bytes_);
+  EXPECT_GT(own.cache_bytes, cache_bytes_ * 9 / 10);
+}
+
 TEST_F(TraceTest, TheSimulatorHitsWhatTheEngineHit) {
   for (const uint64_t bytes : {1'000'000u, 4'000'000u}) {
     const Stats stats = run(bytes);
