@@ -41,17 +41,23 @@ CacheMemory::CacheMemory(const ExpertTable& table, uint32_t alignment, Budget& b
 }
 
 void CacheMemory::begin(ExpertCache& cache) {
-  uint64_t most_early = most_bytes_;
-  for (size_t c = 0; c < classes_.size(); ++c) {
-    const int n_wanted = wanted(c, limit_bytes());
-    for (int i = 0; i < n_wanted; ++i) CHECK(buffer_.claim(slot_at(c, i)));
-    while (n_used(c) > n_wanted) {
-      CHECK(cache.retire(static_cast<int>(c)).has_value());
-      ++n_given_back_[c];
-      most_early = std::min(most_early, static_cast<uint64_t>(slot_at(c, n_used(c)).data() - buffer_.data()));
+  std::span<std::byte> early = buffer_.reserved_span();
+  const uint64_t bytes = limit_bytes();
+  if (bytes == most_bytes_) {
+    CHECK(buffer_.claim(early));  // in one call: a large model has tens of thousands of slots
+  } else {
+    for (size_t c = 0; c < classes_.size(); ++c) {
+      for (int i = 0; i < wanted(c, bytes); ++i) CHECK(buffer_.claim(slot_at(c, i)));
+      while (n_used(c) > wanted(c, bytes)) {
+        CHECK(cache.retire(static_cast<int>(c)).has_value());
+        ++n_given_back_[c];
+      }
+      if (n_given_back_[c] == 0) continue;
+      const auto first_retired = static_cast<size_t>(slot_at(c, n_used(c)).data() - early.data());
+      early = early.first(std::min(early.size(), first_retired));
     }
   }
-  prefault_.emplace(buffer_.reserved_span().first(most_early), n_prefault_threads_);
+  prefault_.emplace(early, n_prefault_threads_);
 }
 
 std::span<std::byte> CacheMemory::slot_at(size_t c, int index) const {
