@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace flashmoe {
@@ -27,8 +28,9 @@ struct MemoryPlan {
   uint64_t left_in_file_bytes = 0;  // of the embedding, of which a token reads a row; 0: the trunk has it in memory
   uint64_t kv_bytes_per_token = 0;  // of attention layers' keys and values, in the numbers chosen for them
 
-  uint64_t budget_bytes() const;  // sum of what was given
-  uint64_t spare_bytes() const;   // of the limit, that nothing was given
+  uint64_t given(std::string_view name) const;  // to the allotment of that name; 0: there is none
+  uint64_t budget_bytes() const;                // sum of what was given
+  uint64_t spare_bytes() const;                 // of the limit, that nothing was given
   // Of the routed experts, that the expert_cache holds while one sequence of so many tokens is decoded.
   double cached_share(int64_t n_tokens) const;
   std::string table() const;  // for people, several lines

@@ -8,6 +8,11 @@
 
 namespace flashmoe {
 
+uint64_t MemoryPlan::given(std::string_view name) const {
+  const auto found = std::ranges::find(allotments, name, &Allotment::name);
+  return found == allotments.end() ? 0 : found->bytes;
+}
+
 uint64_t MemoryPlan::budget_bytes() const {
   uint64_t total = 0;
   for (const Allotment& a : allotments) total += a.bytes;
@@ -19,10 +24,7 @@ uint64_t MemoryPlan::spare_bytes() const { return limit_bytes - std::min(limit_b
 double MemoryPlan::cached_share(int64_t n_tokens) const {
   if (experts_resident) return 1;
   const uint64_t kept = std::min(lent_bytes, kv_bytes_per_token * static_cast<uint64_t>(n_tokens));
-  uint64_t bytes = lent_bytes - kept;
-  for (const Allotment& a : allotments) {
-    if (a.name == "expert_cache") bytes += a.bytes;
-  }
+  const uint64_t bytes = given("expert_cache") + lent_bytes - kept;
   return std::min(1.0, static_cast<double>(bytes) / static_cast<double>(experts_total_bytes));
 }
 

@@ -34,6 +34,8 @@ constexpr uint64_t kLimitSlack = 32;           // --ram may exceed the measured 
 constexpr uint64_t kReadQueueBytes = kMiB;     // rings and request lists
 constexpr uint64_t kRowQueueBytes = kMiB / 4;  // the same of the embedding's rows
 
+const char* name_of(Allotted what) { return kAllottedNames[static_cast<size_t>(what)]; }
+
 Allotted allotted_of(const Allotment& allotment) {
   const auto name = std::find(kAllottedNames.begin(), kAllottedNames.end(), allotment.name);
   return static_cast<Allotted>(name - kAllottedNames.begin());
@@ -160,7 +162,7 @@ Placement place_trunk(const PlanRequest& r, const MemoryLimit& limit, KvFormat k
   placement.max_rows = sizes.prefill_chunk + r.n_answers;
   plan.left_in_file_bytes = sizes.embedding_in_file ? r.embedding.trunk_bytes : 0;
   const auto allot = [&](Allotted what, uint64_t bytes, uint64_t floor) {
-    plan.allotments.push_back({kAllottedNames[static_cast<size_t>(what)], bytes, floor});
+    plan.allotments.push_back({name_of(what), bytes, floor});
   };
   const uint64_t delta = n_sequences(r) * DeltaState::bytes(r.config);
   const uint64_t program = r.program_bytes + kProgramBytes + limit.bytes / kPageTableShare;
@@ -184,7 +186,7 @@ void place_experts(const PlanRequest& r, MemoryPlan& plan) {
   plan.experts_resident = choice == ExpertsChoice::resident || (choice == ExpertsChoice::automatic && left >= resident);
   const uint64_t floor = plan.experts_resident ? resident : streamed.floor_bytes;
   const uint64_t given = plan.experts_resident ? resident : std::clamp(left, streamed.floor_bytes, streamed.full_bytes);
-  plan.allotments.push_back({kAllottedNames[static_cast<size_t>(Allotted::expert_cache)], given, floor});
+  plan.allotments.push_back({name_of(Allotted::expert_cache), given, floor});
 }
 
 // Lets streamed experts have what a sequence, a step or a conversation will need, until it does.
@@ -192,15 +194,14 @@ void lend(const PlanRequest& r, Placement& placement) {
   MemoryPlan& plan = placement.plan;
   if (plan.experts_resident || !r.options.lend) return;
   uint64_t lenders = 0;
-  for (const Allotment& a : plan.allotments) {
-    if (std::ranges::count(kLenders, allotted_of(a)) > 0) lenders += a.bytes;
-  }
+  for (const Allotted lender : kLenders) lenders += plan.given(name_of(lender));
   // The cache has addresses for what is lent, beside those of the lenders.
   placement.lendable_bytes =
       std::min(minus(lenders, plan.limit_bytes / kNeverLentShare), minus(r.limit.mappable_bytes, plan.budget_bytes()));
   const uint64_t decoding = KvCache::bytes(r.config, placement.kv_format, 1) + DeltaState::bytes(r.config) +
                             Workspace::bytes(r.config, workspace_shape(r.experts, 1, r.options.exact));
-  const uint64_t room = minus(streamed_sizes(r.experts, r.read_alignment).full_bytes, plan.allotments.back().bytes);
+  const uint64_t room =
+      minus(streamed_sizes(r.experts, r.read_alignment).full_bytes, plan.given(name_of(Allotted::expert_cache)));
   plan.lent_bytes = std::min(minus(placement.lendable_bytes, decoding), room);
 }
 

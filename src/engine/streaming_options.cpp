@@ -14,13 +14,13 @@ StreamedOptions streaming_options(const EngineOptions& options, const Placement&
                       .warm_up = true,
                       .verify = options.verify_reads,
                       .rates = std::move(rates)};
-  const auto governed = governed_cache({.full_bytes = budget.expert_cache_most(),
-                                        .floor_bytes = streamed_sizes(experts, 1).floor_bytes,
-                                        .low_bytes = headroom_to_keep(placement.plan.limit_bytes)});
-  how.cache_bytes = [governed, &budget] {
-    const uint64_t taken_back = budget.expert_cache_most() - budget.expert_cache_limit();
-    const uint64_t bytes = governed();
-    return bytes - std::min(bytes, taken_back);
+  const StreamedSizes sizes = streamed_sizes(experts, 1);
+  const uint64_t full_bytes = std::min(budget.expert_cache_most(), sizes.full_bytes);
+  how.missing_bytes = [full_bytes,
+                       governed = governed_cache({.full_bytes = full_bytes,
+                                                  .floor_bytes = sizes.floor_bytes,
+                                                  .low_bytes = headroom_to_keep(placement.plan.limit_bytes)})] {
+    return full_bytes - governed();
   };
   // Where memory cannot hold the model twice, each record copied would push out others, not copied yet.
   how.drop_behind = resident && !direct && placement.plan.spare_bytes() < budget.allotted(Allotted::expert_cache);

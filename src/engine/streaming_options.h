@@ -9,8 +9,7 @@
 
 namespace flashmoe {
 
-// `reading`: after the queue was made that the experts will be read with. `budget`: with the placement's allotments;
-// outlives the options. `rates`: what earlier runs used, or nothing.
+// `reading`: after the queue was made that the experts will be read with. `budget`: with the placement's allotments. `rates`: what earlier runs used, or nothing.
 StreamedOptions streaming_options(const EngineOptions& options, const Placement& placement, const ExpertTable& experts,
                                   const Reading& reading, int n_threads, const Budget& budget,
                                   std::vector<float> rates);

@@ -53,9 +53,7 @@ TraceHeader trace_header(const TracedRun& run, const ExpertSource& experts, cons
   h.has_scores = options.scores;
   h.classes = slot_classes(table, run.alignment);
   const MemoryPlan& plan = run.placement.plan;
-  for (const Allotment& allotment : plan.allotments) {
-    if (allotment.name == "expert_cache") share_out(h.classes, allotment.bytes + run.placement.lendable_bytes);
-  }
+  share_out(h.classes, plan.given("expert_cache") + run.placement.lendable_bytes);
   h.cache_bytes = slots_bytes(h.classes);
   h.format = main_format(table);
   h.values_per_expert = values_per_expert(table);

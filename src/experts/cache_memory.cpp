@@ -31,33 +31,14 @@ CacheMemory::CacheMemory(const ExpertTable& table, uint32_t alignment, Budget& b
       most_bytes_(slots_bytes(classes_)),
       buffer_(Buffer::in_parts(budget, Allotted::expert_cache, most_bytes_)),
       places_(slot_places(classes_, own_, buffer_.reserved_span())),
-      n_prefault_threads_(prefault_threads),
+      prefault_(buffer_.reserved_span(), prefault_threads),
       n_given_back_(classes_.size()) {
+  CHECK(buffer_.claim(buffer_.reserved_span()));
   int first = 0;
   for (const SlotClass& slots : classes_) {
     first_slot_.push_back(first);
     first += slots.n_slots;
   }
-}
-
-void CacheMemory::begin(ExpertCache& cache) {
-  std::span<std::byte> early = buffer_.reserved_span();
-  const uint64_t bytes = limit_bytes();
-  if (bytes == most_bytes_) {
-    CHECK(buffer_.claim(early));  // in one call: a large model has tens of thousands of slots
-  } else {
-    for (size_t c = 0; c < classes_.size(); ++c) {
-      for (int i = 0; i < wanted(c, bytes); ++i) CHECK(buffer_.claim(slot_at(c, i)));
-      while (n_used(c) > wanted(c, bytes)) {
-        CHECK(cache.retire(static_cast<int>(c)).has_value());
-        ++n_given_back_[c];
-      }
-      if (n_given_back_[c] == 0) continue;
-      const auto first_retired = static_cast<size_t>(slot_at(c, n_used(c)).data() - early.data());
-      early = early.first(std::min(early.size(), first_retired));
-    }
-  }
-  prefault_.emplace(early, n_prefault_threads_);
 }
 
 std::span<std::byte> CacheMemory::slot_at(size_t c, int index) const {
@@ -86,7 +67,7 @@ bool CacheMemory::follow(uint64_t bytes, ExpertCache& cache, FunctionRef<void(in
       if (retired->moved_to != ExpertCache::kNoSlot) move(retired->slot, retired->moved_to);
       ++n_given_back_[c];
       const std::span<std::byte> slot = slot_at(c, n_used(c));
-      prefault_->end_before(slot.data());  // it would take again what is given back
+      prefault_.end_before(slot.data());  // it would take again what is given back
       buffer_.give_back(slot);
     }
   }

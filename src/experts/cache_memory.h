@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -18,13 +17,11 @@ namespace flashmoe {
 class CacheMemory {
  public:
   // Has a place for as many slots as the budget's Allotted::expert_cache may ever hold; those that no lender takes back
-  // lie in front. `alignment`: of direct reads. `prefault_threads` take the memory from the system early. CHECKs that
-  // the allotment holds one token's picks of one layer.
+  // lie in front. All are in use at first: nothing is claimed of a lender before. `alignment`: of direct reads.
+  // `prefault_threads` take the memory from the system early. CHECKs that the allotment holds one token's picks of one
+  // layer.
   CacheMemory(const ExpertTable& table, uint32_t alignment, Budget& budget, int prefault_threads);
 
-  // `cache`, with the slots of classes(), all empty: those beyond what may be in use are retired. Once, before anything
-  // else.
-  void begin(ExpertCache& cache);
   // Gives slots back, from behind, or takes them again, until at most `bytes` are in use, each class in proportion, but
   // one token's picks of one layer at least. Experts that are needed sooner than others move to the front: move(from,
   // to) moves a slot's bytes. While no lease lives. False when a slot that is pinned stopped it: more are in use.
@@ -52,8 +49,7 @@ class CacheMemory {
   Buffer buffer_;
   std::vector<std::byte*> places_;
   std::vector<int> first_slot_;  // [classes]
-  int n_prefault_threads_;
-  std::optional<Prefault> prefault_;   // since begin()
+  Prefault prefault_;
   std::vector<int32_t> n_given_back_;  // [classes], the last slots of each
 };
 

@@ -46,7 +46,7 @@ class StreamedExperts final : public ExpertSource {
         direct_(options.direct),
         budget_(budget),
         memory_(table_, options.alignment, budget, options.prefault_threads),
-        cache_bytes_(options.cache_bytes),
+        missing_bytes_(options.missing_bytes),
         cache_(table_.n_layers, table_.n_experts, cache_classes(memory_.classes())),
         read_ahead_(options.read_ahead),
         interleave_for_(options.interleave_for),
@@ -55,7 +55,6 @@ class StreamedExperts final : public ExpertSource {
         reader_(table_, std::move(files), std::move(queue),
                 {options.direct, options.alignment, options.verify, options.drop_behind}, memory_.places()),
         unasked_(table_, cache_, reader_, what_to_warm_up(table_, memory_, options.rates)) {
-    memory_.begin(cache_);
     count_slots();
     if (!options.rates.empty()) cache_.expect(options.rates);
     warms_up_ = options.warm_up && unasked_.warms_up();
@@ -129,7 +128,7 @@ class StreamedExperts final : public ExpertSource {
   bool direct_;
   Budget& budget_;
   CacheMemory memory_;
-  std::function<uint64_t()> cache_bytes_;
+  std::function<uint64_t()> missing_bytes_;
   ExpertCache cache_;
   ReadAhead read_ahead_;
   const KernelTable* interleave_for_;
@@ -163,10 +162,10 @@ void StreamedExperts::count_slots() {
 
 void StreamedExperts::begin_step() {
   const uint64_t most = memory_.limit_bytes();
-  const uint64_t bytes = cache_bytes_ ? std::min(cache_bytes_(), most) : most;
+  const uint64_t missing = missing_bytes_ ? std::min(missing_bytes_(), most) : 0;
   const std::lock_guard lock(mutex_);
-  follow(bytes);
-  stats_.given_back_bytes = bytes < most ? most - std::min(most, memory_.bytes()) : 0;
+  follow(most - missing);
+  stats_.given_back_bytes = missing > 0 ? most - std::min(most, memory_.bytes()) : 0;
 }
 
 void StreamedExperts::follow(uint64_t bytes) {

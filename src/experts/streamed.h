@@ -30,15 +30,15 @@ struct StreamedOptions {
   const KernelTable* interleave_for = nullptr;
   ThreadPool* pool = nullptr;
   int prefault_threads = 0;  // that take the cache's memory from the system before it is used
-  // What the slots may take of the system's memory right now, asked before each step; empty: all that the budget lets
-  // them have.
-  std::function<uint64_t()> cache_bytes = {};
+  // What the system is short of right now, asked before each step: so much less than the budget lets them have, the
+  // slots take. Empty: nothing.
+  std::function<uint64_t()> missing_bytes = {};
   std::vector<float> rates = {};  // [n_layers, n_experts] picks of each for a token in earlier runs; empty: not known
 };
 
 // Takes all of the budget's Allotted::expert_cache (at least floor_bytes, at most full_bytes), and what is lent to it:
-// whoever claims that makes the cache smaller at once, so nothing is claimed of a lender while a lease lives. One such
-// source a budget.
+// whoever claims that makes the cache smaller at once, so nothing is claimed of a lender before, or while a lease
+// lives. One such source a budget.
 std::unique_ptr<ExpertSource> make_streamed_experts(ExpertTable table, std::vector<std::shared_ptr<File>> files,
                                                     std::unique_ptr<ReadQueue> queue, const StreamedOptions& options,
                                                     Budget& budget);

@@ -109,6 +109,9 @@ TEST_F(TraceTest, TellsTheCacheThatWasInUse) {
     const TraceSummary summary = analyse_trace({.path = options_.trace.path}).summary;
     EXPECT_NEAR(static_cast<double>(summary.cache_bytes), in_use, 0.1 * in_use) << lend;
     EXPECT_DOUBLE_EQ(simulate({}).cache_share, summary.cache_share) << lend;
+    const WhatIfResult more = simulate({.more_cache_bytes = 20 * summary.expert_bytes});
+    EXPECT_NEAR(more.cache_share - summary.cache_share, 20.0 / (summary.n_layers * summary.n_experts), 0.01) << lend;
+    EXPECT_GT(more.all.hits, simulate({}).all.hits) << lend;
   }
 }
 

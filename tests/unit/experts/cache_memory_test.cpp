@@ -29,8 +29,9 @@ class CacheMemoryTest : public testing::TestWithParam<Layout> {
   FakeExperts experts_ = make_fake_experts(GetParam(), 4, 8, 2);
   StreamedSizes sizes_ = streamed_sizes(experts_.table, 1);
   Budget budget_, small_budget_;
-  uint64_t cache_bytes_ = sizes_.full_bytes;
-  StreamedOptions options_ = {.read_ahead = ReadAheadChoice::on, .cache_bytes = [this] { return cache_bytes_; }};
+  uint64_t most_bytes_ = sizes_.full_bytes, cache_bytes_ = most_bytes_;
+  StreamedOptions options_ = {.read_ahead = ReadAheadChoice::on,
+                              .missing_bytes = [this] { return most_bytes_ - std::min(most_bytes_, cache_bytes_); }};
   std::unique_ptr<ExpertSource> source_ = make_streamed(experts_, sizes_.full_bytes, 1, 7, budget_, options_);
   int n_steps_ = 0;
 };
@@ -68,7 +69,7 @@ TEST_P(CacheMemoryTest, NeverLessThanOneTokenNeeds) {
 TEST_P(CacheMemoryTest, IsReplayedAsItWas) {
   options_.read_ahead = ReadAheadChoice::off;
   const uint64_t most = sizes_.floor_bytes + (sizes_.full_bytes - sizes_.floor_bytes) * 2 / 3;
-  cache_bytes_ = most;
+  most_bytes_ = cache_bytes_ = most;
   source_ = make_streamed(experts_, most, 1, 7, small_budget_, options_);
   TraceHeader header;
   header.n_layers = 4;
