@@ -20,12 +20,15 @@ class Plan(Case):
         memory = plan["memory"]
         self.assertEqual(sum(a["bytes"] for a in memory["allotments"]), memory["budget_bytes"])
         self.assertLessEqual(memory["budget_bytes"], memory["limit_bytes"])
+        lenders = sum(a["bytes"] for a in memory["allotments"] if a["name"] in ("kv_cache", "delta_state", "workspace"))
+        self.assertTrue(0 <= memory["lent_bytes"] < lenders)
 
     def test_resident(self):
         plan = self.plan("--ctx", 1024)
         self.assertEqual((plan["experts"], plan["context_tokens"]), ("resident", 1024))
         self.assertEqual(plan["decode"]["cold_tok_per_s"], plan["decode"]["warm_tok_per_s"])
         self.assertIsNone(plan["roofs"]["disk_gb_per_s"])
+        self.assertEqual(plan["memory"]["lent_bytes"], 0)
 
     def test_for_people(self):
         for more in ([], ["--experts", "streamed", "--ram", "100M"]):

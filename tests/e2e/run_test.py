@@ -250,6 +250,7 @@ class Statistics(Case):
             self.assertGreater(stats[phase]["tok_per_s"], 1)
         cache = stats["cache"]
         self.assertGreater(cache["hits"] + cache["misses"], 0)
+        self.assertTrue(0 <= cache["lent_bytes"] < cache["bytes"] <= stats["memory"]["budget_bytes"])
         self.assertAlmostEqual(cache["hit_rate"], cache["hits"] / (cache["hits"] + cache["misses"]))
         self.assertGreaterEqual(stats["io"]["bytes_read"], 0)
         self.assertGreaterEqual(stats["io"]["gb_per_s"], 0)
