@@ -30,6 +30,8 @@ void pause_cpu() {
 #endif
 }
 
+thread_local int index_of_thread = 0;
+
 }  // namespace
 
 struct ThreadPool::Team {
@@ -68,7 +70,8 @@ struct ThreadPool::Team {
     }
   }
 
-  void work() {
+  void work(int index) {
+    index_of_thread = index;
     uint32_t seen = 0;
     for (;;) {
       for (int spins = 0; wake.load(std::memory_order_acquire) == seen; ++spins) {
@@ -113,7 +116,7 @@ ThreadPool::ThreadPool(int n_threads) : team_(std::make_unique<Team>()) {
   CHECK(n_threads >= 1);
   team_->workers.reserve(static_cast<size_t>(n_threads));
   try {
-    for (int i = 1; i < n_threads; ++i) team_->workers.emplace_back([team = team_.get()] { team->work(); });
+    for (int i = 1; i < n_threads; ++i) team_->workers.emplace_back([team = team_.get(), i] { team->work(i); });
   } catch (const Error& error) {
     const size_t n_started = team_->workers.size() + 1;
     team_->stop();
@@ -124,6 +127,8 @@ ThreadPool::ThreadPool(int n_threads) : team_(std::make_unique<Team>()) {
 ThreadPool::~ThreadPool() { team_->stop(); }
 
 int ThreadPool::size() const { return static_cast<int>(team_->workers.size()) + 1; }
+
+int ThreadPool::thread_index() { return index_of_thread; }
 
 void ThreadPool::parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64_t)> body) {
   CHECK(grain >= 1);

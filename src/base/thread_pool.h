@@ -17,6 +17,8 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const;
+  // Which of size() threads a body runs on: the caller is 0. Of a thread that works for no pool it is 0 as well.
+  static int thread_index();
 
   // Calls body(begin, end) over [0, n) cut into pieces of `grain` (the last may be shorter); returns when all are done.
   // Pieces go to whichever thread is free, so a body must write only what belongs to its range. Bodies must not throw.

@@ -50,9 +50,10 @@ void Calibration::multiplied(const MatrixView& w, const Activations& x) {
   if (found != by_data_.end()) add(*found->second, 0, x.f32, x.n);
 }
 
-void Calibration::expert_read(int layer, int expert, const Activations& x, const Activations& act) {
+void Calibration::expert_read(int layer, int expert, const ActivationBuffer& x, std::span<const int32_t> rows,
+                              const Activations& act) {
   const auto& [gate_up, down] = experts_[static_cast<size_t>(layer)];
-  add(*gate_up, expert, x.f32, x.n);
+  for (const int32_t row : rows) add(*gate_up, expert, x.rows(row, 1).f32, 1);
   add(*down, expert, act.f32, act.n);
 }
 

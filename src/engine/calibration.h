@@ -18,7 +18,8 @@ class Calibration final : public Observer {
 
   void hidden(int index, std::span<const float> x) override;
   void multiplied(const MatrixView& w, const Activations& x) override;
-  void expert_read(int layer, int expert, const Activations& x, const Activations& act) override;
+  void expert_read(int layer, int expert, const ActivationBuffer& x, std::span<const int32_t> rows,
+                   const Activations& act) override;
 
   std::vector<ColumnImportance> result() const;
 

@@ -224,8 +224,8 @@ void CheckpointEngine::load(int64_t prompt_tokens, int64_t answer_tokens) {
   placement_ = place(reading, prompt_tokens, answer_tokens);
   apply(placement_, budget_);
   load_weights(reading);
-  workspace_ = std::make_unique<Workspace>(config, workspace_shape(model_.experts, placement_.max_rows, options_.exact),
-                                           budget_);
+  workspace_ = std::make_unique<Workspace>(
+      config, workspace_shape(model_.experts, placement_.max_rows, options_.exact, pool_->size()), budget_);
   forward_ = std::make_unique<Forward>(*model_.family, *kernels_, *pool_, *experts_, *workspace_, options_.exact);
   forward_->set_blocks(DeltaBlocks(turn_ends()));
   if (rows_of_embedding() == RowsOf::file) {

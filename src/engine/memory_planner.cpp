@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/error.h"
+#include "engine/compute_choice.h"
 #include "experts/streamed.h"
 #include "model/delta_state.h"
 #include "model/file_rows.h"
@@ -43,8 +44,10 @@ Allotted allotted_of(const Allotment& allotment) {
 
 uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
-uint64_t workspace_bytes(const PlanRequest& r, int64_t chunk) {
-  return Workspace::bytes(r.config, workspace_shape(r.experts, chunk + r.n_answers, r.options.exact));
+// Of steps of so many rows.
+uint64_t workspace_bytes(const PlanRequest& r, int64_t rows) {
+  const int n_threads = choose_threads(r.options.n_threads);
+  return Workspace::bytes(r.config, workspace_shape(r.experts, rows, r.options.exact, n_threads));
 }
 
 uint64_t n_sequences(const PlanRequest& r) { return static_cast<uint64_t>(std::max(1, r.n_answers)); }
@@ -67,7 +70,7 @@ int64_t choose_chunk(const PlanRequest& r, int64_t context_tokens, uint64_t limi
   }
   int64_t chunk = kLongestChunk;
   while (chunk > kDeltaChunk &&
-         (chunk / 2 >= context_tokens || workspace_bytes(r, chunk) > limit_bytes / kWorkspaceShare)) {
+         (chunk / 2 >= context_tokens || workspace_bytes(r, chunk + r.n_answers) > limit_bytes / kWorkspaceShare)) {
     chunk /= 2;
   }
   return chunk;
@@ -169,7 +172,8 @@ Placement place_trunk(const PlanRequest& r, const MemoryLimit& limit, KvFormat k
   allot(Allotted::trunk, trunk_bytes(r, sizes), trunk_bytes(r, least));
   allot(Allotted::kv_cache, kv_bytes(r, kv, sizes.context_tokens), kv_bytes(r, kv, least.context_tokens));
   if (delta > 0) allot(Allotted::delta_state, delta, delta);
-  allot(Allotted::workspace, workspace_bytes(r, sizes.prefill_chunk), workspace_bytes(r, least.prefill_chunk));
+  allot(Allotted::workspace, workspace_bytes(r, sizes.prefill_chunk + r.n_answers),
+        workspace_bytes(r, least.prefill_chunk + r.n_answers));
   allot(Allotted::read_buffers, read_buffer_bytes(r, sizes), read_buffer_bytes(r, sizes));
   allot(Allotted::program, program, program);
   if (r.n_answers > 0) allot(Allotted::sessions, sizes.sessions_bytes, 0);
@@ -198,8 +202,8 @@ void lend(const PlanRequest& r, Placement& placement) {
   // The cache has addresses for what is lent, beside those of the lenders.
   placement.lendable_bytes =
       std::min(minus(lenders, plan.limit_bytes / kNeverLentShare), minus(r.limit.mappable_bytes, plan.budget_bytes()));
-  const uint64_t decoding = KvCache::bytes(r.config, placement.kv_format, 1) + DeltaState::bytes(r.config) +
-                            Workspace::bytes(r.config, workspace_shape(r.experts, 1, r.options.exact));
+  const uint64_t decoding =
+      KvCache::bytes(r.config, placement.kv_format, 1) + DeltaState::bytes(r.config) + workspace_bytes(r, 1);
   const uint64_t room =
       minus(streamed_sizes(r.experts, r.read_alignment).full_bytes, plan.given(name_of(Allotted::expert_cache)));
   plan.lent_bytes = std::min(minus(placement.lendable_bytes, decoding), room);
@@ -251,8 +255,8 @@ LeftInFile left_in_file(const Binder& binder, uint32_t alignment) {
   return left.trunk_bytes > left.read_buffer_bytes ? left : LeftInFile{};
 }
 
-WorkspaceShape workspace_shape(const ExpertTable& experts, int64_t rows, bool exact) {
-  return {rows, !exact, exact || experts.reads_float_activations()};
+WorkspaceShape workspace_shape(const ExpertTable& experts, int64_t rows, bool exact, int n_threads) {
+  return {rows, !exact, exact || experts.reads_float_activations(), n_threads};
 }
 
 Placement plan_memory(const PlanRequest& r) {

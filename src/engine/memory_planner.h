@@ -52,7 +52,7 @@ struct Placement {
 Placement plan_memory(const PlanRequest& request);
 
 // The workspace of prefill steps of `rows` rows.
-WorkspaceShape workspace_shape(const ExpertTable& experts, int64_t rows, bool exact);
+WorkspaceShape workspace_shape(const ExpertTable& experts, int64_t rows, bool exact, int n_threads);
 
 // Sets a budget's allotments to the plan's, and lends.
 void apply(const Placement& placement, Budget& budget);

@@ -86,7 +86,7 @@ class ExpertsAlone {
     }
     experts_ = make_streamed_experts(table_, model_.checkpoint->files(), std::move(queue), how, budget_);
     make_room_to_look();
-    workspace_.emplace(config_, workspace_shape(table_, placement_.max_rows, options_.exact), budget_);
+    workspace_.emplace(config_, workspace_shape(table_, placement_.max_rows, options_.exact, pool_.size()), budget_);
     profile_.on = true;
     step_.emplace(Step{config_, kernels_, pool_, *experts_, *workspace_, profile_, nullptr, options_.exact, {}});
     tokens_.assign(static_cast<size_t>(placement_.max_rows), 0);

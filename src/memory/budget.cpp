@@ -56,6 +56,11 @@ uint64_t Budget::used(Allotted what) const {
   return used_[index(what)];
 }
 
+bool Budget::lends() const {
+  const std::lock_guard lock(mutex_);
+  return lent_ > 0;
+}
+
 void Budget::lend(uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   lent_ = bytes;

@@ -29,6 +29,7 @@ class Budget {
 
   // From now on the expert cache may claim, beyond its own allotment, so much of the lenders' as they have not claimed.
   void lend(uint64_t bytes);
+  bool lends() const;
   // What it may have claimed at most, right now and when the lenders have claimed nothing.
   uint64_t expert_cache_limit() const;
   uint64_t expert_cache_most() const;

@@ -22,11 +22,12 @@ class Observer {
   virtual void routed(int layer, std::span<const int32_t> experts, std::span<const float> weights) {
     (void)layer, (void)experts, (void)weights;
   }
-  // Every matmul, routed experts' among them, before it is computed.
+  // Every matmul but gate and up of routed experts, before it is computed.
   virtual void multiplied(const MatrixView& w, const Activations& x) { (void)w, (void)x; }
-  // What an expert read: x by gate and up, act by down.
-  virtual void expert_read(int layer, int expert, const Activations& x, const Activations& act) {
-    (void)layer, (void)expert, (void)x, (void)act;
+  // What an expert read: these rows of x by gate and up, act by down.
+  virtual void expert_read(int layer, int expert, const ActivationBuffer& x, std::span<const int32_t> rows,
+                           const Activations& act) {
+    (void)layer, (void)expert, (void)x, (void)rows, (void)act;
   }
   // A step begins.
   virtual void began(const Batch& batch) { (void)batch; }

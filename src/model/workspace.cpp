@@ -37,6 +37,18 @@ Activations ActivationBuffer::rows(int64_t first, int64_t n) const {
   return view;
 }
 
+void Workspace::lay_out_gated_scratch(Arena& arena) {
+  const int64_t n = std::min(n_, kGatedRows), d_ff = std::max(config_.d_ff_expert, config_.d_ff_shared);
+  for (int i = 0; i < shape_.n_threads; ++i) {
+    GatedScratch scratch;
+    scratch.rows = n;
+    scratch.x = take_activations(arena, n, config_.d_model, shape_.float_experts, shape_.quantised);
+    scratch.gate = arena.take<float>(n * d_ff);
+    scratch.up = arena.take<float>(n * d_ff);
+    if (!gated_scratch.empty()) gated_scratch[static_cast<size_t>(i)] = scratch;
+  }
+}
+
 void Workspace::lay_out_attention(Arena& arena) {
   const AttentionConfig& a = config_.attention;
   const int64_t n = n_, d_model = config_.d_model;
@@ -65,9 +77,10 @@ uint64_t Workspace::lay_out(int64_t n, Arena arena) {
   rope_cos = arena.take<float>(n * config.attention.rotary_dims / 2);
   rope_sin = arena.take<float>(n * config.attention.rotary_dims / 2);
   const int64_t max_tasks = static_cast<int64_t>(config.n_experts) + 8;
-  piece_ends = arena.take<int64_t>(2 * max_tasks);
+  pieces = arena.take<Piece>(most_pieces(2 * max_tasks, shape_.n_threads));
   tasks = arena.take<MatmulTask>(max_tasks);
   gated = arena.take<GatedTask>(max_tasks);
+  gated_scratch = arena.take<GatedScratch>(shape_.n_threads);
 
   // From here on four phases share the same bytes: a layer's mixer of either kind, its experts, and the logits.
   Arena delta_phase = arena, attention_phase = arena, expert_phase = arena, logits_phase = arena;
@@ -92,23 +105,21 @@ uint64_t Workspace::lay_out(int64_t n, Arena arena) {
   moe.weights = e.take<float>(n * k);
   moe.slot_of = e.take<int32_t>(n * k);
   moe.row_of = e.take<int32_t>(n * k);
-  const int64_t guessed = std::min(n, kGuessedRows);
+  const int64_t guessed = std::min(n, std::max(kSampledRows, kGuessedRows));
   guess.h = e.take<float>(guessed * d_model);
   guess.logits = e.take<float>(guessed * config.n_experts);
   guess.picks = e.take<int32_t>(guessed * k);
   guess.experts = e.take<int32_t>(std::max<int64_t>(guessed * k, config.n_experts));
+  guess.n_rows = e.take<int32_t>(config.n_experts);
   guess.weights = e.take<float>(k);
   moe.distinct = e.take<int32_t>(config.n_experts);
   moe.group_begin = e.take<int32_t>(config.n_experts + 1);
   moe.arrived = e.take<int32_t>(config.n_experts);
-  moe.gathered = take_activations(e, n * k, d_model, shape_.float_experts, q8);
-  moe.act = take_activations(e, n * k, config.d_ff_expert, true, q8);
-  moe.slot_width = std::max(d_model, 2 * config.d_ff_expert);
-  moe.out = e.take<float>(n * k * moe.slot_width);
+  lay_out_gated_scratch(e);
+  moe.act = take_activations(e, n * k, config.d_ff_expert, shape_.float_experts, q8);
+  moe.out = e.take<float>(n * k * d_model);
   const int64_t n_shared = config.d_ff_shared > 0 ? n : 0;
   moe.shared_gate = e.take<float>(n_shared);
-  moe.shared_gate_proj = e.take<float>(n * config.d_ff_shared);
-  moe.shared_up_proj = e.take<float>(n * config.d_ff_shared);
   moe.shared_act = take_activations(e, n_shared, config.d_ff_shared, true, q8);
   moe.shared_out = e.take<float>(n_shared * d_model);
   return std::max(
@@ -121,6 +132,7 @@ uint64_t Workspace::bytes(const ModelConfig& config, const WorkspaceShape& shape
 
 Workspace::Workspace(const ModelConfig& config, const WorkspaceShape& shape, Budget& budget)
     : Workspace(config, shape) {
+  budget_ = &budget;
   buffer_ = Buffer::in_parts(budget, Allotted::workspace, bytes(config, shape));
   fit(shape.max_rows);
 }
@@ -133,7 +145,7 @@ void Workspace::fit(int64_t rows) {
   const uint64_t bytes = lay_out(n, Arena());
   const auto had = buffer_.span();
   if (bytes > had.size()) CHECK(buffer_.claim(buffer_.reserved_span().subspan(had.size(), bytes - had.size())));
-  if (bytes < had.size()) buffer_.give_back(had.subspan(bytes));
+  if (bytes < had.size() && budget_->lends()) buffer_.give_back(had.subspan(bytes));
   lay_out(n, Arena(buffer_));
 }
 

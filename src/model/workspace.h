@@ -7,6 +7,7 @@
 #include "kernels/kernels.h"
 #include "memory/arena.h"
 #include "model/config.h"
+#include "model/pieces.h"
 
 namespace flashmoe {
 
@@ -14,10 +15,14 @@ inline constexpr int64_t kLogitRows = 8;       // rows of logits computed at a t
 inline constexpr int64_t kAttentionRows = 16;  // tokens that go through the spans of a sequence together
 inline constexpr int64_t kSpansTogether = 64;  // spans, times tokens, that are computed before they are merged
 
+inline constexpr int64_t kGatedRows = 96;    // rows of a GatedTask that are computed together, at most
+inline constexpr int64_t kSampledRows = 64;  // of a long step, which its guesses are made of
+
 struct WorkspaceShape {
   int64_t max_rows = 0;        // rows of the largest batch
   bool quantised = true;       // int8 activations are used: false in exact mode
   bool float_experts = false;  // routed experts read f32 activations: exact mode, or F32/F16/BF16 experts
+  int n_threads = 1;           // that compute
 };
 
 // f32 rows and, unless exact, their int8 form.
@@ -40,38 +45,46 @@ struct MatmulTask {
   bool exact = false;  // f32 activations whatever the mode: routers
 };
 
-// The first half of an expert: act = silu(gate x) * (up x), in f32 and, unless exact, int8. A piece computes the same
-// rows of gate and up and makes that part of act at once, so nothing waits for the whole of either.
+// The first half of an expert: act = silu(gate x) * (up x) over n rows, in those forms that `act` has. A piece computes
+// the same rows of gate and up and makes that part of act at once, so nothing waits for the whole of either.
 struct GatedTask {
-  MatrixView gate, up;  // [d_ff, x.cols]
-  Activations x;
-  float* gate_y = nullptr;          // [x.n, d_ff] scratch
-  float* up_y = nullptr;            // [x.n, d_ff] scratch
-  ActivationBuffer* act = nullptr;  // rows [first, first + x.n) are written
+  MatrixView gate, up;  // [d_ff, x->cols]
+  const ActivationBuffer* x = nullptr;
+  const int32_t* row_of = nullptr;  // [n] rows of x; null: the first n
+  int64_t n = 0;
+  ActivationBuffer* act = nullptr;  // rows [first, first + n) are written
   int64_t first = 0;
+};
+
+// What a thread computes a GatedTask in, some rows at a time: little enough to stay in its cache.
+struct GatedScratch {
+  int64_t rows = 0;
+  ActivationBuffer x;         // [rows, d_model] side by side
+  std::span<float> gate, up;  // [rows, d_ff]
 };
 
 class Workspace {
  public:
   // Of Allotted::workspace for the largest batch.
   static uint64_t bytes(const ModelConfig& config, const WorkspaceShape& shape);
-  // Laid out for shape.max_rows.
+  // Laid out for shape.max_rows. The budget must outlive it.
   Workspace(const ModelConfig& config, const WorkspaceShape& shape, Budget& budget);
   const WorkspaceShape& shape() const { return shape_; }
 
   // Lays the arrays out for a step of `rows` (1 to shape().max_rows) and some more, and gives back the memory that this
-  // leaves. What they held is lost. CHECKs the allotment.
+  // leaves, if it is lent. What they held is lost. CHECKs the allotment.
   void fit(int64_t rows);
   int64_t n() const { return n_; }  // rows that they are laid out for
 
   // Whole step.
-  std::span<float> x;                   // [n, d_model] residual stream
-  ActivationBuffer h;                   // [n, d_model] normed input of a stage; after the last layer the final hidden
-  std::span<float> rope_cos, rope_sin;  // [n, rotary_dims / 2]
-  std::span<float> logits;              // [kLogitRows, vocab_size]
-  std::span<int64_t> piece_ends;        // [max tasks] of matmul.h
-  std::span<MatmulTask> tasks;          // [max tasks]
-  std::span<GatedTask> gated;           // [max tasks]
+  std::span<float> x;                     // [n, d_model] residual stream
+  ActivationBuffer h;                     // [n, d_model] normed input of a stage; after the last layer the final hidden
+  std::span<float> rope_cos, rope_sin;    // [n, rotary_dims / 2]
+  std::span<float> logits;                // [kLogitRows, vocab_size]
+  std::span<Piece> pieces;                // of the tasks that run together
+  std::span<MatmulTask> tasks;            // [max tasks]
+  std::span<GatedTask> gated;             // [max tasks]
+  std::span<GatedScratch> gated_scratch;  // [n_threads]
 
   // Gated DeltaNet; empty where no layer is one.
   struct {
@@ -101,10 +114,11 @@ class Workspace {
 
   // What the next layer may pick.
   struct {
-    std::span<float> h;          // [rows, d_model], rows: n or kGuessedRows, whichever is less
+    std::span<float> h;          // [rows, d_model], rows: n or kSampledRows, whichever is less
     std::span<float> logits;     // [rows, n_experts]
     std::span<int32_t> picks;    // [rows, k], likeliest first
-    std::span<int32_t> experts;  // [k, rows], or all [n_experts]
+    std::span<int32_t> experts;  // [k, rows], or distinct ones [n_experts]
+    std::span<int32_t> n_rows;   // [n_experts] that guess an expert
     std::span<float> weights;    // [k]
   } guess;
 
@@ -118,26 +132,23 @@ class Workspace {
     std::span<int32_t> distinct;     // [n_experts] expert ids that were picked, ascending
     std::span<int32_t> group_begin;  // [n_experts + 1] first slot of distinct[i]
     std::span<int32_t> arrived;      // [n_experts]
-    ActivationBuffer gathered;       // [n * k, d_model] rows of h by slot, where a group has several
-    ActivationBuffer act;            // [n * k, d_ff_expert]
-    // What an expert's gate and up make of its slots, [n, d_ff_expert] each, is over when its outputs come to lie
-    // there.
-    std::span<float> out;  // [n * k, slot_width], of which d_model are the output
-    int64_t slot_width = 0;
-    std::span<float> shared_gate;  // [n] logit of its weight; this and the rest: empty without a shared expert
-    std::span<float> shared_gate_proj, shared_up_proj;  // [n, d_ff_shared]
-    ActivationBuffer shared_act;                        // [n, d_ff_shared]
-    std::span<float> shared_out;                        // [n, d_model]
+    ActivationBuffer act;            // [n * k, d_ff_expert], f32 where float_experts
+    std::span<float> out;            // [n * k, d_model]
+    std::span<float> shared_gate;    // [n] logit of its weight; this and the rest: empty without a shared expert
+    ActivationBuffer shared_act;     // [n, d_ff_shared]
+    std::span<float> shared_out;     // [n, d_model]
   } moe;
 
  private:
   Workspace(const ModelConfig& config, const WorkspaceShape& shape) : config_(config), shape_(shape) {}
   uint64_t lay_out(int64_t n, Arena arena);
+  void lay_out_gated_scratch(Arena& arena);
   void lay_out_attention(Arena& arena);
 
   ModelConfig config_;
   WorkspaceShape shape_;
   int64_t n_ = 0;
+  const Budget* budget_ = nullptr;
   Buffer buffer_;
 };
 

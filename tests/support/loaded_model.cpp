@@ -37,7 +37,8 @@ LoadedModel::LoadedModel(const std::string& path, const LoadOptions& options)
                                     .rates = options.rates},
                                    budget_);
   if (!options.streamed) experts_->fill({});
-  workspace_ = std::make_unique<Workspace>(config(), workspace_shape(table, options.max_rows, options.exact), budget_);
+  workspace_ = std::make_unique<Workspace>(
+      config(), workspace_shape(table, options.max_rows, options.exact, options.n_threads), budget_);
   forward_ = std::make_unique<Forward>(*bound_.family, **kernels, pool_, *experts_, *workspace_, options.exact);
   if (embedding == RowsOf::file) {
     forward_->set_embedding(

@@ -16,7 +16,7 @@ void combine_row(const Step& step, int64_t row, const Has& has, float* x) {
   for (int64_t j = 0; j < k; ++j) {
     const auto pick = static_cast<size_t>(row * k + j);
     const int32_t slot = moe.slot_of[pick];
-    if (has(slot)) step.kernels.add_scaled(moe.out.data() + slot * moe.slot_width, moe.weights[pick], d_model, x);
+    if (has(slot)) step.kernels.add_scaled(moe.out.data() + slot * d_model, moe.weights[pick], d_model, x);
   }
   if (step.config.d_ff_shared == 0) return;
   const float weight = 1.0F / (1.0F + std::exp(-moe.shared_gate[static_cast<size_t>(row)]));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "model/matmul.h"
 #include "model/stages/combine.h"
@@ -9,25 +10,60 @@
 namespace flashmoe {
 namespace {
 
+// Of a long step an expert is nearly sure to be picked when so many of its rows are expected to do so.
+constexpr int64_t kRowsExpected = 2;
+// And any expert is, when this layer has picked so many of its own.
 constexpr int kNearlyAllPercent = 90;
+
+// guess.picks [n, k] of the state of rows guess.h [n].
+void route_guesses(Step& step, const NextRouter& next, int64_t n) {
+  auto& guess = step.ws.guess;
+  const int64_t d_model = step.config.d_model, n_experts = step.config.n_experts, k = step.config.n_experts_used;
+  step.kernels.rmsnorm(guess.h.data(), next.norm.data(), n, d_model, step.config.norm_eps, guess.h.data());
+  const Activations h{n, d_model, guess.h.data(), nullptr, nullptr, nullptr};
+  const MatmulTask task[] = {{next.router, h, guess.logits.data(), n_experts, true}};
+  matmul(step, task);
+  for (int64_t row = 0; row < n; ++row) {
+    step.kernels.route_topk(guess.logits.data() + row * n_experts, n_experts, k, guess.picks.data() + row * k,
+                            guess.weights.data());
+  }
+}
 
 // [k, n]: the rows' first picks, then their second, and so on.
 std::span<const int32_t> guess_rows(Step& step, const NextRouter& next, std::span<const int32_t> computed) {
   auto& guess = step.ws.guess;
-  const int64_t n = step.n(), n_experts = step.config.n_experts, k = step.config.n_experts_used;
-  float* const x = guess.h.data();
-  std::copy_n(step.ws.x.data(), n * step.config.d_model, x);
-  if (!computed.empty()) combine_computed(step, computed, x);
-  step.kernels.rmsnorm(x, next.norm.data(), n, step.config.d_model, step.config.norm_eps, x);
-  const Activations h{n, step.config.d_model, guess.h.data(), nullptr, nullptr, nullptr};
-  const MatmulTask task[] = {{next.router, h, guess.logits.data(), n_experts, true}};
-  matmul(step, task);
+  const int64_t n = step.n(), k = step.config.n_experts_used;
+  std::copy_n(step.ws.x.data(), n * step.config.d_model, guess.h.data());
+  if (!computed.empty()) combine_computed(step, computed, guess.h.data());
+  route_guesses(step, next, n);
   for (int64_t row = 0; row < n; ++row) {
-    int32_t* picks = guess.picks.data() + row * k;
-    step.kernels.route_topk(guess.logits.data() + row * n_experts, n_experts, k, picks, guess.weights.data());
-    for (int64_t rank = 0; rank < k; ++rank) guess.experts[static_cast<size_t>(rank * n + row)] = picks[rank];
+    for (int64_t rank = 0; rank < k; ++rank) {
+      guess.experts[static_cast<size_t>(rank * n + row)] = guess.picks[static_cast<size_t>(row * k + rank)];
+    }
   }
   return guess.experts.first(static_cast<size_t>(n * k));
+}
+
+// What is nearly sure of a long step, by a sample of its rows: those first that most rows guess.
+std::span<const int32_t> guess_by_sample(Step& step, const NextRouter& next, bool all_are_likely) {
+  auto& guess = step.ws.guess;
+  const int64_t n = std::min(step.n(), kSampledRows), d_model = step.config.d_model;
+  for (int64_t i = 0; i < n; ++i) {
+    std::copy_n(step.ws.x.data() + step.n() * i / n * d_model, d_model, guess.h.data() + i * d_model);
+  }
+  route_guesses(step, next, n);
+  const auto n_rows = guess.n_rows;
+  std::ranges::fill(n_rows, 0);
+  for (const int32_t pick : guess.picks.first(static_cast<size_t>(n * step.config.n_experts_used))) {
+    ++n_rows[static_cast<size_t>(pick)];
+  }
+  const auto all = guess.experts.first(n_rows.size());
+  std::iota(all.begin(), all.end(), 0);
+  std::ranges::sort(all, {}, [&](int32_t e) { return std::pair(-n_rows[static_cast<size_t>(e)], e); });
+  if (all_are_likely) return all;
+  const auto unlikely = std::ranges::find_if(
+      all, [&](int32_t e) { return n_rows[static_cast<size_t>(e)] * step.n() < kRowsExpected * n; });
+  return {all.begin(), unlikely};
 }
 
 }  // namespace
@@ -37,15 +73,11 @@ void guess_picks(Step& step, const NextRouter& next, int n_distinct, std::span<c
   const bool heard = step.experts.wants_guess();
   if (!heard && !watched) return;
   const Timed timed(step.profile, Stage::route);
-  if (step.n() <= kGuessedRows) {
-    const auto likeliest = guess_rows(step, next, computed);
-    if (step.observer != nullptr) step.observer->guessed(next.layer, likeliest);
-    if (heard) step.experts.guess(next.layer, likeliest, step.n());
-  } else if (heard && n_distinct * 100 >= step.config.n_experts * kNearlyAllPercent) {
-    const auto all = step.ws.guess.experts.first(static_cast<size_t>(step.config.n_experts));
-    std::iota(all.begin(), all.end(), 0);
-    step.experts.guess(next.layer, all, step.n());
-  }
+  const bool all_are_likely = n_distinct * 100 >= step.config.n_experts * kNearlyAllPercent;
+  const auto likeliest =
+      step.n() <= kGuessedRows ? guess_rows(step, next, computed) : guess_by_sample(step, next, all_are_likely);
+  if (step.observer != nullptr) step.observer->guessed(next.layer, likeliest);
+  if (heard) step.experts.guess(next.layer, likeliest, step.n());
 }
 
 }  // namespace flashmoe

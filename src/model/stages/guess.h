@@ -13,9 +13,9 @@ struct NextRouter {
 };
 
 // Tells the expert source, if it listens: for up to kGuessedRows rows, the next router's picks of the state as far as
-// it is known, likeliest first; for more that pick nearly every expert of this layer (n_distinct), every expert.
-// `computed`: which of the distinct experts have given their part of the state, and with them the shared one; empty:
-// none has.
+// it is known, likeliest first; for more, the experts that some row of the step is nearly sure to pick, by a sample of
+// the rows, and all of them where nearly every expert of this layer is picked (n_distinct). `computed`: which of the
+// distinct experts have given their part of the state, and with them the shared one; empty: none has.
 void guess_picks(Step& step, const NextRouter& next, int n_distinct, std::span<const int32_t> computed);
 
 }  // namespace flashmoe

@@ -1,7 +1,6 @@
 #include "model/stages/routed_experts.h"
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -20,32 +19,7 @@ Group group_of(const Step& step, int index) {
   return {step.ws.moe.group_begin[i], step.ws.moe.group_begin[i + 1] - step.ws.moe.group_begin[i]};
 }
 
-template <typename T>
-void copy_row(const T* from, int64_t from_row, T* to, int64_t to_row, int64_t width) {
-  std::memcpy(to + to_row * width, from + from_row * width, static_cast<size_t>(width) * sizeof(T));
-}
-
-// Puts rows of h that belong to the slots side by side. A single row is used where it lies.
-void gather(Step& step, Group group) {
-  if (group.n == 1) return;
-  const ActivationBuffer& h = step.ws.h;
-  ActivationBuffer& to = step.ws.moe.gathered;
-  const int64_t blocks = h.cols / kActivationBlock;
-  for (int64_t slot = group.first; slot < group.first + group.n; ++slot) {
-    const int64_t row = step.ws.moe.row_of[static_cast<size_t>(slot)];
-    if (!to.f32.empty()) copy_row(h.f32.data(), row, to.f32.data(), slot, h.cols);
-    if (to.q8.empty()) continue;
-    copy_row(h.q8.data(), row, to.q8.data(), slot, h.cols);
-    copy_row(h.scale.data(), row, to.scale.data(), slot, blocks);
-    copy_row(h.sum.data(), row, to.sum.data(), slot, blocks);
-  }
-}
-
-Activations gathered(const Step& step, Group group) {
-  const auto& moe = step.ws.moe;
-  return group.n == 1 ? step.ws.h.rows(moe.row_of[static_cast<size_t>(group.first)], 1)
-                      : moe.gathered.rows(group.first, group.n);
-}
+const int32_t* rows_of(const Step& step, Group group) { return step.ws.moe.row_of.data() + group.first; }
 
 // Computes the experts of `arrived` (indices into the wave that starts at distinct[first]), and with them the shared
 // expert if it is given, in two parallel loops.
@@ -53,40 +27,34 @@ void compute(Step& step, int layer, Lease& lease, int first, std::span<const int
              const SharedExpertWeights* shared) {
   const Timed timed(step.profile, Stage::experts);
   auto& moe = step.ws.moe;
-  const int64_t d_ff = step.config.d_ff_expert;
+  const int64_t d_model = step.config.d_model;
   const auto gated = step.ws.gated;
   const auto tasks = step.ws.tasks;
   const size_t n_shared = shared == nullptr ? 0 : 1;
   SharedExpertTasks beside;
   if (shared != nullptr) beside = shared_expert_tasks(step, *shared);
 
-  step.pool.parallel_for(static_cast<int64_t>(arrived.size()), step.n() == 1 ? step.config.n_experts : 1,
-                         [&](int64_t begin, int64_t end) {
-                           for (int64_t i = begin; i < end; ++i) {
-                             gather(step, group_of(step, first + arrived[static_cast<size_t>(i)]));
-                           }
-                         });
   size_t n_tasks = 0;
   for (const int32_t i : arrived) {
     const ExpertWeights& w = lease.wait(i);
     const Group group = group_of(step, first + i);
-    float* const gate_y = moe.out.data() + group.first * moe.slot_width;
-    gated[n_tasks++] = {w.gate, w.up, gathered(step, group), gate_y, gate_y + group.n * d_ff, &moe.act, group.first};
+    gated[n_tasks++] = {w.gate, w.up, &step.ws.h, rows_of(step, group), group.n, &moe.act, group.first};
   }
   if (shared != nullptr) gated[n_tasks] = beside.gated;
   matmul(step, {&beside.mix, n_shared}, gated.first(n_tasks + n_shared));
   n_tasks = 0;
   for (const int32_t i : arrived) {
     const Group group = group_of(step, first + i);
-    tasks[n_tasks++] = {lease.wait(i).down, moe.act.rows(group.first, group.n),
-                        moe.out.data() + group.first * moe.slot_width, moe.slot_width};
+    tasks[n_tasks++] = {lease.wait(i).down, moe.act.rows(group.first, group.n), moe.out.data() + group.first * d_model,
+                        d_model};
   }
   if (shared != nullptr) tasks[n_tasks] = beside.down;
   matmul(step, tasks.first(n_tasks + n_shared));
   if (step.observer == nullptr) return;
   for (const int32_t i : arrived) {
     const Group group = group_of(step, first + i);
-    step.observer->expert_read(layer, moe.distinct[static_cast<size_t>(first + i)], gathered(step, group),
+    step.observer->expert_read(layer, moe.distinct[static_cast<size_t>(first + i)], step.ws.h,
+                               {rows_of(step, group), static_cast<size_t>(group.n)},
                                moe.act.rows(group.first, group.n));
   }
 }
@@ -120,7 +88,7 @@ Lease fetch(Step& step, int layer, int n_distinct) { return acquire(step, layer,
 void experts(Step& step, int layer, int n_distinct, Lease first_wave, const SharedExpertWeights* shared,
              const NextRouter* next) {
   const int wave = wave_of(step, n_distinct);
-  std::optional<Lease> lease(std::move(first_wave)), following;
+  std::optional<Lease> lease(std::move(first_wave));
   if (shared != nullptr && !lease->all_here()) {
     shared_expert(step, *shared);
     shared = nullptr;
@@ -134,6 +102,7 @@ void experts(Step& step, int layer, int n_distinct, Lease first_wave, const Shar
   const bool holds_two = 2 * wave <= step.experts.max_picks();
   for (int first = 0; first < n_distinct; first += wave) {
     const bool more = first + wave < n_distinct;
+    std::optional<Lease> following;
     if (more && holds_two) following.emplace(acquire(step, layer, first + wave, n_distinct));
     if (lease->all_here()) guess(first, {});
     for (auto arrived = wait_for_some(step, *lease); !arrived.empty(); arrived = wait_for_some(step, *lease)) {
@@ -141,8 +110,9 @@ void experts(Step& step, int layer, int n_distinct, Lease first_wave, const Shar
       guess(first, first == 0 ? arrived : std::span<const int32_t>());
     }
     lease.reset();  // frees its slots for the wave after the next, or for the next where only one fits
-    if (more) lease.emplace(following ? std::move(*following) : acquire(step, layer, first + wave, n_distinct));
-    following.reset();
+    if (!more) break;
+    if (!following) following.emplace(acquire(step, layer, first + wave, n_distinct));
+    lease.emplace(*std::move(following));
   }
 }
 

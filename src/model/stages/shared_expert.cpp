@@ -8,7 +8,7 @@ SharedExpertTasks shared_expert_tasks(Step& step, const SharedExpertWeights& w) 
   auto& moe = step.ws.moe;
   const int64_t n = step.n();
   const Activations h = step.ws.h.rows(0, n);
-  return {{w.gate, w.up, h, moe.shared_gate_proj.data(), moe.shared_up_proj.data(), &moe.shared_act, 0},
+  return {{w.gate, w.up, &step.ws.h, nullptr, n, &moe.shared_act, 0},
           {w.mix, h, moe.shared_gate.data(), 1, true},
           {w.down, moe.shared_act.rows(0, n), moe.shared_out.data(), step.config.d_model}};
 }

@@ -70,6 +70,25 @@ TEST(ThreadPool, SharesTheWork) {
   EXPECT_TRUE(met);
 }
 
+TEST(ThreadPool, NoTwoThreadsHaveTheSameIndex) {
+  ThreadPool pool(3);
+  std::vector<std::atomic<int>> inside(3);
+  std::atomic<bool> apart{true};
+  for (int round = 0; round < 200; ++round) {
+    pool.parallel_for(30, 1, [&](int64_t, int64_t) {
+      const auto index = static_cast<size_t>(ThreadPool::thread_index());
+      if (index >= inside.size() || inside[index].fetch_add(1) != 0) {
+        apart = false;
+        return;
+      }
+      std::this_thread::yield();
+      inside[index].fetch_sub(1);
+    });
+  }
+  EXPECT_TRUE(apart);
+  EXPECT_EQ(ThreadPool::thread_index(), 0);
+}
+
 TEST(ThreadPool, OnePieceStaysOnTheCaller) {
   ThreadPool pool(4);
   std::thread::id where;

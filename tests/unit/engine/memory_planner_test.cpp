@@ -237,7 +237,7 @@ TEST_F(MemoryPlannerTest, ChunksGrowWithMemoryUpToTheContext) {
     EXPECT_GE(p.prefill_chunk, before) << gib;
     before = p.prefill_chunk;
   }
-  EXPECT_EQ(plan(8 * kGiB).prefill_chunk, 1024);
+  EXPECT_EQ(plan(8 * kGiB).prefill_chunk, 2048);
   options_.context_tokens = 1000;
   EXPECT_EQ(plan(16 * kGiB).prefill_chunk, 1024);  // the context is rounded up
 }
