@@ -98,7 +98,7 @@ struct PanelProduct {
 
 template <typename Source>
 requires(Source::kForm.is_whole()) struct PanelProduct<Source> {
-  static constexpr int kMostRows = 6;
+  static constexpr int kMostRows = kWholeRows;
   using Multiply = decltype(&multiply_whole_panels<1, 1>);
   template <int R>
   static constexpr Multiply kMultiply[] = {multiply_whole_panels<1, R>, multiply_whole_panels<2, R>,
@@ -111,12 +111,7 @@ requires(Source::kForm.is_whole()) struct PanelProduct<Source> {
   int64_t n_steps() const { return n_superblocks * kPairs; }
 
   void pack(const Activations& x, int64_t first, int n, std::byte* to) const {
-    for (int64_t s = 0; s < n_superblocks; ++s, to += n * kWholeBytes) {
-      for (int m = 0; m < n; ++m) {
-        const int64_t at = (first + m) * n_superblocks + s;
-        pack_superblock(x.q8 + kSuperblock * at, x.scale + 8 * at, x.sum + 8 * at, m, n, to);
-      }
-    }
+    for (int64_t s = 0; s < n_superblocks; ++s, to += n * kWholeBytes) pack_superblock({x, first, s, n}, to);
   }
   void fill(const MatrixView& w, int64_t row, int n_rows, std::byte* panels, int r) const {
     auto* to = reinterpret_cast<WholePanel*>(panels) + r * n_superblocks;

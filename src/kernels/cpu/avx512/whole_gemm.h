@@ -37,15 +37,60 @@ inline void unpack_columns(const Columns& rows, WholePanel* to) {
 // 256 activations of each of M rows: q8 [8 blocks, M, 32], then words [kWholeWords, M].
 inline constexpr int kWordsAt = kSuperblock, kWholeBytes = kSuperblock + 4 * kWholeWords;  // of one row
 
-inline void pack_superblock(const int8_t* q8, const float* scale, const float* sum, int m, int n_rows, std::byte* to) {
-  for (int b = 0; b < 8; ++b) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 32 * (b * n_rows + m)), load32(q8 + 32 * b));
+// Superblock s of n_rows <= kWholeRows rows.
+inline constexpr int kWholeRows = 6;
+struct SuperblockRows {
+  const Activations& x;
+  int64_t first, s;
+  int n_rows;
+  int64_t superblock(int m) const { return (first + m) * (x.cols / kSuperblock) + s; }
+  // 8 values for each of rows m and m + 1; of the last row twice where there is no other.
+  __m512 of_two(const float* values, int m) const {
+    const auto row = [&](int i) { return _mm256_loadu_ps(values + 8 * superblock(i < n_rows ? i : n_rows - 1)); };
+    return _mm512_insertf32x8(_mm512_castps256_ps512(row(m)), row(m + 1), 1);
   }
-  int32_t words[kWholeWords];
-  whole_words(scale, sum, words);
-  for (int k = 0; k < kWholeWords; ++k) {
-    __builtin_memcpy(to + kWordsAt * n_rows + 4 * (k * n_rows + m), words + k, sizeof(words[k]));
+};
+
+// whole_words of all rows, one instruction for two or for all.
+inline void pack_words(const SuperblockRows& rows, std::byte* to) {
+  __m512i scales[kWholeRows / 2], sums[kWholeRows / 2];
+  __m512 units[kWholeRows / 2];
+#pragma GCC unroll 3
+  for (int i = 0; i < kWholeRows / 2; ++i) {
+    const WholeWords words = whole_words(rows.of_two(rows.x.scale, 2 * i), rows.of_two(rows.x.sum, 2 * i));
+    scales[i] = _mm512_castsi256_si512(words.scales), sums[i] = _mm512_castsi256_si512(words.sums);
+    units[i] = words.unit;
   }
+  const auto lanes = static_cast<__mmask8>((1 << rows.n_rows) - 1);
+  const auto put = [&](int k, __m512i words) {
+    _mm256_mask_storeu_epi32(to + 4 * k * rows.n_rows, lanes, _mm512_castsi512_si256(words));
+  };
+  const __m512i of_four = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  const auto put_pairs = [&](int at, const __m512i of_two[kWholeRows / 2]) {
+    const __m512i first = _mm512_inserti64x4(of_two[0], _mm512_castsi512_si256(of_two[1]), 1);
+#pragma GCC unroll 4
+    for (int p = 0; p < kPairs; ++p) {
+      put(at + p, _mm512_permutex2var_epi32(first, _mm512_add_epi32(of_four, _mm512_set1_epi32(p)), of_two[2]));
+    }
+  };
+  put_pairs(kScalesAt, scales);
+  put_pairs(kSumsAt, sums);
+  const __m512 of_first =
+      _mm512_permutex2var_ps(units[0], _mm512_setr_epi32(0, 8, 16, 24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), units[1]);
+  const __m512 of_all =
+      _mm512_permutex2var_ps(of_first, _mm512_setr_epi32(0, 1, 2, 3, 16, 24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), units[2]);
+  put(kUnitAt, _mm512_castps_si512(of_all));
+}
+
+inline void pack_superblock(const SuperblockRows& rows, std::byte* to) {
+  for (int m = 0; m < rows.n_rows; ++m) {
+    const int8_t* q8 = rows.x.q8 + kSuperblock * rows.superblock(m);
+#pragma GCC unroll 8
+    for (int b = 0; b < 8; ++b) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 32 * (b * rows.n_rows + m)), load32(q8 + 32 * b));
+    }
+  }
+  pack_words(rows, to + kWordsAt * rows.n_rows);
 }
 
 // Panels of the same superblock: R of them are multiplied at once. Arrays are [R * M].

@@ -24,17 +24,30 @@ static_assert(kMostActivationScale * kMostActivationSum / 16 < INT16_MAX);
 // What goes with 256 activations of a row, in words: pairs of u, of t, and A.
 inline constexpr int kPairs = 4, kScalesAt = 0, kSumsAt = kPairs, kUnitAt = 2 * kPairs, kWholeWords = 2 * kPairs + 1;
 
+// Those of two rows' superblocks; `scale` and `sum` have 8 values of each.
+struct WholeWords {
+  __m256i scales, sums;  // pairs of 16 bits, 4 words a row
+  __m512 unit;           // of a row in 8 lanes
+};
+inline WholeWords whole_words(__m512 scale, __m512 sum) {
+  __m512 largest = _mm512_max_ps(scale, _mm512_shuffle_ps(scale, scale, 0xb1));
+  largest = _mm512_max_ps(largest, _mm512_shuffle_ps(largest, largest, 0x4e));
+  largest = _mm512_max_ps(largest, _mm512_shuffle_f32x4(largest, largest, 0xb1));
+  const __m512 most = _mm512_set1_ps(kMostActivationScale);
+  const __mmask16 any = _mm512_cmp_ps_mask(largest, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+  const __m512 per_unit = _mm512_maskz_div_ps(any, most, largest);
+  const __m512 per_step = _mm512_div_ps(per_unit, _mm512_set1_ps(kSumStep));
+  const auto whole = [](__m512 values) { return _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(values)); };
+  return {whole(_mm512_mul_ps(scale, per_unit)), whole(_mm512_mul_ps(sum, per_step)), _mm512_div_ps(largest, most)};
+}
+
+// Those of one.
 inline void whole_words(const float* scale, const float* sum, int32_t to[kWholeWords]) {
-  const __m256 scales = _mm256_loadu_ps(scale);
-  const float largest = _mm512_reduce_max_ps(_mm512_broadcast_f32x8(scales));
-  const float per_unit = largest == 0 ? 0 : kMostActivationScale / largest;
-  const auto put = [to](int at, __m256 whole) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + at), _mm256_cvtepi32_epi16(_mm256_cvtps_epi32(whole)));
-  };
-  put(kScalesAt, _mm256_mul_ps(scales, _mm256_set1_ps(per_unit)));
-  put(kSumsAt, _mm256_mul_ps(_mm256_loadu_ps(sum), _mm256_set1_ps(per_unit / kSumStep)));
-  const float unit = largest / kMostActivationScale;
-  __builtin_memcpy(to + kUnitAt, &unit, sizeof(unit));
+  const WholeWords words =
+      whole_words(_mm512_zextps256_ps512(_mm256_loadu_ps(scale)), _mm512_zextps256_ps512(_mm256_loadu_ps(sum)));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + kScalesAt), _mm256_castsi256_si128(words.scales));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + kSumsAt), _mm256_castsi256_si128(words.sums));
+  _mm_store_ss(reinterpret_cast<float*>(to + kUnitAt), _mm512_castps512_ps128(words.unit));
 }
 
 // Sums of the odd block of a pair, whose nibbles are the high ones and count sixteenfold, start from this: above the
