@@ -19,9 +19,6 @@ constexpr std::array<CurvePoint, 7> kUsual = {
 // Of two recorded routings, windows of 4 to 128 tokens: 0.71 to 0.75 and 0.60 to 0.72; picking evenly would be 1.
 constexpr double kAlike = 0.7;
 
-// From this share on, reads of the next layer's experts begin as soon as this layer is routed (model/stages/guess.cpp).
-constexpr double kNearlyAll = 0.9;
-
 // A record that is missed takes computing, too: it is asked for, the drive writes it to memory, and it is read and
 // written once more to be rearranged. Benchmarks of a 35B-shaped model within 4, 8 and 12 GiB differ by three to eight
 // times their bytes at the speed of memory (docs/experiments/0041).
@@ -39,14 +36,13 @@ double compute_seconds(const Speeds& s, const ForecastModel& model, double hit_r
   return std::max(before_s + missing_s, kLeastOfComputing * before_s);
 }
 
-// What a step of a prompt takes. Products of the trunk hide reads only where those of the next layer have begun.
+// What a step of a prompt takes. Experts hide reads of their layer, and the trunk those of the next one, which is
+// guessed by then (model/stages/guess.h).
 double prefill_seconds(const Speeds& s, const ForecastModel& model, double rows, double read_s) {
   const double distinct = distinct_experts(model, rows);
-  const double experts_s = model.n_layers * distinct * s.prefill_expert_s;
-  const double products_s = s.prefill_trunk_s + experts_s;
+  const double products_s = s.prefill_trunk_s + model.n_layers * distinct * s.prefill_expert_s;
   const double compute_s = model.prefill_compute_s > 0 ? model.prefill_compute_s * rows : products_s;
-  const double hiding_s = distinct >= kNearlyAll * model.n_experts ? compute_s : compute_s * experts_s / products_s;
-  return compute_s + std::max(0.0, read_s - hiding_s);
+  return std::max(compute_s, read_s);
 }
 
 }  // namespace

@@ -145,8 +145,8 @@ TEST(Complete, ABenchmarkKnowsWhatIsWaited) {
   EXPECT_NEAR(f.decode_cold, 1 / (0.058 + 0.07), 1e-9);
 }
 
-// Half of the experts picked: the trunk's 0.2 s hide nothing, what the experts take does.
-TEST(Complete, PromptsThatPickFewExpertsWaitForReads) {
+// What the trunk and the experts take hides reads.
+TEST(Complete, PromptsWaitForReadsThatOutlastComputing) {
   ForecastModel model = two_picks();
   model.n_experts = 1000;
   const double distinct = distinct_experts(model, 100);
@@ -157,11 +157,12 @@ TEST(Complete, PromptsThatPickFewExpertsWaitForReads) {
   f.hit_rate = 0.5;
   complete(f, model, 100);
   const double read_s = 10 * distinct * 1e6 / 0.25e9, experts_s = 10 * distinct * 2e-3;
-  ASSERT_GT(read_s, experts_s);
-  EXPECT_NEAR(f.prefill, 100 / (0.2 + read_s), 1e-6);
-  model.prefill_compute_s = 2 * (0.2 + experts_s) / 100;  // a benchmark knows that it takes twice as long
+  ASSERT_GT(read_s, 0.2 + experts_s);
+  EXPECT_NEAR(f.prefill, 100 / read_s, 1e-6);
+  model.prefill_compute_s = 3 * (0.2 + experts_s) / 100;  // a benchmark knows that it takes three times as long
+  ASSERT_LT(read_s, 3 * (0.2 + experts_s));
   complete(f, model, 100);
-  EXPECT_NEAR(f.prefill, 100 / (2 * 0.2 + std::max(read_s, 2 * experts_s)), 1e-6);
+  EXPECT_NEAR(f.prefill, 100 / (3 * (0.2 + experts_s)), 1e-6);
 }
 
 TEST(Complete, Resident) {
