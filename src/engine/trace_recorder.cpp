@@ -47,7 +47,7 @@ TraceHeader trace_header(const TracedRun& run, const ExpertSource& experts, cons
   h.n_layers = table.n_layers;
   h.n_experts = table.n_experts;
   h.n_used = table.n_used;
-  h.has_outcomes = h.has_times = h.has_weights = h.has_sequences = h.has_unasked = true;
+  h.has_outcomes = h.has_times = h.has_weights = h.has_sequences = h.has_unasked = h.has_beside = true;
   h.has_given_back = !experts.slots_given_back().empty();
   h.has_guesses = options.guesses;
   h.has_scores = options.scores;
@@ -125,7 +125,7 @@ void TraceRecorder::began(const Batch& batch) {
   for (TraceLayer& layer : step_.layers) {
     layer.outcomes.clear();
     layer.guesses.clear();
-    layer.n_guessed = layer.n_warmed_up = 0;
+    layer.n_guessed = layer.n_guessed_beside = layer.n_warmed_up = 0;
   }
 }
 
@@ -178,6 +178,10 @@ void TraceRecorder::fetched(int layer, std::span<const Outcome> outcomes) {
   // What was read for this layer was guessed in the one before.
   if (layer > 0) step_.layers[static_cast<size_t>(layer) - 1].n_guessed += now.guessed - unasked_.guessed;
   unasked_ = now;
+}
+
+void TraceRecorder::computed(int layer) {
+  step_.layers[static_cast<size_t>(layer)].n_guessed_beside = experts_.unasked_reads().guessed - unasked_.guessed;
 }
 
 void TraceRecorder::guessed(int layer, std::span<const int32_t> experts) {

@@ -40,6 +40,7 @@ class TraceRecorder final : public Observer {
   void scored(int layer, std::span<const float> logits) override;
   void routed(int layer, std::span<const int32_t> experts, std::span<const float> weights) override;
   void fetched(int layer, std::span<const Outcome> outcomes) override;
+  void computed(int layer) override;
   void guessed(int layer, std::span<const int32_t> experts) override;
   bool wants_guesses() const override { return header_.has_guesses; }
 

@@ -103,6 +103,7 @@ std::string header_json(const TraceHeader& h) {
                {"sequences", h.has_sequences ? 1 : 0},
                {"unasked", h.has_unasked ? 1 : 0},
                {"given_back", h.has_given_back ? 1 : 0},
+               {"beside", h.has_beside ? 1 : 0},
                {"format", h.format},
                {"values_per_expert", static_cast<uint64_t>(h.values_per_expert)},
                {"trunk_bytes_per_token", h.trunk_bytes_per_token},
@@ -139,6 +140,7 @@ TraceHeader parse_header(std::string_view text, const std::string& path) {
   h.has_sequences = fields.later_flag("sequences");
   h.has_unasked = fields.later_flag("unasked");
   h.has_given_back = fields.later_flag("given_back");
+  h.has_beside = fields.later_flag("beside");
   h.format = fields.text("format");
   h.values_per_expert = static_cast<double>(fields.number("values_per_expert", 0, kMostBytes));
   h.trunk_bytes_per_token = fields.number("trunk_bytes_per_token", 0, kMostBytes);

@@ -14,8 +14,9 @@
 namespace flashmoe {
 
 // How the bytes of a step are laid out; a version is never changed, only followed. The first one knew no sequences and
-// no unasked reads, the first two no slots out of use: their headers lack the flags, and their steps the parts.
-inline constexpr std::array<std::string_view, 3> kTraceMagics = {"fmtrc001", "fmtrc002", "fmtrc003"};
+// no unasked reads, the first two no slots out of use, the first three not when guesses were read: their headers lack
+// the flags, and their steps the parts.
+inline constexpr std::array<std::string_view, 4> kTraceMagics = {"fmtrc001", "fmtrc002", "fmtrc003", "fmtrc004"};
 inline constexpr std::string_view kTraceMagic = kTraceMagics.back();  // that is written
 inline constexpr std::string_view kTraceEndMagic = "fmtrcend";
 
@@ -31,7 +32,8 @@ struct TraceHeader {
   bool has_scores = false;      // every expert's score,
   bool has_sequences = false;   // whose the rows are,
   bool has_unasked = false;     // what was read before it was picked,
-  bool has_given_back = false;  // and how many slots were out of use
+  bool has_given_back = false;  // how many slots were out of use,
+  bool has_beside = false;      // and what of it was read beside a layer's experts
   // The cache as it was, by records of one size; without slots when it is not known.
   std::vector<SlotClass> classes;
   std::string format;            // that most of the experts' bytes are in
@@ -63,7 +65,8 @@ struct TraceLayer {
   std::vector<int32_t> n_picks;   // [distinct] by how many rows,
   std::vector<Outcome> outcomes;  // [distinct] and how they were found
   std::vector<int32_t> guesses;   // what the next layer would pick, likeliest first
-  uint64_t n_guessed = 0;         // experts of the next layer that were read on a guess
+  uint64_t n_guessed = 0;         // experts of the next layer that were read on a guess,
+  uint64_t n_guessed_beside = 0;  // those begun while this layer's experts could not be evicted; all if not known
   uint64_t n_warmed_up = 0;       // experts of UnaskedReads::warm_up that were passed since the layer before
   std::vector<uint8_t> scores;    // [n_rows, n_experts] eighths below the best logit; 255: that or more
   std::array<uint64_t, kLayerStages> stage_ns{};

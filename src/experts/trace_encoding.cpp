@@ -101,7 +101,7 @@ void decode_layer(const TraceHeader& h, BlockReader& in, size_t n_rows, std::vec
   layer.outcomes.clear();
   layer.guesses.clear();
   layer.scores.clear();
-  layer.n_guessed = layer.n_warmed_up = 0;
+  layer.n_guessed = layer.n_guessed_beside = layer.n_warmed_up = 0;
   if (h.has_weights) in.weights(n_picks, layer.weights);
   if (h.has_outcomes) in.outcomes(layer.distinct.size(), layer.outcomes);
   for (uint64_t& ns : layer.stage_ns) ns = h.has_times ? in.time_ns() : 0;
@@ -109,6 +109,7 @@ void decode_layer(const TraceHeader& h, BlockReader& in, size_t n_rows, std::vec
   if (h.has_unasked) {
     layer.n_guessed = in.varint();
     layer.n_warmed_up = in.varint();
+    layer.n_guessed_beside = h.has_beside ? in.varint() : layer.n_guessed;
   }
   if (h.has_scores) in.bytes(n_rows * static_cast<size_t>(h.n_experts), layer.scores);
 }
@@ -175,6 +176,7 @@ void encode_step(const TraceHeader& h, const TraceStep& step, uint64_t last_star
     if (h.has_unasked) {
       put_varint(out, layer.n_guessed);
       put_varint(out, layer.n_warmed_up);
+      if (h.has_beside) put_varint(out, layer.n_guessed_beside);
     }
     if (h.has_scores) out.append(layer.scores.begin(), layer.scores.end());
   }
@@ -191,7 +193,7 @@ size_t most_token_bytes(const TraceHeader& h) {
   layer.experts = layer.guesses = std::vector<int32_t>(n_used);
   layer.weights.resize(n_used);
   layer.outcomes.resize(n_used);
-  layer.n_guessed = layer.n_warmed_up = n_records;
+  layer.n_guessed = layer.n_guessed_beside = layer.n_warmed_up = n_records;
   layer.scores.resize(h.has_scores ? static_cast<size_t>(h.n_experts) : 0);
   layer.stage_ns.fill(kHour_ns);
   step.layers.assign(static_cast<size_t>(h.n_layers), layer);

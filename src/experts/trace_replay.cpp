@@ -44,8 +44,10 @@ class EngineReplay final : public ReplayCache {
       std::swap(lease_, following_);
     }
     drop_guesses();
-    if (reads_unasked_ && layer + 1 < step.layers.size()) read_ahead(static_cast<int>(layer) + 1, picks);
+    const bool reads_ahead = reads_unasked_ && layer + 1 < step.layers.size();
+    if (reads_ahead) read_ahead(static_cast<int>(layer) + 1, picks, picks.n_guessed_beside);
     release(lease_);
+    if (reads_ahead) read_ahead(static_cast<int>(layer) + 1, picks, picks.n_guessed);
   }
 
   bool holds(int layer, int expert) const override { return cache_.find(layer, expert) != ExpertCache::kNoSlot; }
@@ -97,10 +99,11 @@ class EngineReplay final : public ReplayCache {
     return slot;
   }
 
-  // As many as the run read, of those that this cache lacks; a prompt's step that picks nearly all guesses all.
-  void read_ahead(int layer, const TraceLayer& from) {
+  // Until as many are read as the run had read, of those that this cache lacks. A prompt's step that lists none, of an
+  // earlier version, guessed all.
+  void read_ahead(int layer, const TraceLayer& from, uint64_t n_read) {
     const auto n_listed = from.guesses.empty() ? static_cast<size_t>(n_experts_) : from.guesses.size();
-    for (size_t i = 0; i < n_listed && guesses_.size() < from.n_guessed; ++i) {
+    for (size_t i = 0; i < n_listed && guesses_.size() < n_read; ++i) {
       const int32_t expert = from.guesses.empty() ? static_cast<int32_t>(i) : from.guesses[i];
       if (cache_.find(layer, expert) != ExpertCache::kNoSlot) continue;
       const int slot = cache_.take(layer, expert);

@@ -35,6 +35,8 @@ class Observer {
   virtual void scored(int layer, std::span<const float> logits) { (void)layer, (void)logits; }
   // A wave of the picked experts, in ascending order, was asked for; how they were found, if the source tells.
   virtual void fetched(int layer, std::span<const Outcome> outcomes) { (void)layer, (void)outcomes; }
+  // The layer's picks are computed, and may be evicted from now on.
+  virtual void computed(int layer) { (void)layer; }
   // Picks of this layer were guessed while the one before it was computed, likeliest first.
   virtual void guessed(int layer, std::span<const int32_t> experts) { (void)layer, (void)experts; }
   // Guesses are wanted even where nothing is read ahead.

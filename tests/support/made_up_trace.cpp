@@ -13,7 +13,7 @@ TraceHeader made_up_header() {
   h.n_experts = 12;
   h.n_used = 2;
   h.has_outcomes = h.has_times = h.has_weights = h.has_guesses = h.has_scores = true;
-  h.has_sequences = h.has_unasked = h.has_given_back = true;
+  h.has_sequences = h.has_unasked = h.has_given_back = h.has_beside = true;
   h.classes = {{.layers = {0, 2}, .slot_bytes = 1000, .n_records = 24, .n_slots = 6},
                {.layers = {1}, .slot_bytes = 3000, .n_records = 12, .n_slots = 4}};
   h.format = "Q4_K";
@@ -46,6 +46,7 @@ TraceStep made_up_step(const TraceHeader& h, uint64_t number, int n_rows, bool d
     for (size_t i = 0; i < layer.distinct.size(); ++i) layer.outcomes.push_back(static_cast<Outcome>(below(4)));
     if (l + 1 < h.n_layers && decode) layer.guesses = {below(h.n_experts), below(h.n_experts)};
     layer.n_guessed = layer.guesses.empty() ? 0 : number % 3;
+    layer.n_guessed_beside = layer.n_guessed / 2;
     layer.n_warmed_up = number % 2;
     for (uint64_t& ns : layer.stage_ns) ns = static_cast<uint64_t>(below(1000)) * 100;
   }

@@ -109,6 +109,7 @@ void experts(Step& step, int layer, int n_distinct, Lease first_wave, const Shar
       compute(step, layer, *lease, first, arrived, std::exchange(shared, nullptr));
       guess(first, first == 0 ? arrived : std::span<const int32_t>());
     }
+    if (!more && step.observer != nullptr) step.observer->computed(layer);
     lease.reset();  // frees its slots for the wave after the next, or for the next where only one fits
     if (!more) break;
     if (!following) following.emplace(acquire(step, layer, first + wave, n_distinct));
