@@ -236,7 +236,7 @@ TEST(RoutingTrace, RefusesWhatIsNone) {
     expect_error([&] { read_all(std::string(bytes)); }, fault, parts);
   };
   refused("GGUF and so on", Fault::input, {"not a routing trace"});
-  refused("fmtrc999, some other bytes", Fault::unsupported, {"version 999", "001 to 003"});
+  refused("fmtrc999, some other bytes", Fault::unsupported, {"version 999", "001 to 004"});
   refused("{\"layers\": [[1, 2], [0]]}\n", Fault::input, {"line 1", "2 picks"});
   refused("{\"layers\": [[1, 2]]}\n{\"layers\": [[1, 2], [3, 4]]}\n", Fault::input, {"line 2", "layers"});
   refused("{\"layers\": [[1, 1]]}\n", Fault::input, {"line 1", "twice"});
