@@ -156,11 +156,12 @@ void CheckpointEngine::recall_use() {
 }
 
 Placement CheckpointEngine::place(const Reading& reading, int64_t prompt_tokens, int64_t answer_tokens) const {
-  const uint64_t stacks = stack_bytes(pool_ == nullptr ? choose_threads(options_.n_threads) : 0);
-  Placement placement =
-      plan_memory({model_.family->config(), model_.experts, report_.trunk_bytes, resident_set_bytes(),
-                   reading.alignment(), prompt_tokens, answer_tokens, options_, detect_memory_limit(stacks),
-                   reading.loading_alignment(), n_answers_, left_in_file(*model_.binder, reading.alignment())});
+  const bool starts = pool_ == nullptr;
+  const int n_threads = starts ? choose_threads(options_.n_threads) : pool_->size();
+  Placement placement = plan_memory(
+      {model_.family->config(), model_.experts, report_.trunk_bytes, resident_set_bytes(), reading.alignment(),
+       prompt_tokens, answer_tokens, options_, detect_memory_limit(stack_bytes(starts ? n_threads : 0)),
+       reading.loading_alignment(), n_answers_, left_in_file(*model_.binder, reading.alignment()), n_threads});
   if (options_.read_ahead == ReadAheadChoice::on && placement.plan.experts_resident) {
     fail(Fault::usage,
          "--read-ahead on: all experts have a place in memory, so none would be read ahead; leave it away");

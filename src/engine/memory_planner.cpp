@@ -6,7 +6,6 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/error.h"
-#include "engine/compute_choice.h"
 #include "experts/streamed.h"
 #include "model/delta_state.h"
 #include "model/file_rows.h"
@@ -46,8 +45,7 @@ uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
 // Of steps of so many rows.
 uint64_t workspace_bytes(const PlanRequest& r, int64_t rows) {
-  const int n_threads = choose_threads(r.options.n_threads);
-  return Workspace::bytes(r.config, workspace_shape(r.experts, rows, r.options.exact, n_threads));
+  return Workspace::bytes(r.config, workspace_shape(r.experts, rows, r.options.exact, r.n_threads));
 }
 
 uint64_t n_sequences(const PlanRequest& r) { return static_cast<uint64_t>(std::max(1, r.n_answers)); }

@@ -34,6 +34,7 @@ struct PlanRequest {
   uint32_t resident_alignment = 1;  // of reads where every expert has a place in memory
   int n_answers = 0;                // a service's, side by side; 0: one session, and nothing is remembered beside it
   LeftInFile embedding = {};
+  int n_threads = 1;  // that compute
 };
 
 // A plan and the settings it stands for.

@@ -68,9 +68,10 @@ class ExpertsAlone {
     config_.d_ff_shared = 0;  // the shared expert is part of the trunk
     config_.n_experts_used = table_.n_used = n_used_;
     reading_.emplace(*model_.checkpoint, options_);
-    placement_ = plan_memory({config_, table_, report_on(model_).trunk_bytes, resident_set_bytes(),
-                              reading_->alignment(), 0, 0, options_, detect_memory_limit(stack_bytes(0)),
-                              reading_->loading_alignment(), 0, left_in_file(*model_.binder, reading_->alignment())});
+    placement_ =
+        plan_memory({config_, table_, report_on(model_).trunk_bytes, resident_set_bytes(), reading_->alignment(), 0, 0,
+                     options_, detect_memory_limit(stack_bytes(0)), reading_->loading_alignment(), 0,
+                     left_in_file(*model_.binder, reading_->alignment()), pool_.size()});
   }
 
   void open() {

@@ -24,16 +24,17 @@ struct Piece {
   int64_t begin = 0, end = 0;  // rows
 };
 
-// Room that `share_out` needs at least; with less than most_pieces() pieces become larger than they should be.
+struct Shares {
+  std::span<const Piece> pieces;
+  int64_t cost = 0;  // of all
+};
+
+// Room for all pieces. With less they become larger than they should be; there must be one for each matmul.
 constexpr int64_t most_pieces(int64_t n_matmuls, int64_t n_threads) { return n_matmuls + 64 * n_threads; }
 
 // Cuts matmuls [0, n) into pieces, each of one of them, in order. A piece is a part of all that is left: the first are
-// large, since each prepares its activations for itself, and the last small, so that threads are done together.
-// Of less than kPieceCost in all, each matmul is one piece.
-struct Shares {
-  std::span<const Piece> pieces;  // of `room`
-  int64_t cost = 0;               // of all
-};
+// large, since each prepares its activations for itself, and the last small, so that threads are done together. Of less
+// than kPieceCost in all, each matmul is one piece.
 Shares share_out(int64_t n, FunctionRef<SharedRows(int64_t)> rows_of, int64_t n_threads, std::span<Piece> room);
 
 }  // namespace flashmoe
