@@ -37,8 +37,9 @@ inline void unpack_columns(const Columns& rows, WholePanel* to) {
 // 256 activations of each of M rows: q8 [8 blocks, M, 32], then words [kWholeWords, M].
 inline constexpr int kWordsAt = kSuperblock, kWholeBytes = kSuperblock + 4 * kWholeWords;  // of one row
 
+inline constexpr int kWholeRows = 6;  // that are multiplied at once, at most
+
 // Superblock s of n_rows <= kWholeRows rows.
-inline constexpr int kWholeRows = 6;
 struct SuperblockRows {
   const Activations& x;
   int64_t first, s;
