@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kRamBytes = 1024 * kMiB;    // the sanitizer's included
+constexpr uint64_t kRamBytes = 2048 * kMiB;    // the sanitizer's 1.2 GB included
 constexpr size_t kMaxExtraBytes = 256 * kMiB;  // operator new alone, beside what is planned
 constexpr double kMaxSeconds = 60;             // of processors: a machine that stands still is no hang
 
